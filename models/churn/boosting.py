@@ -1,0 +1,135 @@
+"""Gradient boosting beside the network: scikit-learn's, or LightGBM where it is installed; as plain trees for export."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+
+@dataclass(frozen=True)
+class Tree:
+    """One binary tree over float32 inputs: go left where x ≤ threshold, missing as told.
+
+    Attributes:
+        feature: int [nodes], −1 at a leaf.
+        threshold: float32 [nodes], rounded down, so that float32 inputs go where float64 thresholds send them.
+        left, right: int [nodes].
+        missing_left: bool [nodes].
+        value: float64 [nodes], at leaves.
+        output: Which logit it adds to.
+    """
+
+    feature: np.ndarray
+    threshold: np.ndarray
+    left: np.ndarray
+    right: np.ndarray
+    missing_left: np.ndarray
+    value: np.ndarray
+    output: int
+
+
+@dataclass(frozen=True)
+class Boosting:
+    """A fitted boosting: its logits for raw inputs, and its trees."""
+
+    model: Any
+    base: np.ndarray
+
+    def logits(self, raw: np.ndarray) -> np.ndarray:
+        """float64 [N, C] of float32 [N, R]; two classes have one logit."""
+        if isinstance(self.model, HistGradientBoostingClassifier):
+            found = self.model.decision_function(raw.astype(np.float64))
+        else:
+            found = self.model.predict(raw.astype(np.float64), raw_score=True)
+        return np.asarray(found, np.float64).reshape(len(raw), -1)
+
+    def trees(self) -> list[Tree]:
+        """All trees; a row's logits are `base` plus what its leaves hold."""
+        if isinstance(self.model, HistGradientBoostingClassifier):
+            rounds = self.model._predictors
+            return [_histogram_tree(tree.nodes, k) for one in rounds for k, tree in enumerate(one)]
+        dump = self.model.dump_model()
+        width = dump["num_tree_per_iteration"]
+        return [_lightgbm_tree(t["tree_structure"], i % width) for i, t in enumerate(dump["tree_info"])]
+
+
+def fit_boosting(raw: np.ndarray, label: np.ndarray, classes: int, seed: int = 0) -> Boosting:
+    """Fit with settings scaled to the rows at hand.
+
+    Args:
+        raw: float32 [N, R], NaN is missing.
+        label: int64 [N].
+        classes: Number of classes.
+        seed: Of the column samples.
+    """
+    leaf = int(np.clip(len(label) // 100, 5, 20))
+    rate, rounds = (0.05, 200) if len(label) > 5_000 else (0.05, 100)
+    if importlib.util.find_spec("lightgbm") is not None:
+        return _fit_lightgbm(raw, label, classes, leaf, rate, rounds, seed)
+    model = HistGradientBoostingClassifier(
+        learning_rate=rate, max_iter=rounds, min_samples_leaf=leaf, max_leaf_nodes=31, l2_regularization=1.0,
+        max_features=0.5, early_stopping=False, random_state=seed,
+    )  # fmt: skip
+    model.fit(raw.astype(np.float64), label)
+    return Boosting(model, np.asarray(model._baseline_prediction, np.float64).ravel())
+
+
+def _fit_lightgbm(
+    raw: np.ndarray, label: np.ndarray, classes: int, leaf: int, rate: float, rounds: int, seed: int
+) -> Boosting:
+    import lightgbm
+
+    binary = classes == 2
+    settings = {
+        "objective": "binary" if binary else "multiclass", "num_leaves": 31, "learning_rate": rate, "seed": seed,
+        "min_data_in_leaf": leaf, "lambda_l2": 1.0, "feature_fraction": 0.5, "bagging_fraction": 0.8,
+        "bagging_freq": 1, "max_cat_to_onehot": 1, "verbosity": -1, "deterministic": True, "force_row_wise": True,
+        "zero_as_missing": False, "use_missing": True,
+    }  # fmt: skip
+    if not binary:
+        settings["num_class"] = classes
+    data = lightgbm.Dataset(raw.astype(np.float64), label, free_raw_data=True)
+    model = lightgbm.train(settings, data, num_boost_round=rounds)
+    return Boosting(model, np.zeros(1 if binary else classes))
+
+
+def _round_down(threshold: np.ndarray) -> np.ndarray:
+    near = threshold.astype(np.float32)
+    return np.where(near > threshold, np.nextafter(near, np.float32(-np.inf)), near).astype(np.float32)
+
+
+def _histogram_tree(nodes: np.ndarray, output: int) -> Tree:
+    leaf = nodes["is_leaf"].astype(bool)
+    return Tree(
+        np.where(leaf, -1, nodes["feature_idx"].astype(np.int64)),
+        _round_down(np.where(leaf, 0.0, nodes["num_threshold"])),
+        nodes["left"].astype(np.int64),
+        nodes["right"].astype(np.int64),
+        nodes["missing_go_to_left"].astype(bool),
+        nodes["value"].astype(np.float64),
+        output,
+    )
+
+
+def _lightgbm_tree(root: dict[str, Any], output: int) -> Tree:
+    nodes: list[tuple[int, float, int, int, bool, float]] = []
+
+    def visit(node: dict[str, Any]) -> int:
+        at = len(nodes)
+        nodes.append((-1, 0.0, 0, 0, False, 0.0))
+        if "leaf_value" in node:
+            nodes[at] = (-1, 0.0, 0, 0, False, float(node["leaf_value"]))
+            return at
+        left, right = visit(node["left_child"]), visit(node["right_child"])
+        # A column without missing values in training has missing_type "None": LightGBM then reads NaN as 0.
+        missing_left = node["default_left"] if node["missing_type"] == "NaN" else node["threshold"] >= 0
+        nodes[at] = (node["split_feature"], float(node["threshold"]), left, right, bool(missing_left), 0.0)
+        return at
+
+    visit(root)
+    feature, threshold, left, right, missing_left, value = (np.array(part) for part in zip(*nodes, strict=True))
+    return Tree(feature, _round_down(threshold), left, right, missing_left.astype(bool), value, output)

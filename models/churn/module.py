@@ -1,0 +1,179 @@
+"""The Lightning glue of the churn network: loss, optimiser, averaged weights."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ludocast.models.churn.network import ChurnNetwork
+
+Batch = tuple[Tensor, Tensor, Tensor]  # numbers [M, B, D], codes [M, B, S], label [M, B]
+
+
+class ChurnModule(pl.LightningModule):
+    """Trains a `ChurnNetwork` and keeps an exponential average of its weights, which is what predicts.
+
+    The sizes of the table come from the data module at the first `configure_model`, and from the checkpoint later.
+
+    Args:
+        members: Networks trained side by side; their probabilities' logits are averaged.
+        hidden: Units of the MLP.
+        dropout: Of these units.
+        embedding: Width of a value's embedding.
+        rank: Rank of the cross layers.
+        learning_rate: Of AdamW at its highest; it falls to 0 along a cosine.
+        weight_decay: Of AdamW.
+        average: Decay of the weights' exponential average, a step.
+        seed: Of the initial weights.
+    """
+
+    def __init__(
+        self,
+        members: int = 5,
+        hidden: int = 384,
+        dropout: float = 0.25,
+        embedding: int = 16,
+        rank: int = 32,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.03,
+        average: float = 0.995,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.sizes: dict[str, Any] | None = None
+        self.network: ChurnNetwork | None = None
+        self.averaged: ChurnNetwork | None = None
+        self._steps_averaged = 0
+
+    def configure_model(self) -> None:
+        """Build the network once the table's sizes are known."""
+        if self.network is not None:
+            return
+        if self.sizes is None:
+            datamodule = getattr(self.trainer, "datamodule", None)
+            if datamodule is None:
+                raise ValueError("ChurnModule takes its sizes from a TabularDataModule; pass one as datamodule=")
+            self.sizes = datamodule.sizes
+        self.build(self.sizes)
+
+    def build(self, sizes: dict[str, Any]) -> None:
+        """Make the network for a table of these sizes (`numbers`, `code_sizes`, `classes`)."""
+        self.sizes = sizes
+        hparams = self.hparams
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(hparams["seed"])
+            self.network = ChurnNetwork(
+                sizes["numbers"],
+                list(sizes["code_sizes"]),
+                sizes["classes"],
+                members=hparams["members"],
+                embedding=hparams["embedding"],
+                rank=hparams["rank"],
+                hidden=hparams["hidden"],
+                dropout=hparams["dropout"],
+            )
+        self.averaged = copy.deepcopy(self.network).requires_grad_(False).eval()
+
+    def forward(self, numbers: Tensor, codes: Tensor) -> Tensor:
+        """Logits [N, C] of the averaged weights, the mean over members; numbers [N, D], codes [N, S]."""
+        return self.member_logits(numbers, codes).mean(dim=0)
+
+    def member_logits(self, numbers: Tensor, codes: Tensor) -> Tensor:
+        """Logits [M, N, C] of the averaged weights."""
+        if self.averaged is None:
+            raise ValueError("this module has no network yet; fit it, or load it from a checkpoint")
+        logits: Tensor = self.averaged(numbers.unsqueeze(0), codes.unsqueeze(0).expand(self.hparams["members"], -1, -1))
+        return logits
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Sum over members of the mean cross-entropy, so that no member's gradient depends on another."""
+        assert self.network is not None
+        numbers, codes, label = batch
+        losses = member_losses(self.network(numbers, codes), label)
+        self.log("train_loss", losses.mean(), on_step=False, on_epoch=True, prog_bar=True, batch_size=label.shape[1])
+        return losses.sum()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Cross-entropy of the averaged members."""
+        numbers, codes, label = batch
+        loss = member_losses(self(numbers[0], codes[0]).unsqueeze(0), label)
+        self.log("validation_loss", loss.mean(), prog_bar=True, batch_size=label.shape[1], sync_dist=True)
+
+    test_step = validation_step
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Probabilities [N, classes]."""
+        numbers, codes, _ = batch
+        return probabilities(self(numbers[0], codes[0]))
+
+    def on_before_zero_grad(self, optimizer: torch.optim.Optimizer) -> None:
+        """Move the average after each optimiser step; early on it follows faster, so that it forgets the start."""
+        if self.global_step == self._steps_averaged:
+            return
+        self._steps_averaged = self.global_step
+        decay = min(self.hparams["average"], (1 + self.global_step) / (10 + self.global_step))
+        assert self.network is not None and self.averaged is not None
+        with torch.no_grad():
+            theirs, ours = list(self.averaged.parameters()), list(self.network.parameters())
+            torch._foreach_lerp_(theirs, ours, 1 - decay)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip each member's gradient to norm 1 (or the Trainer's value), as if it trained alone."""
+        limit = 1.0 if gradient_clip_val is None else float(gradient_clip_val)
+        assert self.network is not None
+        grads = [p.grad for p in self.network.parameters() if p.grad is not None]
+        norm_M = torch.stack([g.flatten(1).pow(2).sum(1) for g in grads]).sum(0).sqrt()
+        scale_M = (limit / norm_M.clamp_min(1e-12)).clamp(max=1.0)
+        for g in grads:
+            g.mul_(scale_M.view(-1, *[1] * (g.dim() - 1)))
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW; cosine to 0 over all steps."""
+        assert self.network is not None
+        optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=self.hparams["learning_rate"], weight_decay=self.hparams["weight_decay"]
+        )
+        total = max(1, int(self.trainer.estimated_stepping_batches))
+        cosine = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * min(step, total) / total))
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cosine, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the sizes, from which the network is built again."""
+        checkpoint["sizes"] = self.sizes
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Build the network before its weights are loaded."""
+        if self.network is None:
+            self.build(checkpoint["sizes"])
+        self._steps_averaged = int(checkpoint["global_step"])
+
+
+def member_losses(logits_MBC: Tensor, label_MB: Tensor) -> Tensor:
+    """Mean cross-entropy of each member, [M]; one logit is that of class 1."""
+    if logits_MBC.shape[-1] == 1:
+        return F.binary_cross_entropy_with_logits(
+            logits_MBC[..., 0], label_MB.to(logits_MBC.dtype), reduction="none"
+        ).mean(1)
+    return F.cross_entropy(logits_MBC.transpose(1, 2), label_MB, reduction="none").mean(1)
+
+
+def probabilities(logits_NC: Tensor) -> Tensor:
+    """Class probabilities [N, classes] of logits; one logit is that of class 1."""
+    if logits_NC.shape[-1] == 1:
+        p = torch.sigmoid(logits_NC)
+        return torch.cat([1 - p, p], dim=-1)
+    return torch.softmax(logits_NC, dim=-1)

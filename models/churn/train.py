@@ -1,0 +1,128 @@
+"""Training of the churn network by a Lightning Trainer: how long, in what batches, and where checkpoints go."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+
+from ludocast.datamodules.batches import TableTensors, evaluation_loader, train_loader
+from ludocast.datamodules.preprocess import Encoded
+from ludocast.models.churn.module import ChurnModule
+
+
+@dataclass(frozen=True)
+class TrainerSettings:
+    """What reaches the Lightning Trainer, and the size of the network; `epochs` None means: scaled to the rows."""
+
+    accelerator: str = "cpu"
+    devices: int = 1
+    precision: str = "32-true"
+    epochs: int | None = None
+    hidden: int | None = None
+    checkpoints: Path | None = None
+    progress: bool = False
+    callbacks: tuple[Callback, ...] = field(default=())
+
+
+def schedule(rows: int) -> tuple[int, int]:
+    """Batch size and epochs for a number of training rows: at least about 1,000 steps, at most about 6,000."""
+    batch = int(np.clip(2 ** np.round(np.log2(max(rows, 1) / 50)), 32, 256))
+    epochs = int(np.clip(np.ceil(1_000 * batch / max(rows, 1)), 16, 60))
+    if rows > 100_000:
+        batch, epochs = 512, int(np.clip(6_000 * 512 / rows, 4, 16))
+    return batch, epochs
+
+
+def tensors(encoded: Encoded, label: np.ndarray) -> TableTensors:
+    """The network's inputs as tensors."""
+    return TableTensors(
+        torch.from_numpy(encoded.numbers), torch.from_numpy(encoded.codes), torch.from_numpy(label.astype(np.int64))
+    )
+
+
+def train_network(
+    encoded: Encoded,
+    label: np.ndarray,
+    member_rows: Sequence[np.ndarray],
+    sizes: dict[str, Any],
+    settings: TrainerSettings,
+    seed: int,
+    validation: tuple[Encoded, np.ndarray] | None = None,
+) -> ChurnModule:
+    """Train one member on each entry of `member_rows`, all side by side.
+
+    Args:
+        encoded: All rows that members draw from.
+        label: int64 [N].
+        member_rows: Row numbers of each member.
+        sizes: `numbers`, `code_sizes`, `classes` of the table.
+        settings: Of the Trainer; with `checkpoints` a stopped training goes on from its last epoch.
+        seed: Of weights, shuffles and dropout.
+        validation: Rows whose loss is shown a epoch; they change nothing.
+    """
+    batch, epochs = schedule(min(len(rows) for rows in member_rows))
+    if settings.epochs is not None:
+        epochs = settings.epochs
+    hidden = settings.hidden if settings.hidden is not None else hidden_units(len(label))
+    module = ChurnModule(members=len(member_rows), hidden=hidden, seed=seed)
+    module.build(sizes)
+    rows = [torch.from_numpy(np.ascontiguousarray(entry, np.int64)) for entry in member_rows]
+    trainer = _trainer(settings, epochs)
+    last = settings.checkpoints / "last.ckpt" if settings.checkpoints is not None else None
+    torch.manual_seed(seed)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # batches come from memory
+        warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
+        trainer.fit(
+            module,
+            train_loader(tensors(encoded, label), rows, batch, seed),
+            None if validation is None else evaluation_loader(tensors(*validation)),
+            ckpt_path=str(last) if last is not None and last.exists() else None,
+            weights_only=False,
+        )
+    return module.cpu().eval()
+
+
+def hidden_units(rows: int) -> int:
+    """Units of the MLP for a number of training rows."""
+    return 384 if rows >= 5_000 else 128
+
+
+def _trainer(settings: TrainerSettings, epochs: int) -> pl.Trainer:
+    callbacks: list[Callback] = list(settings.callbacks)
+    if settings.checkpoints is not None:
+        callbacks.append(
+            ModelCheckpoint(dirpath=settings.checkpoints, filename="epoch", save_last=True, enable_version_counter=False)
+        )
+    return pl.Trainer(
+        accelerator=settings.accelerator,
+        devices=settings.devices,
+        precision=settings.precision,  # type: ignore[arg-type]
+        max_epochs=epochs,
+        callbacks=callbacks,
+        enable_checkpointing=settings.checkpoints is not None,
+        enable_progress_bar=settings.progress,
+        enable_model_summary=False,
+        logger=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+    )
+
+
+def network_logits(module: ChurnModule, encoded: Encoded, batch: int = 4096) -> np.ndarray:
+    """Logits of each member, float32 [M, N, C]."""
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, max(len(encoded.numbers), 1), batch):
+            numbers = torch.from_numpy(encoded.numbers[start : start + batch])
+            codes = torch.from_numpy(encoded.codes[start : start + batch])
+            parts.append(module.member_logits(numbers, codes).numpy())
+    return np.concatenate(parts, axis=1)
