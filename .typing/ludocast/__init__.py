@@ -1,0 +1,1 @@
+../../ludocast/__init__.py

@@ -1,0 +1,1 @@
+../../ludocast/__main__.py
