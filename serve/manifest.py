@@ -1,0 +1,273 @@
+"""`bundle.json`: what a bundle says of itself, read with every field checked, for the file may come from anywhere."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeVar
+
+FORMAT = 1  # older formats load for ever: `_upgraded` lifts each to the next
+OUTPUTS = ("label", "probabilities")
+DTYPES = {"number": "float32", "timestamp": "float64", "category": "string", "boolean": "string"}
+MODEL_FILE = "model.onnx"
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Input:
+    """One column that the model reads.
+
+    Attributes:
+        column: Its name in the table.
+        tensor: Its name in the graph.
+        kind: "number", "category", "boolean" or "timestamp".
+        categories: The most frequent values, at most 50; None for numbers and times.
+        range: Smallest and largest training value (times: UTC seconds); None for categories.
+    """
+
+    column: str
+    tensor: str
+    kind: str
+    categories: tuple[str, ...] | None = None
+    range: tuple[float, float] | None = None
+
+    @property
+    def dtype(self) -> str:
+        """Element type of the tensor: "float32", "float64" or "string"."""
+        return DTYPES[self.kind]
+
+
+@dataclass(frozen=True)
+class CheckRows:
+    """Rows made from the inputs, never from players, and what the model answered when the bundle was written.
+
+    Attributes:
+        rows: Column to value, one mapping a row.
+        label: One a row.
+        probabilities: One a row and class.
+    """
+
+    rows: tuple[Mapping[str, Any], ...]
+    label: tuple[str, ...]
+    probabilities: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All that `bundle.json` holds; `positive` and `threshold` are None where there are more than two classes."""
+
+    name: str
+    version: str
+    inputs: tuple[Input, ...]
+    missing_tokens: tuple[str, ...]
+    classes: tuple[str, ...]
+    positive: str | None
+    threshold: float | None
+    files: Mapping[str, str]
+    check_rows: CheckRows
+    created: str
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    libraries: Mapping[str, str] = field(default_factory=dict)
+    data_sha256: str | None = None
+    git_revision: str | None = None
+    task: str = "classification"
+
+    @property
+    def positive_index(self) -> int | None:
+        """Position of the positive class."""
+        return None if self.positive is None else self.classes.index(self.positive)
+
+    def to_json(self) -> str:
+        """The text of `bundle.json`.
+
+        Raises:
+            ValueError: If a metric is not JSON, or NaN or infinite.
+        """
+        fields = asdict(self)
+        fields["inputs"] = [{**asdict(item), "dtype": item.dtype} for item in self.inputs]
+        document = {"format": FORMAT, "outputs": list(OUTPUTS), **fields}
+        try:
+            return json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"bundle.json cannot hold this: {error}; give numbers, text and lists of them") from error
+
+
+class ManifestError(ValueError):
+    """What is wrong with a `bundle.json`, without the name of the bundle."""
+
+
+def parse_manifest(text: str | bytes) -> Manifest:
+    """Read `bundle.json`.
+
+    Raises:
+        ManifestError: If anything in it is not as it has to be; the sentence names the field.
+    """
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(f"bundle.json is not JSON ({_line(error)})") from error
+    if not isinstance(document, dict):
+        raise ManifestError("bundle.json holds no object")
+    version = document.get("format")
+    if type(version) is not int or version < 1:
+        raise ManifestError(f'bundle.json: "format" has to be a whole number from 1 on, got {_shown(version)}')
+    if version > FORMAT:
+        raise ManifestError(
+            f"it has bundle format {version}, and this ludocast reads formats up to {FORMAT}; "
+            "install a newer ludocast (pip install --upgrade ludocast)"
+        )
+    return _manifest(document)
+
+
+def _manifest(document: dict[str, Any]) -> Manifest:
+    take = _Taker(document, "")
+    if take.get("task", _text) != "classification":
+        raise ManifestError(f'bundle.json: "task" has to be "classification", got {_shown(document["task"])}')
+    if take.get("outputs", _list_of(_text)) != OUTPUTS:
+        raise ManifestError(f'bundle.json: "outputs" has to be {list(OUTPUTS)}')
+    classes = take.get("classes", _list_of(_text))
+    if len(classes) < 2 or len(set(classes)) != len(classes):
+        raise ManifestError('bundle.json: "classes" has to hold two different labels or more')
+    positive = take.get("positive", _optional(_text))
+    if positive is not None and (positive not in classes or len(classes) != 2):
+        raise ManifestError('bundle.json: "positive" has to be one of two classes, or null')
+    return Manifest(
+        name=take.get("name", _text),
+        version=take.get("version", _text),
+        inputs=_inputs(document),
+        missing_tokens=take.get("missing_tokens", _list_of(_text)),
+        classes=classes,
+        positive=positive,
+        threshold=take.get("threshold", _optional(_number)),
+        files=_files(take.get("files", _object)),
+        check_rows=_check_rows(take.get("check_rows", _object), len(classes)),
+        created=take.get("created", _text),
+        metrics=take.get("metrics", _object),
+        libraries={name: _text(value) for name, value in take.get("libraries", _object).items()},
+        data_sha256=take.get("data_sha256", _optional(_text)),
+        git_revision=take.get("git_revision", _optional(_text)),
+    )
+
+
+def _inputs(document: dict[str, Any]) -> tuple[Input, ...]:
+    entries = _Taker(document, "").get("inputs", _list_of(_object))
+    inputs = tuple(_input(entry, f"inputs[{position}].") for position, entry in enumerate(entries))
+    if not inputs:
+        raise ManifestError('bundle.json: "inputs" is empty')
+    for what in ("column", "tensor"):
+        names = [getattr(item, what) for item in inputs]
+        if len(set(names)) != len(names):
+            raise ManifestError(f'bundle.json: two inputs have the same "{what}"')
+    if {item.tensor for item in inputs} & set(OUTPUTS):
+        raise ManifestError("bundle.json: an input tensor has the name of an output")
+    return inputs
+
+
+def _input(entry: dict[str, Any], where: str) -> Input:
+    take = _Taker(entry, where)
+    kind = take.get("kind", _text)
+    if kind not in DTYPES:
+        raise ManifestError(f'bundle.json: "{where}kind" has to be one of {", ".join(DTYPES)}, got {_shown(kind)}')
+    if take.get("dtype", _text) != DTYPES[kind]:
+        raise ManifestError(f'bundle.json: "{where}dtype" has to be "{DTYPES[kind]}" for a {kind}')
+    limits = take.get("range", _optional(_list_of(_number)))
+    if limits is not None and (len(limits) != 2 or limits[0] > limits[1]):
+        raise ManifestError(f'bundle.json: "{where}range" has to be [smallest, largest]')
+    return Input(
+        column=take.get("column", _text),
+        tensor=take.get("tensor", _text),
+        kind=kind,
+        categories=take.get("categories", _optional(_list_of(_text))),
+        range=None if limits is None else (limits[0], limits[1]),
+    )
+
+
+def _files(entries: dict[str, Any]) -> dict[str, str]:
+    for name, digest in entries.items():
+        if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*", name) is None:
+            raise ManifestError(f"bundle.json: the file name {_shown(name)} does not stay inside the bundle's folder")
+        if not isinstance(digest, str) or re.fullmatch(r"[0-9a-f]{64}", digest) is None:
+            raise ManifestError(f"bundle.json: the SHA-256 of {name} has to be 64 hex digits, got {_shown(digest)}")
+    if MODEL_FILE not in entries:
+        raise ManifestError(f'bundle.json: "files" does not name {MODEL_FILE}')
+    return entries
+
+
+def _check_rows(entry: dict[str, Any], classes: int) -> CheckRows:
+    take = _Taker(entry, "check_rows.")
+    rows = take.get("rows", _list_of(_object))
+    label = take.get("label", _list_of(_text))
+    probabilities = take.get("probabilities", _list_of(_list_of(_number)))
+    if not rows or not len(rows) == len(label) == len(probabilities):
+        raise ManifestError('bundle.json: "check_rows" has to hold as many rows as labels and probabilities')
+    if any(len(row) != classes for row in probabilities):
+        raise ManifestError('bundle.json: "check_rows.probabilities" has to hold one number a class')
+    return CheckRows(rows, label, probabilities)
+
+
+@dataclass(frozen=True)
+class _Taker:
+    """Takes fields of one JSON object; an error says which."""
+
+    entry: Mapping[str, Any]
+    where: str
+
+    def get(self, key: str, check: Callable[[Any], Value]) -> Value:
+        if key not in self.entry:
+            raise ManifestError(f'bundle.json: "{self.where}{key}" is missing')
+        try:
+            return check(self.entry[key])
+        except TypeError as error:
+            raise ManifestError(f'bundle.json: "{self.where}{key}" {error}') from None
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"has to be text, got {_shown(value)}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise TypeError("has to be Unicode text") from None
+    return value
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or abs(value) > 1e308 or value != value:
+        raise TypeError(f"has to be a finite number, got {_shown(value)}")
+    return float(value)
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"has to be an object, got {_shown(value)}")
+    return value
+
+
+def _optional(check: Callable[[Any], Value]) -> Callable[[Any], Value | None]:
+    return lambda value: None if value is None else check(value)
+
+
+def _list_of(check: Callable[[Any], Value]) -> Callable[[Any], tuple[Value, ...]]:
+    def checked(value: Any) -> tuple[Value, ...]:
+        if not isinstance(value, list):
+            raise TypeError(f"has to be a list, got {_shown(value)}")
+        return tuple(check(item) for item in value)
+
+    return checked
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    try:
+        text = json.dumps(value, ensure_ascii=True)
+    except (TypeError, ValueError, RecursionError):
+        text = type(value).__name__
+    return text if len(text) <= 60 else text[:59] + "…"
+
+
+def _line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
