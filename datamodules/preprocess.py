@@ -109,6 +109,11 @@ class Preprocessing:
         return len(self.numbers) + flags + means
 
     @property
+    def raw_size(self) -> int:
+        """Columns of `Encoded.raw`."""
+        return len(self.numbers) + sum(entry.means.shape[1] for entry in self.means)
+
+    @property
     def code_sizes(self) -> list[int]:
         """Number of codes of each column of `Encoded.codes`."""
         return [entry.size for entry in self.codes]

@@ -1,0 +1,134 @@
+"""A fitted churn model as one ONNX graph: raw columns in, label and probabilities out."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto
+
+from ludocast.datamodules.preprocess import FIRST, MISSING, UNKNOWN, Preprocessing, slopes
+from ludocast.models.churn.fit import FittedChurn
+from ludocast.serve.graph import GraphBuilder
+from ludocast.serve.graph_inputs import EncodedNames, add_inputs, add_preprocessing
+from ludocast.serve.graph_learners import (
+    TreeAdder,
+    add_boosting,
+    add_linear,
+    add_network,
+    add_tree_ensemble,
+    add_tree_steps,
+    add_up,
+)
+
+CORE_INPUTS = {"numbers": TensorProto.FLOAT, "codes": TensorProto.INT64, "raw": TensorProto.FLOAT}
+
+
+def export_churn(fitted: FittedChurn, description: str = "") -> onnx.ModelProto:
+    """The graph of a bundle: a tensor [N, 1] a column in; `label` [N] and `probabilities` [N, classes] out."""
+    graph = GraphBuilder()
+    tensors = add_inputs(graph, fitted.schema)
+    names = add_preprocessing(graph, fitted.preprocessing, tensors)
+    _add_outputs(graph, fitted, _logits(graph, fitted, names, add_tree_ensemble))
+    return graph.model(description, {})
+
+
+def export_core(fitted: FittedChurn) -> onnx.ModelProto:
+    """The graph after the preprocessing, without `ai.onnx.ml`: `numbers`, `codes`, `raw` in, `probabilities` out."""
+    graph = GraphBuilder()
+    sizes = {
+        "numbers": fitted.preprocessing.number_size,
+        "codes": len(fitted.preprocessing.codes),
+        "raw": fitted.preprocessing.raw_size,
+    }
+    names = {
+        name: graph.input(name, element, sizes[name]) if sizes[name] else None for name, element in CORE_INPUTS.items()
+    }
+    logits = _logits(graph, fitted, EncodedNames(**names), add_tree_steps)
+    p = _probabilities(graph, logits, len(fitted.classes))
+    graph.output(p, "probabilities", TensorProto.FLOAT, ["N", len(fitted.classes)])
+    return graph.model("", {})
+
+
+def _logits(graph: GraphBuilder, fitted: FittedChurn, names: EncodedNames, add_trees: TreeAdder) -> str:
+    scale = {name: weight / fitted.temperature for name, weight in fitted.weights.items()}
+    candidates = fitted.candidates
+    parts = []
+    if candidates.network is not None:
+        parts.append(add_network(graph, names, candidates.network, scale["network"]))
+    if candidates.boosting is not None:
+        parts.append(add_boosting(graph, names, candidates.boosting, scale["boosting"], add_trees))
+    if candidates.linear is not None:
+        parts.append(add_linear(graph, names, candidates.linear, scale["linear"]))
+    return add_up(graph, parts)
+
+
+def _probabilities(graph: GraphBuilder, logits: str, classes: int) -> str:
+    if classes > 2:
+        return graph.op("Softmax", logits, axis=1)
+    p = graph.op("Sigmoid", logits)
+    return graph.op("Concat", graph.op("Sub", graph.floats(1.0), p), p, axis=1)
+
+
+def _add_outputs(graph: GraphBuilder, fitted: FittedChurn, logits: str) -> None:
+    p = _probabilities(graph, logits, len(fitted.classes))
+    positive = fitted.schema.positive_index
+    if positive is None or fitted.threshold is None:
+        chosen = graph.op("ArgMax", p, axis=1, keepdims=0)
+    else:
+        of_positive = graph.op("Gather", p, graph.constant(np.array(positive, np.int64)), axis=1)
+        reached = graph.op("GreaterOrEqual", of_positive, graph.constant(np.array(fitted.threshold, np.float32)))
+        sides = [graph.constant(np.array(side, np.int64)) for side in (positive, 1 - positive)]
+        chosen = graph.op("Where", reached, *sides)
+    label = graph.op("Gather", graph.constant(np.array(fitted.classes, dtype=object)), chosen, axis=0)
+    graph.output(label, "label", TensorProto.STRING, ["N"])
+    graph.output(p, "probabilities", TensorProto.FLOAT, ["N", len(fitted.classes)])
+
+
+def preprocessing_document(fitted: FittedChurn) -> dict[str, Any]:
+    """What a foreign runtime has to do before the core graph, as plain JSON."""
+    preprocessing: Preprocessing = fitted.preprocessing
+    return {
+        "format": 1,
+        "missing_tokens": list(fitted.schema.missing_tokens),
+        "classes": list(fitted.classes),
+        "positive": fitted.schema.positive,
+        "threshold": fitted.threshold,
+        "numbers": [
+            {
+                "column": entry.column,
+                "origin": entry.origin,
+                "unit": entry.unit,
+                "knots": entry.knots.tolist(),
+                "slopes": slopes(entry).tolist(),
+                "scores": entry.scores.tolist(),
+                "missing_flag": entry.missing_flag,
+            }
+            for entry in preprocessing.numbers
+        ],
+        "codes": [
+            {
+                "column": entry.column,
+                "unknown": UNKNOWN,
+                "missing": MISSING,
+                "values": {_key(key): FIRST + i for i, key in enumerate(entry.keys)},
+            }
+            for entry in preprocessing.codes
+        ],
+        "means": [
+            {
+                "column": entry.column,
+                "values": dict(zip(map(str, entry.keys), entry.means.tolist(), strict=True)),
+                "default": entry.default.tolist(),
+            }
+            for entry in preprocessing.means
+        ],
+        "mean_scale": list(preprocessing.mean_scale),
+        "network_means": list(preprocessing.network_means),
+    }
+
+
+def _key(key: object) -> str:
+    return key if isinstance(key, str) else json.dumps(float(key))  # type: ignore[arg-type]

@@ -1,0 +1,80 @@
+"""A small builder of ONNX graphs: values are names, constants are kept once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+OPSET = 20  # the first with Gelu
+ML_OPSET = 3
+IR_VERSION = 10  # as onnxruntime 1.20 reads it
+
+
+class GraphBuilder:
+    """Collects nodes and constants; `op` returns the name of a node's output."""
+
+    def __init__(self) -> None:
+        self._nodes: list[onnx.NodeProto] = []
+        self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+        self._initializers: list[onnx.TensorProto] = []
+        self._inputs: list[onnx.ValueInfoProto] = []
+        self._outputs: list[onnx.ValueInfoProto] = []
+
+    def input(self, name: str, dtype: int, width: int | str) -> str:
+        """A graph input [N, width] of an ONNX element type."""
+        self._inputs.append(helper.make_tensor_value_info(name, dtype, ["N", width]))
+        return name
+
+    def output(self, value: str, name: str, dtype: int, shape: list[int | str]) -> None:
+        """Name a value as a graph output."""
+        self._nodes.append(helper.make_node("Identity", [value], [name]))
+        self._outputs.append(helper.make_tensor_value_info(name, dtype, shape))
+
+    def constant(self, array: np.ndarray) -> str:
+        """The name of a constant; equal ones share it. Objects are strings."""
+        if array.dtype == object:
+            key = ("string", array.shape, "\0".join(array.ravel().tolist()).encode())
+        else:
+            key = (array.dtype.name, array.shape, array.tobytes())
+        if key not in self._constants:
+            name = f"c{len(self._constants)}"
+            self._constants[key] = name
+            self._initializers.append(_tensor(array, name))
+        return self._constants[key]
+
+    def floats(self, *values: float) -> str:
+        """A float32 constant [len(values)]."""
+        return self.constant(np.array(values, np.float32))
+
+    def ints(self, *values: int) -> str:
+        """An int64 constant [len(values)]."""
+        return self.constant(np.array(values, np.int64))
+
+    def op(self, kind: str, *inputs: str, name: str | None = None, **attributes: Any) -> str:
+        """Append a node of one output and return that output's name."""
+        domain = "ai.onnx.ml" if kind in ("LabelEncoder", "TreeEnsembleRegressor") else ""
+        output = f"v{len(self._nodes)}" if name is None else name
+        self._nodes.append(helper.make_node(kind, list(inputs), [output], domain=domain, **attributes))
+        return output
+
+    def model(self, description: str, metadata: dict[str, str]) -> onnx.ModelProto:
+        """The finished model, checked."""
+        graph = helper.make_graph(self._nodes, "ludocast", self._inputs, self._outputs, self._initializers)
+        opsets = [helper.make_opsetid("", OPSET)]
+        if any(node.domain for node in self._nodes):
+            opsets.append(helper.make_opsetid("ai.onnx.ml", ML_OPSET))
+        model = helper.make_model(
+            graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="ludocast", doc_string=description
+        )
+        helper.set_model_props(model, metadata)
+        onnx.checker.check_model(model)
+        return model
+
+
+def _tensor(array: np.ndarray, name: str) -> onnx.TensorProto:
+    if array.dtype == object:
+        return helper.make_tensor(name, TensorProto.STRING, array.shape, [text.encode() for text in array.ravel()])
+    return numpy_helper.from_array(np.ascontiguousarray(array), name)

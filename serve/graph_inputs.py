@@ -1,0 +1,125 @@
+"""Preprocessing in the graph: raw columns to scaled numbers, codes and raw numbers, as `Preprocessing.encode` does it
+operation by operation in float32."""
+
+# N rows, D numbers, K knots, S code columns, R raw inputs
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from onnx import TensorProto
+
+from ludocast.datamodules.preprocess import FIRST, MISSING, UNKNOWN, CodeInput, MeanInput, Preprocessing, slopes
+from ludocast.datamodules.schema import Schema
+from ludocast.serve.graph import GraphBuilder
+
+DTYPES = {"number": "float32", "timestamp": "float64", "category": "string", "boolean": "string"}
+ELEMENTS = {"float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE, "string": TensorProto.STRING}
+
+
+@dataclass(frozen=True)
+class EncodedNames:
+    """The graph's counterpart of `Encoded`; None where there are none of a sort."""
+
+    numbers: str | None
+    codes: str | None
+    raw: str | None
+
+
+def add_inputs(graph: GraphBuilder, schema: Schema) -> dict[str, str]:
+    """An input tensor [N, 1] for each column that the model reads; column name to tensor name."""
+    return {
+        column.name: graph.input(f"x{i}", ELEMENTS[DTYPES[column.kind]], 1) for i, column in enumerate(schema.inputs)
+    }
+
+
+def add_preprocessing(graph: GraphBuilder, preprocessing: Preprocessing, tensors: dict[str, str]) -> EncodedNames:
+    """Append the preprocessing; the order of columns is that of `Preprocessing.encode`."""
+    means = [
+        _mean(graph, entry, tensors[entry.column], k)
+        for entry in preprocessing.means
+        for k in range(entry.means.shape[1])
+    ]
+    owner = [entry.column for entry in preprocessing.means for _ in range(entry.means.shape[1])]
+    numbers, values = [], []
+    if preprocessing.numbers:
+        x_ND, gap_ND = _stack_numbers(graph, preprocessing, tensors)
+        values.append(x_ND)
+        numbers.append(_scale(graph, preprocessing, x_ND, gap_ND))
+        flagged = [i for i, entry in enumerate(preprocessing.numbers) if entry.missing_flag]
+        if flagged:
+            chosen = graph.op("Gather", gap_ND, graph.ints(*flagged), axis=1)
+            numbers.append(graph.op("Cast", chosen, to=TensorProto.FLOAT))
+    centre, width = preprocessing.mean_scale
+    for column, mean in zip(owner, means, strict=True):
+        if column in preprocessing.network_means:
+            shifted = graph.op("Sub", mean, graph.floats(centre))
+            numbers.append(graph.op("Mul", shifted, graph.floats(1 / width)))
+    codes = [_code(graph, entry, tensors[entry.column]) for entry in preprocessing.codes]
+    return EncodedNames(
+        _concat(graph, numbers, "numbers"), _concat(graph, codes, "codes"), _concat(graph, values + means, "raw")
+    )
+
+
+def _concat(graph: GraphBuilder, parts: list[str], name: str) -> str | None:
+    return graph.op("Concat", *parts, axis=1, name=name) if parts else None
+
+
+def _stack_numbers(graph: GraphBuilder, preprocessing: Preprocessing, tensors: dict[str, str]) -> tuple[str, str]:
+    columns = []
+    for entry in preprocessing.numbers:
+        x = tensors[entry.column]
+        if entry.unit != 1.0:
+            since = graph.op("Sub", x, graph.constant(np.array([entry.origin])))
+            x = graph.op("Div", since, graph.constant(np.array([entry.unit])))
+            x = graph.op("Cast", x, to=TensorProto.FLOAT)
+        columns.append(x)
+    x_ND = graph.op("Concat", *columns, axis=1)
+    return x_ND, graph.op("IsNaN", x_ND)
+
+
+def _scale(graph: GraphBuilder, preprocessing: Preprocessing, x_ND: str, gap_ND: str) -> str:
+    """Piecewise linear between knots: the piece is the number of inner knots that the value reaches."""
+    entries = preprocessing.numbers
+    pieces = max(len(entry.knots) for entry in entries) - 1
+    first = np.array([entry.knots[0] for entry in entries], np.float32)
+    last = np.array([entry.knots[-1] for entry in entries], np.float32)
+    inner = np.full((len(entries), max(pieces - 1, 1)), np.inf, np.float32)
+    tables = np.zeros((3, len(entries), pieces), np.float32)
+    for i, entry in enumerate(entries):
+        inner[i, : len(entry.knots) - 2] = entry.knots[1:-1]
+        for table, row in zip(tables, (entry.knots[:-1], slopes(entry), entry.scores[:-1]), strict=True):
+            table[i, : len(row)] = row
+    inside = graph.op("Where", gap_ND, graph.constant(first), x_ND)
+    inside = graph.op("Min", graph.op("Max", inside, graph.constant(first)), graph.constant(last))
+    reached = graph.op("GreaterOrEqual", graph.op("Unsqueeze", inside, graph.ints(2)), graph.constant(inner))
+    count = graph.op("ReduceSum", graph.op("Cast", reached, to=TensorProto.INT32), graph.ints(2), keepdims=0)
+    start = np.arange(len(entries), dtype=np.int32) * pieces
+    piece = graph.op("Add", count, graph.constant(start))
+    knot, slope, score = (graph.op("Gather", graph.constant(table.ravel()), piece, axis=0) for table in tables)
+    scaled = graph.op("Add", graph.op("Mul", graph.op("Sub", inside, knot), slope), score)
+    return graph.op("Where", gap_ND, graph.floats(0.0), scaled)
+
+
+def _code(graph: GraphBuilder, entry: CodeInput, x: str) -> str:
+    codes = list(range(FIRST, FIRST + len(entry.keys)))
+    if entry.keys.dtype == object:
+        keys = [""] + [str(key) for key in entry.keys]
+        return graph.op(
+            "LabelEncoder", x, keys_strings=keys, values_int64s=[MISSING, *codes], default_int64=UNKNOWN
+        )
+    # A NaN key is found by one runtime and not by another.
+    keys = [float(key) for key in entry.keys]
+    found = graph.op("LabelEncoder", x, keys_floats=keys, values_int64s=codes, default_int64=UNKNOWN)
+    return graph.op("Where", graph.op("IsNaN", x), graph.ints(MISSING), found)
+
+
+def _mean(graph: GraphBuilder, entry: MeanInput, x: str, k: int) -> str:
+    return graph.op(
+        "LabelEncoder",
+        x,
+        keys_strings=[str(key) for key in entry.keys],
+        values_floats=[float(value) for value in entry.means[:, k]],
+        default_float=float(entry.default[k]),
+    )
