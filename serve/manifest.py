@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
-FORMAT = 1  # older formats load for ever: `_upgraded` lifts each to the next
+FORMAT = 1  # older formats load for ever; a newer one is refused
 OUTPUTS = ("label", "probabilities")
 DTYPES = {"number": "float32", "timestamp": "float64", "category": "string", "boolean": "string"}
 MODEL_FILE = "model.onnx"
@@ -146,7 +146,7 @@ def _manifest(document: dict[str, Any]) -> Manifest:
         check_rows=_check_rows(take.get("check_rows", _object), len(classes)),
         created=take.get("created", _text),
         metrics=take.get("metrics", _object),
-        libraries={name: _text(value) for name, value in take.get("libraries", _object).items()},
+        libraries=take.get("libraries", _object_of_text),
         data_sha256=take.get("data_sha256", _optional(_text)),
         git_revision=take.get("git_revision", _optional(_text)),
     )
@@ -244,6 +244,10 @@ def _object(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise TypeError(f"has to be an object, got {_shown(value)}")
     return value
+
+
+def _object_of_text(value: Any) -> dict[str, str]:
+    return {name: _text(item) for name, item in _object(value).items()}
 
 
 def _optional(check: Callable[[Any], Value]) -> Callable[[Any], Value | None]:
