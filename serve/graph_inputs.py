@@ -13,8 +13,9 @@ from onnx import TensorProto
 from ludocast.datamodules.preprocess import FIRST, MISSING, UNKNOWN, CodeInput, MeanInput, Preprocessing, slopes
 from ludocast.datamodules.schema import Schema
 from ludocast.serve.graph import GraphBuilder
+from ludocast.serve.manifest import DTYPES
 
-DTYPES = {"number": "float32", "timestamp": "float64", "category": "string", "boolean": "string"}
+
 ELEMENTS = {"float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE, "string": TensorProto.STRING}
 
 

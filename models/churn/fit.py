@@ -13,6 +13,7 @@ from ludocast.datamodules.infer import RawColumns, describe, infer_schema, label
 from ludocast.datamodules.preprocess import Encoded, Preprocessing, fit_preprocessing
 from ludocast.datamodules.read import from_frame
 from ludocast.datamodules.schema import Schema
+from ludocast.datamodules.split import CROSS_ROWS, folds, inner_split
 from ludocast.models.churn.blend import blend_weights, class_log_loss, class_probabilities, fit_temperature
 from ludocast.models.churn.boosting import Boosting, fit_boosting
 from ludocast.models.churn.linear import Linear, fit_linear
@@ -28,7 +29,6 @@ CANDIDATES: dict[Choice, tuple[str, ...]] = {
     "network": ("network",),
     "boosting": ("boosting",),
 }
-CROSS_ROWS = 10_000  # with fewer training rows each is held out once, instead of a tenth of them for good
 FOLDS = 5
 
 
@@ -188,7 +188,7 @@ def _strength(encoded: Encoded, label: np.ndarray, preprocessing: Preprocessing,
     # The penalty matters on small tables only, where three tries cost nothing.
     if len(label) >= CROSS_ROWS:
         return 1.0
-    fold = folds(label, seed)
+    fold = folds(label, seed, FOLDS)
     losses = {}
     for strength in (0.01, 0.1, 1.0):
         out = [
@@ -202,18 +202,6 @@ def _strength(encoded: Encoded, label: np.ndarray, preprocessing: Preprocessing,
         ]
         losses[strength] = float(np.mean(out))
     return min(losses, key=lambda strength: losses[strength])
-
-
-def folds(label: np.ndarray, seed: int, count: int = FOLDS) -> np.ndarray:
-    """A stratified fold number for each row, int64 [N]."""
-    fold = np.empty(len(label), np.int64)
-    generator = np.random.default_rng(seed)
-    start = 0
-    for name in np.unique(label):
-        rows = generator.permutation(np.flatnonzero(label == name))
-        fold[rows] = (np.arange(len(rows)) + start) % count
-        start += len(rows)
-    return fold
 
 
 def _cross_fit(
@@ -275,11 +263,3 @@ def label_index(values: np.ndarray, schema: Schema) -> np.ndarray:
     """Class index of each label text, int64 [N]."""
     order = {name: position for position, name in enumerate(schema.classes)}
     return np.array([order[str(value)] for value in values], np.int64)
-
-
-def inner_split(label: np.ndarray, validation: float, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """Training and validation rows; no validation rows where the table is small and each row is held out in turn."""
-    if len(label) < CROSS_ROWS:
-        return np.arange(len(label)), None
-    fold = folds(label, seed, round(1 / validation))
-    return np.flatnonzero(fold != 0), np.flatnonzero(fold == 0)

@@ -1,0 +1,91 @@
+"""The work folder of a recipe: `RUN.partial/` until all is done, then `RUN/`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+SETTINGS = "settings.json"
+
+
+class RunFolder:
+    """Holds what a recipe has written so far.
+
+    Args:
+        out: Where the finished run will be.
+        resume: Go on from what a stopped run left.
+        overwrite: Discard what a stopped or finished run left.
+
+    Raises:
+        ValueError: If a folder is in the way, or there is nothing to resume.
+    """
+
+    def __init__(self, out: Path, *, resume: bool, overwrite: bool) -> None:
+        self.out, self.partial = out, out.with_name(out.name + ".partial")
+        self.resume, self.overwrite = resume, overwrite
+        if resume and overwrite:
+            raise ValueError("--resume keeps what is there and --overwrite discards it; give one of them")
+        if out.exists() and not overwrite:
+            raise ValueError(f"{out} exists; choose another --out, or --overwrite to replace it")
+        if self.partial.exists() and not (resume or overwrite):
+            raise ValueError(
+                f"{self.partial} is left of a run that was stopped; --resume goes on with it, --overwrite discards it"
+            )
+        if resume and not self.partial.exists():
+            raise ValueError(f"there is no {self.partial} to resume; leave --resume out")
+        self._check_parent()
+
+    def _check_parent(self) -> None:
+        parent = self.out.absolute().parent
+        while not parent.exists():
+            parent = parent.parent
+        if not parent.is_dir():
+            raise ValueError(f"{parent} is a file, so {self.out} cannot be made; choose another --out")
+        if not os.access(parent, os.W_OK):
+            raise ValueError(f"no permission to write in {parent}; choose another --out")
+
+    def begin(self, settings: dict[str, Any]) -> Path:
+        """Make the work folder, or find the one to resume, and return it.
+
+        Args:
+            settings: What the run depends on; a resumed run has to agree with it.
+
+        Raises:
+            ValueError: If a resumed run was begun with other settings.
+        """
+        if self.partial.exists() and self.overwrite:
+            shutil.rmtree(self.partial)
+        if self.resume:
+            self._compare(settings)
+        else:
+            self.partial.mkdir(parents=True)
+            (self.partial / SETTINGS).write_text(json.dumps(settings, ensure_ascii=False, indent=1), encoding="utf-8")
+        return self.partial
+
+    def _compare(self, settings: dict[str, Any]) -> None:
+        try:
+            before = json.loads((self.partial / SETTINGS).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{self.partial} holds no readable {SETTINGS}; --overwrite discards it") from error
+        for name, value in json.loads(json.dumps(settings)).items():
+            if before.get(name) != value:
+                raise ValueError(
+                    f"{self.partial} was begun with {name} {before.get(name)!r}, now it is {value!r}; "
+                    "give the same again, or --overwrite"
+                )
+
+    def finish(self) -> None:
+        """Rename the work folder to the finished run, which then appears whole."""
+        old = self.out.with_name(self.out.name + ".old")
+        if self.out.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            self.out.rename(old)
+        self.partial.rename(self.out)
+        shutil.rmtree(old, ignore_errors=True)
+
+    def discard(self) -> None:
+        """Leave nothing behind."""
+        shutil.rmtree(self.partial, ignore_errors=True)
