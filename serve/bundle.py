@@ -1,0 +1,280 @@
+"""The bundle: a folder with the model and all that serving has to know, checked when written and when loaded."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from ludocast.datamodules.schema import MISSING_TOKENS
+from ludocast.serve.check_rows import check_rows
+from ludocast.serve.feeds import FeedReader
+from ludocast.serve.manifest import MODEL_FILE, OUTPUTS, CheckRows, Input, Manifest, ManifestError, parse_manifest
+
+MANIFEST_FILE = "bundle.json"
+TOLERANCE = 1e-4  # between the recorded probabilities of the check rows and those on this machine
+_LARGEST_MANIFEST = 64 << 20
+_TENSOR_TYPES = {"float32": "tensor(float)", "float64": "tensor(double)", "string": "tensor(string)"}
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose hashes and check rows were found right."""
+
+    folder: Path
+    manifest: Manifest
+    session: ort.InferenceSession
+    reader: FeedReader
+
+    @staticmethod
+    def load(folder: str | Path, threads: int = 1) -> Bundle:
+        """Load and try a bundle.
+
+        Args:
+            folder: With `bundle.json` and `model.onnx`.
+            threads: That one call of the model may use.
+
+        Raises:
+            ValueError: If it is damaged, too new, or does not reproduce its check rows.
+        """
+        folder = Path(folder)
+        try:
+            manifest = parse_manifest(_read_manifest(folder))
+            for name, digest in manifest.files.items():
+                _check_hash(folder, name, digest)
+            model = (folder / MODEL_FILE).read_bytes()
+            if hashlib.sha256(model).hexdigest() != manifest.files[MODEL_FILE]:
+                raise ManifestError(f"{MODEL_FILE} changed while it was read; load the bundle again")
+            session = open_session(model, manifest.inputs, threads)
+            reader = FeedReader(manifest.inputs, manifest.missing_tokens)
+            _compare(manifest, *run_rows(session, reader, manifest.check_rows.rows))
+        except ManifestError as error:
+            raise ValueError(f"bundle {folder}: {error}") from error
+        except OSError as error:
+            raise ValueError(f"bundle {folder}: cannot read {error.filename}: {error.strerror}") from error
+        return Bundle(folder, manifest, session, reader)
+
+
+def write_bundle(
+    folder: str | Path,
+    model: bytes,
+    *,
+    name: str,
+    inputs: Sequence[Input],
+    classes: Sequence[str],
+    positive: str | None = None,
+    threshold: float | None = None,
+    missing_tokens: Sequence[str] = MISSING_TOKENS,
+    metrics: Mapping[str, Any] | None = None,
+    libraries: Mapping[str, str] | None = None,
+    data_sha256: str | None = None,
+    git_revision: str | None = None,
+    version: str | None = None,
+    extra_files: Mapping[str, bytes] | None = None,
+    overwrite: bool = False,
+) -> Manifest:
+    """Write a bundle whole or not at all.
+
+    Args:
+        folder: That will be the bundle; must not exist unless `overwrite`.
+        model: ONNX graph, raw columns in, `label` and `probabilities` out.
+        name: Of the model, as servers show it.
+        inputs: One for every input tensor of the graph.
+        classes: In the order of the probabilities.
+        positive: The class whose probability is "the" probability; None with more than two classes.
+        threshold: From which probability on the graph answers `positive`.
+        missing_tokens: Texts that mean "missing".
+        metrics: Any JSON.
+        libraries: Library to version, of the training.
+        data_sha256: Of the training data.
+        git_revision: Of the training code.
+        version: The first 12 hex digits of the model's SHA-256 when None.
+        extra_files: Name to content of further files.
+        overwrite: Replace a bundle that is there.
+
+    Raises:
+        ValueError: If the folder exists, or the graph does not fit the inputs.
+    """
+    folder = Path(folder)
+    if folder.exists() and not overwrite:
+        raise ValueError(f"bundle {folder} exists already; remove it, or overwrite it")
+    files = {MODEL_FILE: model, **(extra_files if extra_files is not None else {})}
+    hashes = {path: hashlib.sha256(content).hexdigest() for path, content in files.items()}
+    manifest = Manifest(
+        name=name,
+        version=hashes[MODEL_FILE][:12] if version is None else version,
+        inputs=tuple(inputs),
+        missing_tokens=tuple(missing_tokens),
+        classes=tuple(classes),
+        positive=positive,
+        threshold=threshold,
+        files=hashes,
+        check_rows=CheckRows((), (), ()),
+        created=dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
+        metrics=metrics if metrics is not None else {},
+        libraries=libraries if libraries is not None else {},
+        data_sha256=data_sha256,
+        git_revision=git_revision,
+    )
+    try:
+        manifest = replace(manifest, check_rows=_answered(manifest, model))
+        text = manifest.to_json()
+        parse_manifest(text)  # what is written has to load
+    except ManifestError as error:
+        raise ValueError(f"bundle {folder}: {error}") from error
+    _write_folder(folder, {**files, MANIFEST_FILE: text.encode()})
+    return manifest
+
+
+def open_session(model: bytes, inputs: Sequence[Input], threads: int = 1) -> ort.InferenceSession:
+    """An onnxruntime session on the CPU whose inputs and outputs are as the manifest says.
+
+    Raises:
+        ManifestError: If the model is none, or another's.
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting threads would burn CPU time
+    options.log_severity_level = 4  # errors come as exceptions
+    try:
+        session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions have no common base class
+        raise ManifestError(f"onnxruntime cannot load {MODEL_FILE} ({_line(error)}); export the model again") from error
+    wanted = {item.tensor: _TENSOR_TYPES[item.dtype] for item in inputs}
+    found = {item.name: item.type for item in session.get_inputs()}
+    if wanted != found:
+        differing = sorted(name for name in {*wanted, *found} if wanted.get(name) != found.get(name))[0]
+        raise ManifestError(
+            f"input {differing} is {found.get(differing, 'absent')} in {MODEL_FILE} and "
+            f"{wanted.get(differing, 'absent')} in {MANIFEST_FILE}; export the model again"
+        )
+    outputs = {item.name: item.type for item in session.get_outputs()}
+    if outputs != dict(zip(OUTPUTS, ("tensor(string)", "tensor(float)"), strict=True)):
+        raise ManifestError(f"{MODEL_FILE} has not the outputs label and probabilities; export the model again")
+    return session
+
+
+def run_rows(
+    session: ort.InferenceSession, reader: FeedReader, rows: Sequence[Mapping[str, object]]
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Labels [N] and probabilities [N, classes] of the check rows.
+
+    Raises:
+        ManifestError: If the rows do not fit the inputs, or the model fails on them.
+    """
+    try:
+        label, probabilities = session.run(list(OUTPUTS), reader.from_rows(rows).tensors)
+    except ValueError as error:
+        raise ManifestError(f"its check rows do not fit its inputs ({error}); export the model again") from error
+    except Exception as error:  # as above
+        raise ManifestError(f"the model fails on the check rows ({_line(error)}); export the model again") from error
+    return label, probabilities
+
+
+def _answered(manifest: Manifest, model: bytes) -> CheckRows:
+    rows = check_rows(manifest.inputs)
+    session = open_session(model, manifest.inputs)
+    label, probabilities = run_rows(session, FeedReader(manifest.inputs, manifest.missing_tokens), rows)
+    if label.shape != (len(rows),) or probabilities.shape != (len(rows), len(manifest.classes)):
+        raise ManifestError(f"the model answers shapes {label.shape} and {probabilities.shape}, not [N], [N, classes]")
+    if not np.isfinite(probabilities).all() or not set(label.tolist()) <= set(manifest.classes):
+        raise ManifestError("the model answers labels that are no classes, or probabilities that are no numbers")
+    return CheckRows(tuple(rows), tuple(label.tolist()), tuple(map(tuple, probabilities.tolist())))
+
+
+def _compare(manifest: Manifest, label: np.ndarray[Any, Any], probabilities: np.ndarray[Any, Any]) -> None:
+    wanted = np.array(manifest.check_rows.probabilities)
+    if probabilities.shape != wanted.shape or label.shape != wanted.shape[:1]:
+        raise ManifestError(f"the model answers shape {probabilities.shape}, not {wanted.shape}; export it again")
+    distance = np.abs(probabilities - wanted)
+    # NaN is not within any distance.
+    wrong = np.flatnonzero(~(distance <= TOLERANCE).all(axis=1))
+    if len(wrong):
+        row = int(wrong[0])
+        raise ManifestError(
+            f"it does not reproduce its check rows: row {row + 1} gives {probabilities[row].tolist()} and was recorded "
+            f"with {wanted[row].tolist()}; use the onnxruntime it was made with, or export the model again"
+        )
+    for row, (found, recorded) in enumerate(zip(label, manifest.check_rows.label, strict=True)):
+        if found != recorded and not _close_call(manifest, wanted[row]):
+            raise ManifestError(
+                f'it does not reproduce its check rows: row {row + 1} gives the label "{found}" and was recorded with '
+                f'"{recorded}"; export the model again'
+            )
+
+
+def _close_call(manifest: Manifest, probabilities: np.ndarray[Any, Any]) -> bool:
+    """Whether a difference within the tolerance may turn the label."""
+    if manifest.positive_index is not None and manifest.threshold is not None:
+        return bool(abs(probabilities[manifest.positive_index] - manifest.threshold) <= TOLERANCE)
+    best = np.sort(probabilities)
+    return bool(best[-1] - best[-2] <= 2 * TOLERANCE)
+
+
+def _read_manifest(folder: Path) -> bytes:
+    path = folder / MANIFEST_FILE
+    if not path.is_file():
+        inside = folder / "bundle" / MANIFEST_FILE
+        hint = f"is it {inside.parent}?" if inside.is_file() else "give the folder that training wrote as RUN/bundle"
+        what = f"{MANIFEST_FILE} is missing in it" if folder.is_dir() else "there is no such folder"
+        raise ManifestError(f"{what}; {hint}")
+    if path.stat().st_size > _LARGEST_MANIFEST:
+        raise ManifestError(f"{MANIFEST_FILE} is larger than {_LARGEST_MANIFEST >> 20} MB; export the model again")
+    return path.read_bytes()
+
+
+def _check_hash(folder: Path, name: str, digest: str) -> None:
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise ManifestError(f"its file {name} is a link to outside the folder; copy the bundle whole")
+    if not path.is_file():
+        raise ManifestError(f"its file {name} is missing; copy the bundle whole, or export the model again")
+    with path.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+            raise ManifestError(
+                f"its file {name} is damaged (other SHA-256 than recorded); copy the bundle again, or export it again"
+            )
+
+
+def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    partial = folder.parent / f".{folder.name}.{os.getpid()}.partial"
+    replaced = folder.parent / f".{folder.name}.{os.getpid()}.replaced"
+    try:
+        partial.mkdir(parents=True)
+        for name, content in files.items():
+            (partial / name).parent.mkdir(parents=True, exist_ok=True)
+            with (partial / name).open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        for inner in {(partial / name).parent for name in files}:
+            sync_folder(inner)
+        if folder.exists():
+            folder.rename(replaced)
+        partial.rename(folder)
+        sync_folder(folder.parent)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in this folder last through a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
