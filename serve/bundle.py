@@ -106,6 +106,8 @@ def write_bundle(
     folder = Path(folder)
     if folder.exists() and not overwrite:
         raise ValueError(f"bundle {folder} exists already; remove it, or overwrite it")
+    if folder.exists() and not (folder / MANIFEST_FILE).is_file():
+        raise ValueError(f"{folder} exists and is no bundle, so it is not overwritten; give another folder")
     files = {MODEL_FILE: model, **(extra_files if extra_files is not None else {})}
     hashes = {path: hashlib.sha256(content).hexdigest() for path, content in files.items()}
     manifest = Manifest(
@@ -118,7 +120,7 @@ def write_bundle(
         threshold=threshold,
         files=hashes,
         check_rows=CheckRows((), (), ()),
-        created=dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
+        created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         metrics=metrics if metrics is not None else {},
         libraries=libraries if libraries is not None else {},
         data_sha256=data_sha256,
@@ -247,7 +249,6 @@ def _check_hash(folder: Path, name: str, digest: str) -> None:
 
 def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     partial = folder.parent / f".{folder.name}.{os.getpid()}.partial"
-    replaced = folder.parent / f".{folder.name}.{os.getpid()}.replaced"
     try:
         partial.mkdir(parents=True)
         for name, content in files.items():
@@ -258,13 +259,24 @@ def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
                 os.fsync(file.fileno())
         for inner in {(partial / name).parent for name in files}:
             sync_folder(inner)
-        if folder.exists():
-            folder.rename(replaced)
-        partial.rename(folder)
+        _put(partial, folder)
         sync_folder(folder.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-        shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _put(partial: Path, folder: Path) -> None:
+    if not folder.exists():
+        partial.rename(folder)
+        return
+    replaced = partial.with_suffix(".replaced")
+    folder.rename(replaced)
+    try:
+        partial.rename(folder)
+    except BaseException:
+        replaced.rename(folder)
+        raise
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def sync_folder(folder: Path) -> None:

@@ -24,8 +24,8 @@ def check_rows(inputs: Sequence[Input]) -> list[dict[str, Cell]]:
     rows.append(dict.fromkeys((item.column for item in inputs), None))
     rows.extend({item.column: _strange(item, place) for item in inputs} for place in (2.0, -1.0))
     for kept in (0, 1):
-        row = rows[kept]
-        rows.append({name: value if position % 2 == kept else None for position, (name, value) in enumerate(row.items())})
+        half = [value if position % 2 == kept else None for position, value in enumerate(rows[kept].values())]
+        rows.append(dict(zip(rows[kept], half, strict=True)))
     return rows
 
 
@@ -49,7 +49,7 @@ def _place(item: Input, place: float) -> Cell:
     value = low + place * (high - low)
     if item.kind == "timestamp":
         try:
-            return dt.datetime.fromtimestamp(round(value), dt.timezone.utc).isoformat().replace("+00:00", "Z")
+            return dt.datetime.fromtimestamp(round(value), dt.UTC).isoformat().replace("+00:00", "Z")
         except (ValueError, OverflowError, OSError):  # before the year 1 or after 9999
             return float(round(value))
     if float(low).is_integer() and float(high).is_integer() and abs(value) < 2**53:
