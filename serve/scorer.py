@@ -1,0 +1,156 @@
+"""Scoring in the process: rows, columns, an Arrow table or a pandas frame in, labels and probabilities out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ludocast.serve.bundle import Bundle
+from ludocast.serve.feeds import Feeds
+from ludocast.serve.manifest import OUTPUTS, Manifest
+
+BATCH_ROWS = 2048  # rows the model takes at once: what it computes in between stays in the processor's cache
+_OUTPUTS = list(OUTPUTS)
+_SHOWN_COLUMNS = 5
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Answers for N rows.
+
+    Attributes:
+        labels: Objects [N] of str, by the bundle's threshold.
+        probabilities: float32 [N, classes], in the order of the bundle's classes.
+        warnings: What was ignored or taken as missing, a sentence each.
+    """
+
+    labels: np.ndarray[Any, Any]
+    probabilities: np.ndarray[Any, Any]
+    warnings: tuple[str, ...] = ()
+
+
+class Scorer:
+    """Scores by one bundle; may be used from several threads at once.
+
+    Args:
+        bundle: That was loaded.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+        self.manifest: Manifest = bundle.manifest
+        self._run = bundle.session.run
+        self._reader = bundle.reader
+
+    @staticmethod
+    def load(bundle: str | Path, threads: int = 1) -> Scorer:
+        """Load a bundle's folder, with its checks.
+
+        Args:
+            bundle: The folder.
+            threads: That one call of the model may use.
+
+        Raises:
+            ValueError: If the bundle is damaged, too new, or does not reproduce its check rows.
+        """
+        return Scorer(Bundle.load(bundle, threads))
+
+    def predict(self, data: Any) -> Predictions:
+        """Score rows of any make.
+
+        Every column that the model reads has to be there; None, NaN and the bundle's missing tokens are missing
+        values. Infinite numbers and those too large for float32 count as missing, with a warning; columns that the
+        model does not read are ignored, with a warning.
+
+        Args:
+            data: A list of records, one record, a mapping of column name to list or array, an Arrow table (or
+                anything that gives one, such as a polars frame), or a pandas frame.
+
+        Raises:
+            ValueError: With row (from 1) and column, if a cell does not fit; with the nearest name, if a column is
+                absent.
+        """
+        if isinstance(data, (list, tuple)):
+            return self.predict_rows(data)
+        if isinstance(data, Mapping) and data and not any(map(_is_column, data.values())):
+            return self.predict_rows([data])
+        return self._predict(self._reader.from_columns(_columns(data)))
+
+    def predict_rows(self, rows: Sequence[Mapping[str, object]]) -> Predictions:
+        """Score records; for a few rows the fastest way.
+
+        Raises:
+            ValueError: As `predict`.
+        """
+        return self._predict(self._reader.from_rows(rows))
+
+    def predict_columns(self, columns: Mapping[str, Any], first_row: int = 0) -> Predictions:
+        """Score columns of one length.
+
+        Args:
+            columns: Column name to its cells.
+            first_row: Number of rows before these, for the row in an error.
+
+        Raises:
+            ValueError: As `predict`.
+        """
+        return self._predict(self._reader.from_columns(columns, first_row))
+
+    def _predict(self, feeds: Feeds) -> Predictions:
+        warnings = () if not feeds.unknown and not feeds.overflowed else tuple(_warnings(feeds))
+        if 0 < feeds.rows <= BATCH_ROWS:
+            labels, probabilities = self._run(_OUTPUTS, feeds.tensors)
+            return Predictions(labels, probabilities, warnings)
+        labels = np.empty(feeds.rows, object)
+        probabilities = np.empty((feeds.rows, len(self.manifest.classes)), np.float32)
+        for start in range(0, feeds.rows, BATCH_ROWS):
+            rows = slice(start, start + BATCH_ROWS)
+            part = {name: values[rows] for name, values in feeds.tensors.items()}
+            labels[rows], probabilities[rows] = self._run(_OUTPUTS, part)
+        return Predictions(labels, probabilities, warnings)
+
+
+def overflow_warning(column: str, count: int) -> str:
+    """The sentence for numbers that count as missing."""
+    what = "1 infinite or too large number was" if count == 1 else f"{count} infinite or too large numbers were"
+    return f'column "{column}": {what} taken as missing'
+
+
+def _warnings(feeds: Feeds) -> Iterator[str]:
+    if feeds.unknown:
+        names = ", ".join(f'"{name}"' for name in feeds.unknown[:_SHOWN_COLUMNS])
+        more = len(feeds.unknown) - _SHOWN_COLUMNS
+        yield f"ignored what the model does not read: column {names}{f' and {more} more' if more > 0 else ''}"
+    for column, count in feeds.overflowed.items():
+        yield overflow_warning(column, count)
+
+
+def _is_column(value: object) -> bool:
+    return isinstance(value, (list, tuple)) or (
+        hasattr(value, "__len__") and not isinstance(value, (str, bytes, Mapping, set, frozenset))
+    )
+
+
+def _columns(data: Any) -> Mapping[str, Any]:
+    if isinstance(data, Mapping):
+        return data
+    # Named by its module: importing pandas would cost a serving process more than all the rest.
+    if type(data).__module__.partition(".")[0] == "pandas" and hasattr(data, "iloc") and data.ndim == 2:
+        names, columns = [str(name) for name in data.columns], [data.iloc[:, i] for i in range(data.shape[1])]
+    elif isinstance(data, (pa.Table, pa.RecordBatch)) or hasattr(data, "__arrow_c_stream__"):
+        table = data if isinstance(data, (pa.Table, pa.RecordBatch)) else pa.table(data)
+        names, columns = table.schema.names, table.columns
+    else:
+        raise ValueError(
+            "expected a list of records, columns by name, an Arrow table or a pandas frame, "
+            f"got {type(data).__name__}"
+        )
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f'column "{twice}" is there twice; rename one of them')
+    return dict(zip(names, columns, strict=True))
