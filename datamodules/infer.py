@@ -90,6 +90,12 @@ def label_values(table: pa.Table, label: str, missing: frozenset[str]) -> np.nda
     return column_values(table[label], kind, missing).values
 
 
+def label_index(values: np.ndarray, schema: Schema) -> np.ndarray:
+    """Class index of each label text, int64 [N]."""
+    order = {name: position for position, name in enumerate(schema.classes)}
+    return np.array([order[str(value)] for value in values], np.int64)
+
+
 def label_classes(table: pa.Table, label: str, missing: frozenset[str]) -> tuple[str, ...]:
     """The sorted classes of the label.
 
@@ -195,25 +201,25 @@ def raw_columns(table: pa.Table, schema: Schema) -> tuple[RawColumns, list[str]]
     return columns, warnings
 
 
-def describe(schema: Schema, columns: RawColumns, rows: np.ndarray) -> Schema:
-    """The schema with the statistics of some rows, the training rows."""
+def describe(schema: Schema, columns: RawColumns, rows: np.ndarray, rare: int = 0) -> Schema:
+    """The schema with the statistics of some rows, the training rows; categories of fewer rows than `rare` unnamed."""
     described = []
     for column in schema.columns:
         if column.name not in columns:
             described.append(column)
             continue
         values = columns[column.name][rows]
-        described.append(_described(column, values))
+        described.append(_described(column, values, rare))
     return schema.with_columns(described)
 
 
-def _described(column: Column, values: np.ndarray) -> Column:
+def _described(column: Column, values: np.ndarray, rare: int) -> Column:
     if values.dtype == object:
         names, counts = np.unique(values[values != ""].astype(str), return_counts=True)
         order = np.lexsort((names, -counts))
-        categories = {str(names[i]): int(counts[i]) for i in order}
+        categories = {str(names[i]): int(counts[i]) for i in order if counts[i] >= rare}
         gaps = int((values == "").sum())
-        return Column(column.name, column.kind, column.reason, gaps, len(categories), categories, None)
+        return Column(column.name, column.kind, column.reason, gaps, len(names), categories, None)
     known = values[~np.isnan(values)]
     quantiles = np.quantile(known, [0, 0.05, 0.25, 0.5, 0.75, 0.95, 1]) if len(known) else np.zeros(7)
     return Column(

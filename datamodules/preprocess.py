@@ -141,7 +141,7 @@ class Preprocessing:
 
 
 def fit_preprocessing(
-    schema: Schema, columns: RawColumns, label: np.ndarray, seed: int = 0
+    schema: Schema, columns: RawColumns, label: np.ndarray, seed: int = 0, rare: int = 0
 ) -> tuple[Preprocessing, Encoded]:
     """Fit on training rows.
 
@@ -150,6 +150,7 @@ def fit_preprocessing(
         columns: Raw columns of the training rows alone.
         label: Class index of each row, int64 [N].
         seed: Seeds the folds of the mean labels.
+        rare: Codes and mean labels of values of fewer rows than this are not kept.
 
     Returns:
         The preprocessing, and the training rows encoded with out-of-fold mean labels: a row's own label is never part
@@ -157,11 +158,11 @@ def fit_preprocessing(
     """
     numbers = tuple(_fit_number(column, columns[column.name]) for column in schema.inputs if _is_number(column))
     codes = tuple(
-        entry for column in schema.inputs if (entry := _fit_codes(column, columns[column.name])) is not None
+        entry for column in schema.inputs if (entry := _fit_codes(column, columns[column.name], rare)) is not None
     )
     texts = [column.name for column in schema.inputs if columns[column.name].dtype == object]
     classes = len(schema.classes)
-    means = tuple(_fit_means(name, columns[name], label, classes) for name in texts)
+    means = tuple(_fit_means(name, columns[name], label, classes, rare) for name in texts)
     held_out = {name: _out_of_fold(name, columns[name], label, classes, seed) for name in texts}
     sparse = tuple(name for name in texts if len(np.unique(columns[name])) * DENSE_ROWS > len(label))
     pooled = np.concatenate([held_out[name].ravel() for name in sparse]) if sparse else np.array([0.0, 1.0])
@@ -223,7 +224,7 @@ def _scale(entry: NumberInput, x: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(x), np.float32(0), y).astype(np.float32)
 
 
-def _fit_codes(column: Column, values: np.ndarray) -> CodeInput | None:
+def _fit_codes(column: Column, values: np.ndarray, rare: int) -> CodeInput | None:
     if column.kind == "timestamp":
         return None
     known = values[values != ""] if values.dtype == object else values[~np.isnan(values)]
@@ -231,7 +232,9 @@ def _fit_codes(column: Column, values: np.ndarray) -> CodeInput | None:
     if column.kind == "number" and (len(keys) > CODE_VALUES or len(keys) < 2):
         return None
     if len(keys) * DENSE_ROWS > len(values):
-        keys = keys[counts >= RARE_ROWS]
+        keys = keys[counts >= max(RARE_ROWS, rare)]
+    else:
+        keys = keys[counts >= rare]
     if not len(keys):
         return None
     return CodeInput(column.name, keys.astype(object) if values.dtype == object else keys)
@@ -244,14 +247,16 @@ def _look_up(entry: CodeInput, values: np.ndarray) -> np.ndarray:
     return np.where(gaps, MISSING, codes).astype(np.int64)
 
 
-def _fit_means(name: str, values: np.ndarray, label: np.ndarray, classes: int) -> MeanInput:
+def _fit_means(name: str, values: np.ndarray, label: np.ndarray, classes: int, rare: int = 0) -> MeanInput:
     codes, keys = pd.factorize(values, sort=True)
     target = np.eye(classes)[label][:, 1:]
     overall = target.mean(axis=0)
     counts = np.bincount(codes, minlength=len(keys))[:, None]
     sums = np.stack([np.bincount(codes, weights=column, minlength=len(keys)) for column in target.T], axis=1)
     means = (sums + SMOOTHING * overall) / (counts + SMOOTHING)
-    return MeanInput(name, np.asarray(keys, dtype=object), means.astype(np.float32), overall.astype(np.float32))
+    kept = counts[:, 0] >= rare
+    keys, means = np.asarray(keys, dtype=object)[kept], means[kept]
+    return MeanInput(name, keys, means.astype(np.float32), overall.astype(np.float32))
 
 
 def _look_up_means(entry: MeanInput, values: np.ndarray) -> np.ndarray:

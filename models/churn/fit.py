@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ludocast.datamodules.infer import RawColumns, describe, infer_schema, label_values, raw_columns
+from ludocast.datamodules.infer import RawColumns, describe, infer_schema, label_index, label_values, raw_columns
 from ludocast.datamodules.preprocess import Encoded, Preprocessing, fit_preprocessing
 from ludocast.datamodules.read import from_frame
 from ludocast.datamodules.schema import Schema
@@ -118,6 +118,7 @@ def fit_rows(
     members: int = 5,
     seed: int = 0,
     settings: TrainerSettings = TrainerSettings(),
+    rare: int = 0,
 ) -> tuple[FittedChurn, HeldOut]:
     """Fit the candidates on training rows, blend and calibrate them on held-out ones.
 
@@ -130,9 +131,10 @@ def fit_rows(
         members: Networks trained side by side.
         seed: Of everything random.
         settings: Of the Trainer.
+        rare: Values of fewer training rows are not kept.
     """
     names = CANDIDATES[model]
-    preprocessing, encoded = fit_preprocessing(schema, columns, label, seed)
+    preprocessing, encoded = fit_preprocessing(schema, columns, label, seed, rare)
     if validation is None:
         held_out = _cross_fit(names, preprocessing, encoded, label, seed, _stage(settings, "folds"))
         everyone = [np.arange(len(label))] * members
@@ -257,9 +259,3 @@ def fit_churn(
     known = None if held is None else ({name: values[held] for name, values in columns.items()}, index[held])
     settings = TrainerSettings(checkpoints=checkpoints)
     return fit_rows(schema, taken, index[train], known, model=model, members=members, seed=seed, settings=settings)[0]
-
-
-def label_index(values: np.ndarray, schema: Schema) -> np.ndarray:
-    """Class index of each label text, int64 [N]."""
-    order = {name: position for position, name in enumerate(schema.classes)}
-    return np.array([order[str(value)] for value in values], np.int64)

@@ -92,6 +92,10 @@ class ChurnModule(pl.LightningModule):
         logits: Tensor = self.averaged(numbers.unsqueeze(0), codes.unsqueeze(0).expand(self.hparams["members"], -1, -1))
         return logits
 
+    def on_train_epoch_start(self) -> None:
+        """Seed dropout by epoch and rank, so that a resumed training repeats the unbroken one."""
+        torch.manual_seed((self.hparams["seed"] * 100_003 + self.current_epoch) * 1_009 + self.global_rank)
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Sum over members of the mean cross-entropy, so that no member's gradient depends on another."""
         assert self.network is not None

@@ -1,0 +1,157 @@
+"""The command line: one table of commands, each imported when it is called."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import inspect
+import os
+import sys
+import typing
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Command:
+    """Where a command lives, in one line what it does, and whether it needs the training part."""
+
+    target: str
+    summary: str
+    training: bool = False
+
+
+COMMANDS = {
+    "train churn": Command("ludocast.recipes.churn:train_churn", "train a churn model on a player table", True),
+    "score": Command("ludocast.serve.score:score", "score every row of a CSV or Parquet file"),
+    "serve": Command("ludocast.serve.server:serve", "answer predictions over HTTP"),
+    "simulate": Command("ludocast.datamodules.simulate:simulate", "make a player table of a simulated game", True),
+    "export core": Command("ludocast.serve.core:export_core", "the graph without its preprocessing", True),
+    **{
+        name: Command("ludocast.recipes.lightning:main", f"LightningCLI: {name} with a YAML file", True)
+        for name in ("fit", "validate", "test", "predict")
+    },
+}
+MISSING_PART = "this command needs the training part: pip install 'ludocast[train]'"
+TRAINING_MODULES = ("torch", "pytorch_lightning", "pandas", "sklearn", "onnx", "scipy", "jinja2")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code is 0, 2 for input that cannot be used, 130 after Ctrl-C."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
+        print(_help())
+        return 0 if words else 2
+    if words[0] == "--version":
+        from ludocast import __version__
+
+        print(f"ludocast {__version__}")
+        return 0
+    for length in (2, 1):
+        name = " ".join(words[:length])
+        if name in COMMANDS:
+            return _run(name, words[length:])
+    return _refuse(f'no command "{" ".join(words[:2])}"; `ludocast --help` lists them')
+
+
+def _help() -> str:
+    lines = [
+        "usage: ludocast COMMAND [options]",
+        "",
+        "From a game's logs to served predictions. Begin with:",
+        "",
+        "  ludocast simulate --players 20000 --out demo",
+        "  ludocast train churn --data demo/players.csv --label churned --positive yes --exclude player_id --out run",
+        "  ludocast score --bundle run/bundle --input demo/players.csv --output scored.csv",
+        "  ludocast serve --bundle run/bundle",
+        "",
+        "commands (each explains itself with --help):",
+    ]
+    lines += [f"  {name:<14} {command.summary}" for name, command in COMMANDS.items()]
+    return "\n".join(lines)
+
+
+def _run(name: str, options: list[str]) -> int:
+    try:
+        function = _load(COMMANDS[name])
+    except ModuleNotFoundError as error:
+        if COMMANDS[name].training and error.name is not None and error.name.split(".")[0] in TRAINING_MODULES:
+            return _refuse(MISSING_PART)
+        raise
+    try:
+        if function.__module__ == "ludocast.recipes.lightning":
+            function([name, *options])
+        else:
+            from jsonargparse import auto_cli
+
+            auto_cli(
+                function, args=merge_lists(function, options), as_positional=False, prog=f"ludocast {name}",
+                parser_mode="json",
+            )  # fmt: skip
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader of our output has gone; nothing more can be said to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except ValueError as error:
+        return _refuse(str(error))
+    except OSError as error:
+        return _refuse(_sentence(error))
+    return 0
+
+
+def _load(command: Command) -> Callable[..., Any]:
+    module, _, function = command.target.partition(":")
+    loaded: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    return loaded
+
+
+def merge_lists(function: Callable[..., Any], options: Sequence[str]) -> list[str]:
+    """Join the values of an option that takes a list, given again or comma-separated, into one JSON list.
+
+    A value with a comma of its own is quoted as in CSV: --exclude 'a,"b, c"'.
+
+    Args:
+        function: The command; its parameters of type `list[str]` are such options.
+        options: The words of the command line.
+    """
+    import orjson
+
+    lists = {f"--{name}": name for name, kind in typing.get_type_hints(function).items() if _is_list(kind)}
+    merged: dict[str, list[str]] = {}
+    rest: list[str] = []
+    words = iter(options)
+    for word in words:
+        flag, equals, value = word.partition("=")
+        flag = flag.replace("-", "_").replace("__", "--", 1) if flag.startswith("--") else flag
+        if flag not in lists:
+            rest.append(word)
+            continue
+        if not equals:
+            try:
+                value = next(words)
+            except StopIteration:
+                rest.append(word)  # the parser says that a value is missing
+                continue
+        merged.setdefault(flag, []).extend(next(csv.reader([value]), []))
+    return rest + [f"{flag}={orjson.dumps(values).decode()}" for flag, values in merged.items()]
+
+
+def _is_list(kind: Any) -> bool:
+    return kind == list[str] or list[str] in typing.get_args(kind)
+
+
+def _sentence(error: OSError) -> str:
+    what = error.strerror if error.strerror is not None else str(error)
+    return f"{error.filename}: {what}" if error.filename is not None else what
+
+
+def _refuse(sentence: str) -> int:
+    print(f"error: {inspect.cleandoc(sentence)}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

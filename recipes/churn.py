@@ -1,0 +1,274 @@
+"""`ludocast train churn`: from a player table to a report and a bundle."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import subprocess
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ludocast import __version__
+from ludocast.datamodules.preprocess import fit_preprocessing
+from ludocast.models.baselines import baselines
+from ludocast.models.churn.blend import class_probabilities, cost_threshold, f1_threshold
+from ludocast.models.churn.fit import Choice, FittedChurn, HeldOut, blended, fit_rows
+from ludocast.models.churn.train import TrainerSettings
+from ludocast.models.interrupt import StopOnCtrlC
+from ludocast.recipes.churn_table import ChurnTable, read_churn_table
+from ludocast.recipes.run_folder import RunFolder
+from ludocast.serve.bundle import write_bundle
+from ludocast.serve.export import export_churn
+from ludocast.serve.manifest import Input
+from ludocast.serve.report import Report, build_report, write_report
+
+RARE = 5  # with --private, categories of fewer training rows are left out
+SHOWN_CATEGORIES = 50
+
+
+def train_churn(
+    data: Path,
+    label: str,
+    out: Path = Path("run"),
+    positive: str | None = None,
+    exclude: list[str] | None = None,
+    model: Choice = "auto",
+    members: int = 5,
+    epochs: int | None = None,
+    seed: int = 0,
+    schema: Path | None = None,
+    split_time: str | None = None,
+    split_group: str | None = None,
+    cost_missed: float = 1.0,
+    cost_false_alarm: float = 1.0,
+    threshold_by: Literal["cost", "f1"] = "cost",
+    encoding: str = "utf-8",
+    delimiter: str | None = None,
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto",
+    devices: int = 1,
+    precision: str = "32-true",
+    resume: bool = False,
+    overwrite: bool = False,
+    private: bool = False,
+    name: str | None = None,
+    version: str | None = None,
+    truth: Path | None = None,
+) -> None:
+    """Train a churn model on a player table: one row a player, one column with the outcome.
+
+    Writes OUT/report.html (open it in a browser), OUT/metrics.json, OUT/schema.json, OUT/split.csv and OUT/bundle,
+    which `ludocast score` and `ludocast serve` take. Numbers, categories and dates are told apart by themselves;
+    OUT/schema.json says how and why, and can be edited and given back with --schema.
+
+    Example: ludocast train churn --data players.csv --label churned --positive yes --exclude player_id --out run
+
+    Args:
+        data: CSV or Parquet file, one row a player.
+        label: Column with the outcome.
+        out: Folder of the run; it appears when all is done, and OUT.partial until then.
+        positive: Value of the label whose probability is wanted, such as yes.
+        exclude: Columns to leave out; comma-separated or given again.
+        model: auto weighs network, gradient boosting and logistic regression on held-out rows; or one of them.
+        members: Networks trained side by side and averaged.
+        epochs: Passes over the training rows; scaled to their number by default.
+        seed: Equal seeds give equal results.
+        schema: A schema.json of an earlier run, perhaps edited, to follow.
+        split_time: Column of times; the latest rows become the test, as in production.
+        split_group: Column such as a player id whose rows are never parted between training and test.
+        cost_missed: What it costs to miss one who leaves; with --cost-false-alarm it sets the threshold.
+        cost_false_alarm: What it costs to act on one who would have stayed.
+        threshold_by: cost, or the threshold with the highest F1.
+        encoding: Of a CSV file, such as cp949.
+        delimiter: Of a CSV file; found by itself.
+        accelerator: Where the network trains.
+        devices: Number of GPUs or CPU processes.
+        precision: Of the training, such as 32-true or bf16-mixed.
+        resume: Go on from the last checkpoint of a run that was stopped.
+        overwrite: Replace what lies at OUT and OUT.partial.
+        private: Values seen in fewer than 5 training rows are left out of schema and bundle.
+        name: Name of the model in the bundle; by default that of OUT.
+        version: Version of the bundle; by default from the model's hash.
+        truth: For simulated tables, a CSV of player id and true probability; the report then tells the best possible.
+    """
+    _check(members, epochs, cost_missed, cost_false_alarm)
+    folder = RunFolder(out, resume=resume, overwrite=overwrite)
+    table = read_churn_table(
+        data, label, positive, exclude if exclude is not None else [], schema, split_time, split_group, seed, encoding,
+        delimiter, truth, RARE if private else 0,
+    )  # fmt: skip
+    for warning in table.schema.warnings:
+        print(f"note: {warning}", flush=True)
+    settings = {
+        "data_sha256": table.sha256, "label": label, "positive": table.schema.positive, "exclude": exclude,
+        "model": model, "members": members, "epochs": epochs, "seed": seed, "split": table.split.rule,
+        "private": private, "precision": precision,
+    }  # fmt: skip
+    partial = folder.begin(settings)
+    trainer = TrainerSettings(
+        accelerator=accelerator, devices=devices, precision=precision, epochs=epochs,
+        checkpoints=partial / "checkpoints", progress=True, callbacks=(StopOnCtrlC(),),
+    )  # fmt: skip
+    try:
+        fitted, held_out = _fit(table, model, members, seed, trainer, RARE if private else 0)
+        fitted = _with_threshold(fitted, held_out, threshold_by, cost_missed, cost_false_alarm)
+        _write(partial, table, fitted, held_out, out.name if name is None else name, version, seed)
+        folder.finish()
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            folder.discard()
+            raise OSError(error.errno, "the disk is full; nothing was kept", str(out)) from error
+        raise
+    except KeyboardInterrupt:
+        print(f"\nstopped; --resume goes on with {folder.partial}", flush=True)
+        raise
+    _print_summary(out)
+
+
+def _check(members: int, epochs: int | None, cost_missed: float, cost_false_alarm: float) -> None:
+    if not 1 <= members <= 64:
+        raise ValueError(f"--members is a number from 1 to 64, got {members}")
+    if epochs is not None and epochs < 1:
+        raise ValueError(f"--epochs is 1 or more, got {epochs}")
+    if not (cost_missed > 0 and cost_false_alarm > 0 and np.isfinite(cost_missed + cost_false_alarm)):
+        raise ValueError("--cost-missed and --cost-false-alarm are numbers above 0")
+
+
+def _fit(
+    table: ChurnTable, model: Choice, members: int, seed: int, trainer: TrainerSettings, rare: int
+) -> tuple[FittedChurn, HeldOut]:
+    for noisy in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    columns, label = table.part(table.split.train)
+    validation = None if table.split.validation is None else table.part(table.split.validation)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="pytorch_lightning")  # hints for authors of modules
+        return fit_rows(
+            table.schema, columns, label, validation, model=model, members=members, seed=seed, settings=trainer,
+            rare=rare,
+        )  # fmt: skip
+
+
+def _with_threshold(
+    fitted: FittedChurn, held_out: HeldOut, by: str, cost_missed: float, cost_false_alarm: float
+) -> FittedChurn:
+    positive = fitted.schema.positive_index
+    if positive is None:
+        return fitted
+    if by == "cost":
+        return replace(fitted, threshold=cost_threshold(cost_missed, cost_false_alarm))
+    p = class_probabilities(blended(held_out.logits, fitted.weights) / fitted.temperature)[:, positive]
+    return replace(fitted, threshold=f1_threshold(p, held_out.label == positive))
+
+
+def _write(
+    partial: Path, table: ChurnTable, fitted: FittedChurn, held_out: HeldOut, name: str, version: str | None, seed: int
+) -> None:
+    print("evaluating on the test part …", flush=True)
+    report = _report(table, fitted, held_out, name, seed)
+    metrics = report.metrics()
+    table.schema.write(partial / "schema.json")
+    table.split.write(partial / "split.csv")
+    text = json.dumps(metrics, ensure_ascii=False, indent=1, allow_nan=False)
+    (partial / "metrics.json").write_text(text + "\n", encoding="utf-8")
+    write_report(report, partial / "report.html")
+    write_bundle(
+        partial / "bundle",
+        export_churn(fitted, f"{name}: {table.schema.label}").SerializeToString(),
+        name=name,
+        inputs=bundle_inputs(fitted),
+        classes=fitted.classes,
+        positive=fitted.schema.positive,
+        threshold=fitted.threshold,
+        missing_tokens=fitted.schema.missing_tokens,
+        metrics=metrics["metrics"],
+        libraries=_libraries(),
+        data_sha256=table.sha256,
+        git_revision=_git_revision(),
+        version=version,
+        overwrite=True,  # left by a run that was killed after writing it
+    )
+
+
+def bundle_inputs(fitted: FittedChurn) -> list[Input]:
+    """The graph's inputs as `bundle.json` describes them."""
+    return [
+        Input(
+            column.name,
+            f"x{i}",
+            column.kind,
+            None if column.categories is None else tuple(list(column.categories)[:SHOWN_CATEGORIES]),
+            None if column.quantiles is None else (column.quantiles[0], column.quantiles[-1]),
+        )
+        for i, column in enumerate(fitted.schema.inputs)
+    ]
+
+
+def _report(table: ChurnTable, fitted: FittedChurn, held_out: HeldOut, name: str, seed: int) -> Report:
+    split = table.split
+    test_columns, test_label = table.part(split.test)
+    encoded = fitted.preprocessing.encode(test_columns)
+    probabilities = {f"ludocast ({name})": fitted.predict(test_columns)}
+    each = fitted.candidates.logits(encoded)
+    if len(each) > 1:
+        probabilities |= {f"its {part} alone": class_probabilities(logits) for part, logits in each.items()}
+    train_columns, train_label = table.part(split.train)
+    classes = len(fitted.classes)
+    # Encoded as in training: a row's own label is no part of its mean labels.
+    _, train = fit_preprocessing(fitted.schema, train_columns, train_label, seed)
+    probabilities |= baselines(train, train_label, encoded, classes, seed)
+    rows = {"training": len(split.train), "test": len(split.test)}
+    if split.validation is not None:
+        rows["validation"] = len(split.validation)
+    return build_report(
+        name=name,
+        schema=fitted.schema,
+        predict=fitted.predict,
+        decide=fitted.decide,
+        threshold=fitted.threshold,
+        test_columns=test_columns,
+        test_label=test_label,
+        leaderboard=probabilities,
+        rows=rows,
+        protocol=_protocol(table, fitted, held_out),
+        true_probability=None if table.truth is None else table.truth[split.test],
+        seed=seed,
+    )
+
+
+def _protocol(table: ChurnTable, fitted: FittedChurn, held_out: HeldOut) -> list[str]:
+    weights = ", ".join(f"{part} {weight:.0%}" for part, weight in fitted.weights.items() if weight > 0)
+    return [
+        f"The split is {table.split.rule}; everything fitted is fitted on the training part alone.",
+        f"Blend weights ({weights}), calibration (temperature {fitted.temperature:.3f}) and an F1 threshold come from "
+        f"{held_out.protocol}; the test part was used for this report only.",
+    ]
+
+
+def _libraries() -> dict[str, str]:
+    names = ("torch", "pytorch-lightning", "scikit-learn", "onnx", "onnxruntime", "numpy", "pandas")
+    return {"ludocast": __version__, **{name: installed_version(name) for name in names}}
+
+
+def _git_revision() -> str | None:
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _print_summary(out: Path) -> None:
+    metrics: Mapping[str, Any] = json.loads((out / "metrics.json").read_text(encoding="utf-8"))["metrics"]
+    print("\non the test part (95 % interval):")
+    for key, entry in metrics.items():
+        print(f"  {key:<20} {entry['value']:.4f}  ({entry['low']:.4f} to {entry['high']:.4f})")
+    print(f"\nreport: {out / 'report.html'}\nbundle: {out / 'bundle'}")
+    print(f"next:   ludocast score --bundle {out / 'bundle'} --input players.csv --output scored.csv")
+    print(f"        ludocast serve --bundle {out / 'bundle'}", flush=True)

@@ -1,0 +1,154 @@
+"""The player table of a churn run: read, described, split, its traps named."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ludocast.datamodules.cells import CellError, column_values
+from ludocast.datamodules.infer import (
+    RawColumns,
+    check_column,
+    describe,
+    infer_schema,
+    label_classes,
+    label_index,
+    label_values,
+    raw_columns,
+)
+from ludocast.datamodules.read import read_table
+from ludocast.datamodules.schema import Schema, read_schema
+from ludocast.datamodules.split import Split, group_split, stratified_split, time_split
+from ludocast.datamodules.traps import traps
+
+TEST, VALIDATION = 0.2, 0.1
+
+
+@dataclass(frozen=True)
+class ChurnTable:
+    """A table ready to learn from; `sha256` is that of the file."""
+
+    schema: Schema
+    columns: RawColumns
+    label: np.ndarray
+    split: Split
+    sha256: str
+    truth: np.ndarray | None
+
+    def part(self, rows: np.ndarray) -> tuple[RawColumns, np.ndarray]:
+        """Raw columns and labels of some rows."""
+        return {name: values[rows] for name, values in self.columns.items()}, self.label[rows]
+
+
+def read_churn_table(
+    data: Path,
+    label: str,
+    positive: str | None,
+    exclude: Sequence[str],
+    schema_file: Path | None,
+    split_time: str | None,
+    split_group: str | None,
+    seed: int,
+    encoding: str,
+    delimiter: str | None,
+    truth: Path | None,
+    rare: int = 0,
+) -> ChurnTable:
+    """Read a table and make its split.
+
+    Args:
+        data: CSV or Parquet file.
+        label: The column to predict.
+        positive: The class whose probability is wanted.
+        exclude: Columns to leave out.
+        schema_file: A schema to follow instead of inferring one.
+        split_time: Column that orders the rows in time.
+        split_group: Column whose values are never parted.
+        seed: Of the split.
+        encoding: Of a CSV file.
+        delimiter: Of a CSV file.
+        truth: CSV of an id column and the true probability of the positive class, for simulated tables.
+        rare: Categories with fewer training rows are not named in the schema.
+
+    Raises:
+        ValueError: If the table does not serve; the sentence says why.
+    """
+    table = read_table(data, encoding, delimiter)
+    left_out = [*exclude, *(name for name in (split_group,) if name is not None and name not in exclude)]
+    for name in (split_time, split_group):
+        if name is not None:
+            check_column(table, name)
+    schema = _schema(table, label, positive, left_out, schema_file)
+    columns, overflowed = raw_columns(table, schema)
+    index = label_index(label_values(table, label, frozenset(schema.missing_tokens)), schema)
+    split = _split(table, schema, index, split_time, split_group, seed)
+    _check_parts(index, split, schema)
+    warned = (*schema.warnings, *overflowed, *traps(schema, columns, index, split.train, split.test))
+    schema = replace(describe(schema, columns, split.train, rare), warnings=warned)
+    with data.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    known = None if truth is None else _truth(truth, table, len(index))
+    return ChurnTable(schema, columns, index, split, sha256, known)
+
+
+def _schema(table: pa.Table, label: str, positive: str | None, exclude: Sequence[str], file: Path | None) -> Schema:
+    if file is None:
+        return infer_schema(table, label, positive, exclude)
+    schema = read_schema(file)
+    if schema.label != label:
+        raise ValueError(f'{file} is the schema for label "{schema.label}", not for --label "{label}"')
+    for name in exclude:
+        check_column(table, name)
+    kept = tuple(replace(c, kind="ignored", reason="excluded") if c.name in exclude else c for c in schema.columns)
+    classes = label_classes(table, label, frozenset(schema.missing_tokens))
+    chosen = positive if positive is not None else schema.positive
+    if chosen is not None and chosen not in classes:
+        raise ValueError(f'the positive class "{chosen}" is no value of "{label}" in this table: {", ".join(classes)}')
+    return replace(schema, columns=kept, classes=classes, positive=chosen if len(classes) == 2 else None)
+
+
+def _split(
+    table: pa.Table, schema: Schema, label: np.ndarray, time: str | None, group: str | None, seed: int
+) -> Split:
+    if time is not None and group is not None:
+        raise ValueError("give --split-time or --split-group, not both")
+    missing = frozenset(schema.missing_tokens)
+    if time is not None:
+        try:
+            values = column_values(table[time], "timestamp", missing).values
+        except CellError as error:
+            raise ValueError(f'--split-time "{time}", row {(error.row or 0) + 1}: {error}') from error
+        if np.isnan(values).any():
+            raise ValueError(f'--split-time "{time}" is missing in {int(np.isnan(values).sum()):,} rows; fill or drop them')
+        return time_split(values, TEST, VALIDATION)
+    if group is not None:
+        return group_split(column_values(table[group], "category", missing).values, TEST, VALIDATION, seed)
+    return stratified_split(label, TEST, VALIDATION, seed)
+
+
+def _check_parts(label: np.ndarray, split: Split, schema: Schema) -> None:
+    parts = {"training": split.train, "validation": split.validation, "test": split.test}
+    for name, rows in parts.items():
+        if rows is None:
+            continue
+        absent = set(range(len(schema.classes))) - set(label[rows].tolist())
+        if absent:
+            raise ValueError(
+                f'the {name} part ({len(rows):,} rows, split {split.rule}) has no row with "{schema.label}" '
+                f'= "{schema.classes[min(absent)]}"; more rows of it are needed, or another split'
+            )
+
+
+def _truth(path: Path, table: pa.Table, rows: int) -> np.ndarray:
+    truth = read_table(path)
+    key, value = truth.column_names[:2]
+    check_column(table, key)
+    if truth.num_rows != rows or not pc.all(pc.equal(truth[key], table[key].cast(pa.string()))).as_py():
+        raise ValueError(f'{path} has to hold "{key}" and the true probability, one row for each row of the table')
+    return column_values(truth[value], "number", frozenset()).values.astype(np.float64)
