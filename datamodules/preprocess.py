@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -112,6 +113,11 @@ class Preprocessing:
     def raw_size(self) -> int:
         """Columns of `Encoded.raw`."""
         return len(self.numbers) + sum(entry.means.shape[1] for entry in self.means)
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """What a network has to know of a table, but for its classes."""
+        return {"numbers": self.number_size, "code_sizes": self.code_sizes}
 
     @property
     def code_sizes(self) -> list[int]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-CROSS_ROWS = 10_000  # with fewer training rows each is held out in turn, instead of a tenth of them for good
+CROSS_ROWS = 40_000  # with fewer training rows each is held out in turn, instead of a tenth of them for good
 
 
 @dataclass(frozen=True)
@@ -39,15 +39,19 @@ def folds(label: np.ndarray, seed: int, count: int) -> np.ndarray:
     return fold
 
 
-def inner_split(label: np.ndarray, validation: float, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
+def inner_split(
+    label: np.ndarray, validation: float, seed: int, cross_rows: int = CROSS_ROWS
+) -> tuple[np.ndarray, np.ndarray | None]:
     """Training and validation rows of one part; no validation rows where each is to be held out in turn."""
-    if len(label) < CROSS_ROWS:
+    if len(label) < cross_rows:
         return np.arange(len(label)), None
     fold = folds(label, seed, round(1 / validation))
     return np.flatnonzero(fold != 0), np.flatnonzero(fold == 0)
 
 
-def stratified_split(label: np.ndarray, test: float, validation: float, seed: int) -> Split:
+def stratified_split(
+    label: np.ndarray, test: float, validation: float, seed: int, cross_rows: int = CROSS_ROWS
+) -> Split:
     """Each part has the classes in the table's own proportion.
 
     Args:
@@ -55,10 +59,11 @@ def stratified_split(label: np.ndarray, test: float, validation: float, seed: in
         test: Share of the test rows.
         validation: Share of the rest.
         seed: Of the shuffle.
+        cross_rows: Below this many training rows there is no validation part.
     """
     fold = folds(label, seed, max(2, round(1 / test)))
     rest, held = np.flatnonzero(fold != 0), np.flatnonzero(fold == 0)
-    train, known = inner_split(label[rest], validation, seed)
+    train, known = inner_split(label[rest], validation, seed, cross_rows)
     return Split(rest[train], None if known is None else rest[known], held, f"stratified, seed {seed}")
 
 

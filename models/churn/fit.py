@@ -170,8 +170,8 @@ def _fit(
     settings: TrainerSettings,
     validation: tuple[Encoded, np.ndarray] | None = None,
 ) -> Candidates:
-    sizes = table_sizes(preprocessing)
-    classes = sizes["classes"] = int(label.max()) + 1
+    classes = int(label.max()) + 1
+    sizes = {**preprocessing.sizes, "classes": classes}
     return Candidates(
         train_network(encoded, label, member_rows, sizes, settings, seed, validation) if "network" in names else None,
         fit_boosting(encoded.raw, label, classes, seed) if "boosting" in names else None,
@@ -179,11 +179,6 @@ def _fit(
         if "linear" in names
         else None,
     )
-
-
-def table_sizes(preprocessing: Preprocessing) -> dict[str, object]:
-    """What a `ChurnModule` has to know of a table, but for its classes."""
-    return {"numbers": preprocessing.number_size, "code_sizes": preprocessing.code_sizes}
 
 
 def _strength(encoded: Encoded, label: np.ndarray, preprocessing: Preprocessing, seed: int) -> float:

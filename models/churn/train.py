@@ -13,8 +13,9 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
-from ludocast.datamodules.batches import TableTensors, evaluation_loader, train_loader
+from ludocast.datamodules.batches import evaluation_loader, train_loader
 from ludocast.datamodules.preprocess import Encoded
+from ludocast.datamodules.tabular import table_tensors
 from ludocast.models.churn.module import ChurnModule
 
 
@@ -39,13 +40,6 @@ def schedule(rows: int) -> tuple[int, int]:
     if rows > 100_000:
         batch, epochs = 512, int(np.clip(6_000 * 512 / rows, 4, 16))
     return batch, epochs
-
-
-def tensors(encoded: Encoded, label: np.ndarray) -> TableTensors:
-    """The network's inputs as tensors."""
-    return TableTensors(
-        torch.from_numpy(encoded.numbers), torch.from_numpy(encoded.codes), torch.from_numpy(label.astype(np.int64))
-    )
 
 
 def train_network(
@@ -83,8 +77,8 @@ def train_network(
         warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
         trainer.fit(
             module,
-            train_loader(tensors(encoded, label), rows, batch, seed),
-            None if validation is None else evaluation_loader(tensors(*validation)),
+            train_loader(table_tensors(encoded, label), rows, batch, seed),
+            None if validation is None else evaluation_loader(table_tensors(*validation)),
             ckpt_path=str(last) if last is not None and last.exists() else None,
             weights_only=False,
         )
