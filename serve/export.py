@@ -14,16 +14,13 @@ from ludocast.models.churn.fit import FittedChurn
 from ludocast.serve.graph import GraphBuilder
 from ludocast.serve.graph_inputs import EncodedNames, add_inputs, add_preprocessing
 from ludocast.serve.graph_learners import (
-    TreeAdder,
     add_boosting,
     add_linear,
     add_network,
-    add_tree_ensemble,
-    add_tree_steps,
     add_up,
 )
 
-CORE_INPUTS = {"numbers": TensorProto.FLOAT, "codes": TensorProto.INT64, "raw": TensorProto.FLOAT}
+PREPROCESSING = "ludocast.preprocessing"  # metadata key of the preprocessing as JSON, for `export core`
 
 
 def export_churn(fitted: FittedChurn, description: str = "") -> onnx.ModelProto:
@@ -31,35 +28,19 @@ def export_churn(fitted: FittedChurn, description: str = "") -> onnx.ModelProto:
     graph = GraphBuilder()
     tensors = add_inputs(graph, fitted.schema)
     names = add_preprocessing(graph, fitted.preprocessing, tensors)
-    _add_outputs(graph, fitted, _logits(graph, fitted, names, add_tree_ensemble))
-    return graph.model(description, {})
+    _add_outputs(graph, fitted, _logits(graph, fitted, names))
+    document = json.dumps(preprocessing_document(fitted), ensure_ascii=False, separators=(",", ":"))
+    return graph.model(description, {PREPROCESSING: document})
 
 
-def export_core(fitted: FittedChurn) -> onnx.ModelProto:
-    """The graph after the preprocessing, without `ai.onnx.ml`: `numbers`, `codes`, `raw` in, `probabilities` out."""
-    graph = GraphBuilder()
-    sizes = {
-        "numbers": fitted.preprocessing.number_size,
-        "codes": len(fitted.preprocessing.codes),
-        "raw": fitted.preprocessing.raw_size,
-    }
-    names = {
-        name: graph.input(name, element, sizes[name]) if sizes[name] else None for name, element in CORE_INPUTS.items()
-    }
-    logits = _logits(graph, fitted, EncodedNames(**names), add_tree_steps)
-    p = _probabilities(graph, logits, len(fitted.classes))
-    graph.output(p, "probabilities", TensorProto.FLOAT, ["N", len(fitted.classes)])
-    return graph.model("", {})
-
-
-def _logits(graph: GraphBuilder, fitted: FittedChurn, names: EncodedNames, add_trees: TreeAdder) -> str:
+def _logits(graph: GraphBuilder, fitted: FittedChurn, names: EncodedNames) -> str:
     scale = {name: weight / fitted.temperature for name, weight in fitted.weights.items()}
     candidates = fitted.candidates
     parts = []
     if candidates.network is not None:
         parts.append(add_network(graph, names, candidates.network, scale["network"]))
     if candidates.boosting is not None:
-        parts.append(add_boosting(graph, names, candidates.boosting, scale["boosting"], add_trees))
+        parts.append(add_boosting(graph, names, candidates.boosting, scale["boosting"]))
     if candidates.linear is not None:
         parts.append(add_linear(graph, names, candidates.linear, scale["linear"]))
     return add_up(graph, parts)
@@ -96,6 +77,7 @@ def preprocessing_document(fitted: FittedChurn) -> dict[str, Any]:
         "classes": list(fitted.classes),
         "positive": fitted.schema.positive,
         "threshold": fitted.threshold,
+        "sizes": {"numbers": preprocessing.number_size, "codes": len(preprocessing.codes), "raw": preprocessing.raw_size},
         "numbers": [
             {
                 "column": entry.column,

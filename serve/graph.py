@@ -14,12 +14,17 @@ IR_VERSION = 10  # as onnxruntime 1.20 reads it
 
 
 class GraphBuilder:
-    """Collects nodes and constants; `op` returns the name of a node's output."""
+    """Collects nodes and constants; `op` returns the name of a node's output.
 
-    def __init__(self) -> None:
-        self._nodes: list[onnx.NodeProto] = []
+    Args:
+        prefix: Of the names it makes.
+    """
+
+    def __init__(self, prefix: str = "") -> None:
+        self._prefix = prefix
+        self.nodes: list[onnx.NodeProto] = []
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
-        self._initializers: list[onnx.TensorProto] = []
+        self.initializers: list[onnx.TensorProto] = []
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
 
@@ -30,7 +35,7 @@ class GraphBuilder:
 
     def output(self, value: str, name: str, dtype: int, shape: list[int | str]) -> None:
         """Name a value as a graph output."""
-        self._nodes.append(helper.make_node("Identity", [value], [name]))
+        self.nodes.append(helper.make_node("Identity", [value], [name]))
         self._outputs.append(helper.make_tensor_value_info(name, dtype, shape))
 
     def constant(self, array: np.ndarray) -> str:
@@ -40,9 +45,9 @@ class GraphBuilder:
         else:
             key = (array.dtype.name, array.shape, array.tobytes())
         if key not in self._constants:
-            name = f"c{len(self._constants)}"
+            name = f"{self._prefix}c{len(self._constants)}"
             self._constants[key] = name
-            self._initializers.append(_tensor(array, name))
+            self.initializers.append(_tensor(array, name))
         return self._constants[key]
 
     def floats(self, *values: float) -> str:
@@ -56,15 +61,15 @@ class GraphBuilder:
     def op(self, kind: str, *inputs: str, name: str | None = None, **attributes: Any) -> str:
         """Append a node of one output and return that output's name."""
         domain = "ai.onnx.ml" if kind in ("LabelEncoder", "TreeEnsembleRegressor") else ""
-        output = f"v{len(self._nodes)}" if name is None else name
-        self._nodes.append(helper.make_node(kind, list(inputs), [output], domain=domain, **attributes))
+        output = f"{self._prefix}v{len(self.nodes)}" if name is None else name
+        self.nodes.append(helper.make_node(kind, list(inputs), [output], domain=domain, **attributes))
         return output
 
     def model(self, description: str, metadata: dict[str, str]) -> onnx.ModelProto:
         """The finished model, checked."""
-        graph = helper.make_graph(self._nodes, "ludocast", self._inputs, self._outputs, self._initializers)
+        graph = helper.make_graph(self.nodes, "ludocast", self._inputs, self._outputs, self.initializers)
         opsets = [helper.make_opsetid("", OPSET)]
-        if any(node.domain for node in self._nodes):
+        if any(node.domain for node in self.nodes):
             opsets.append(helper.make_opsetid("ai.onnx.ml", ML_OPSET))
         model = helper.make_model(
             graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="ludocast", doc_string=description

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -14,8 +14,6 @@ from ludocast.models.churn.linear import LIMIT, Linear
 from ludocast.models.churn.module import ChurnModule
 from ludocast.serve.graph import GraphBuilder
 from ludocast.serve.graph_inputs import EncodedNames
-
-TreeAdder = Callable[[GraphBuilder, str, Sequence[Tree], int, float], str]
 
 
 def add_network(graph: GraphBuilder, names: EncodedNames, module: ChurnModule, scale: float) -> str:
@@ -86,14 +84,14 @@ def add_up(graph: GraphBuilder, parts: Sequence[str]) -> str:
     return total
 
 
-def add_boosting(graph: GraphBuilder, names: EncodedNames, boosting: Boosting, scale: float, add: TreeAdder) -> str:
-    """`scale` times the logits [N, C] of the boosting, its trees added by `add`."""
+def add_boosting(graph: GraphBuilder, names: EncodedNames, boosting: Boosting, scale: float) -> str:
+    """`scale` times the logits [N, C] of the boosting."""
     assert names.raw is not None
-    summed = add(graph, names.raw, boosting.trees(), len(boosting.base), scale)
+    summed = add_trees(graph, names.raw, boosting.trees(), len(boosting.base), scale)
     return graph.op("Add", summed, graph.constant((boosting.base * scale).astype(np.float32)))
 
 
-def add_tree_ensemble(graph: GraphBuilder, raw: str, trees: Sequence[Tree], outputs: int, scale: float) -> str:
+def add_trees(graph: GraphBuilder, raw: str, trees: Sequence[Tree], outputs: int, scale: float) -> str:
     """The sum [N, C] of the trees as one `TreeEnsembleRegressor`."""
     sizes = [len(tree.feature) for tree in trees]
     leaves = [np.flatnonzero(tree.feature < 0) for tree in trees]
@@ -119,47 +117,3 @@ def add_tree_ensemble(graph: GraphBuilder, raw: str, trees: Sequence[Tree], outp
 def _joined(parts: Sequence[np.ndarray]) -> list[int] | list[float]:
     joined: list[int] | list[float] = np.concatenate(parts).tolist()
     return joined
-
-
-def add_tree_steps(graph: GraphBuilder, raw: str, trees: Sequence[Tree], outputs: int, scale: float) -> str:
-    """The same sum without `ai.onnx.ml`: all trees walked level by level; a leaf leads to itself."""
-    starts = np.cumsum([0, *(len(tree.feature) for tree in trees[:-1])])
-    own = [np.arange(len(tree.feature)) + start for tree, start in zip(trees, starts, strict=True)]
-    left = [
-        np.where(tree.feature < 0, at, tree.left + start) for tree, at, start in zip(trees, own, starts, strict=True)
-    ]
-    right = [
-        np.where(tree.feature < 0, at, tree.right + start) for tree, at, start in zip(trees, own, starts, strict=True)
-    ]
-    feature, threshold, gap_left, lefts, rights = (
-        graph.constant(np.concatenate(part))
-        for part in (
-            [np.maximum(tree.feature, 0).astype(np.int64) for tree in trees],
-            [tree.threshold for tree in trees],
-            [tree.missing_left for tree in trees],
-            [part.astype(np.int64) for part in left],
-            [part.astype(np.int64) for part in right],
-        )
-    )
-    # Zeros [N, 1] of the inputs' own number of rows, whatever they hold, make the roots [N, T].
-    rows = graph.op("Gather", graph.op("Shape", raw), graph.ints(0), axis=0)
-    shape = graph.op("Concat", rows, graph.ints(len(trees)), axis=0)
-    node = graph.op("Expand", graph.constant(starts[None].astype(np.int64)), shape)
-    for _ in range(max(_depth(tree) for tree in trees)):
-        x = graph.op("GatherElements", raw, graph.op("Gather", feature, node), axis=1)
-        low = graph.op("LessOrEqual", x, graph.op("Gather", threshold, node))
-        gap = graph.op("And", graph.op("IsNaN", x), graph.op("Gather", gap_left, node))
-        go_left = graph.op("Or", low, gap)
-        node = graph.op("Where", go_left, graph.op("Gather", lefts, node), graph.op("Gather", rights, node))
-    leaf = np.concatenate([tree.value * scale for tree in trees]).astype(np.float32)
-    to_output = np.zeros((len(trees), outputs), np.float32)
-    to_output[np.arange(len(trees)), [tree.output for tree in trees]] = 1
-    return graph.op("MatMul", graph.op("Gather", graph.constant(leaf), node), graph.constant(to_output))
-
-
-def _depth(tree: Tree) -> int:
-    depth = np.zeros(len(tree.feature), int)
-    for node in range(len(tree.feature)):  # children come after their parent
-        if tree.feature[node] >= 0:
-            depth[[tree.left[node], tree.right[node]]] = depth[node] + 1
-    return int(depth.max())

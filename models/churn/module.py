@@ -117,7 +117,15 @@ class ChurnModule(pl.LightningModule):
         numbers, codes, _ = batch
         return probabilities(self(numbers[0], codes[0]))
 
+    def on_train_epoch_end(self) -> None:
+        """The average takes the epoch's last step in before anyone looks at it."""
+        self._average()
+
     def on_before_zero_grad(self, optimizer: torch.optim.Optimizer) -> None:
+        """Each optimiser step is averaged before the next gradients."""
+        self._average()
+
+    def _average(self) -> None:
         """Move the average after each optimiser step; early on it follows faster, so that it forgets the start."""
         if self.global_step == self._steps_averaged:
             return
