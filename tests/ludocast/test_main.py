@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ludocast.__main__ import COMMANDS, main, merge_lists
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def example(data: Path, exclude: list[str] | None = None, keep: list[str] | None = None, count: int = 1) -> None:
+    """Takes lists."""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--exclude", "a,b", "--data", "x"],
+        ["--exclude", "a", "--data", "x", "--exclude", "b"],
+        ["--exclude=a", "--exclude=b", "--data", "x"],
+    ],
+)
+def test_lists_may_be_repeated_or_comma_separated(words: list[str]) -> None:
+    assert merge_lists(example, words) == ["--data", "x", '--exclude=["a","b"]']
+
+
+def test_a_quoted_comma_belongs_to_the_name() -> None:
+    assert merge_lists(example, ["--exclude", 'a,"b, c"']) == ['--exclude=["a","b, c"]']
+
+
+def test_names_that_look_like_other_types_stay_text() -> None:
+    assert merge_lists(example, ["--keep", "1,true,null, x "]) == ['--keep=["1","true","null"," x "]']
+
+
+def test_a_missing_value_is_left_to_the_parser() -> None:
+    assert merge_lists(example, ["--data", "x", "--exclude"]) == ["--data", "x", "--exclude"]
+
+
+def test_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tarin"]) == 2
+    assert 'no command "tarin"' in capsys.readouterr().err
+
+
+def test_every_command_explains_itself() -> None:
+    for name in ("score", "serve", "simulate", "train churn", "export core"):
+        done = subprocess.run(
+            [sys.executable, "-m", "ludocast", *name.split(), "--help"],
+            cwd=ROOT, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert "usage: ludocast" in done.stdout
+
+
+def test_help_of_training_teaches() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ludocast", "train", "churn", "--help"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    text = " ".join(done.stdout.split())
+    assert "one row a player" in text
+    assert "Example: ludocast train churn --data players.csv" in text
+    for option in ("--split_time", "--cost_missed", "--resume", "--private", "--schema"):
+        assert option in text or option.replace("_", "-") in text
+
+
+@pytest.mark.parametrize("module", ["torch", "pandas"])
+def test_a_training_command_without_its_part_says_so(module: str) -> None:
+    code = (
+        f"import sys; sys.modules['{module}'] = None\nfrom ludocast.__main__ import main\n"
+        "sys.exit(main(['train', 'churn', '--data', 'x.csv', '--label', 'y']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "error: this command needs the training part: pip install 'ludocast[train]'\n"
+
+
+def test_commands_of_the_table_exist() -> None:
+    for command in COMMANDS.values():
+        module = command.target.partition(":")[0].replace("ludocast.", "").replace(".", "/")
+        assert (ROOT / f"{module}.py").is_file(), command.target

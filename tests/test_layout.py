@@ -1,0 +1,124 @@
+"""Guards of the frame: who imports whom, what is in the wheel, how fast the command line answers."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import time
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FOLDERS = ("compression", "configs", "datamodules", "models", "recipes", "serve")
+MAY_IMPORT = {
+    "compression": set(),
+    "configs": set(),
+    "datamodules": {"configs"},
+    "models": {"configs", "datamodules", "compression"},
+    "serve": {"configs", "datamodules", "models"},
+    "recipes": {"configs", "datamodules", "models", "compression", "serve"},
+}
+# The serving side runs without torch, pandas and scikit-learn; only these of its files belong to training.
+TRAINING_FILES = {"export.py", "core.py", "graph.py", "graph_inputs.py", "graph_learners.py", "report.py", "charts.py"}
+LIGHT_DATAMODULES = {"cells", "read", "schema"}
+
+
+def _sources(folder: str) -> Iterator[Path]:
+    return (ROOT / folder).rglob("*.py")
+
+
+def _imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            assert node.level == 0, f"{path}: relative import"
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def _folders(imports: set[str]) -> set[str]:
+    return {name.split(".")[1] for name in imports if name.startswith("ludocast.") and name.split(".")[1] in FOLDERS}
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_imports_follow_the_design(folder: str) -> None:
+    for path in _sources(folder):
+        assert _folders(_imports(path)) <= MAY_IMPORT[folder] | {folder}, path
+
+
+def test_the_import_check_sees_a_wrong_import(tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.py"
+    wrong.write_text("def f():\n    from ludocast.serve.bundle import Bundle\n    import ludocast.models.churn\n")
+    assert _folders(_imports(wrong)) == {"serve", "models"}
+
+
+def test_serving_files_import_the_light_part_only() -> None:
+    for path in _sources("serve"):
+        if path.name in TRAINING_FILES:
+            continue
+        for name in _imports(path):
+            top = name.split(".")
+            assert top[0] not in {"torch", "pandas", "sklearn", "onnx", "pytorch_lightning", "scipy"}, (path, name)
+            if top[:2] == ["ludocast", "models"]:
+                raise AssertionError((path, name))
+            if top[:2] == ["ludocast", "datamodules"] and len(top) > 2:
+                assert top[2] in LIGHT_DATAMODULES, (path, name)
+
+
+def test_compression_has_no_init() -> None:
+    assert not (ROOT / "compression" / "__init__.py").exists()
+
+
+def test_typing_links_lead_to_the_folders() -> None:
+    for folder in FOLDERS:
+        assert (ROOT / ".typing" / "ludocast" / folder).resolve() == ROOT / folder
+
+
+def test_every_folder_with_python_files_is_packaged() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    mapped = set(project["package-dir"].values())
+    for folder in (*FOLDERS, "ludocast"):
+        for path in _sources(folder):
+            assert path.parent.relative_to(ROOT).as_posix() in mapped, path
+    assert set(project["packages"]) == set(project["package-dir"])
+
+
+def test_the_wheel_holds_ludocast_alone(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    # A clean copy: what the working tree holds beside the sources must not matter.
+    subprocess.run(
+        ["git", "-C", str(ROOT), "checkout-index", "--all", f"--prefix={source}/"], check=True, capture_output=True
+    )
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(source)]
+    subprocess.run(command, check=True, capture_output=True)
+    names = zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist()
+    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"ludocast"}
+    wanted = {"ludocast/models/churn/network.py", "ludocast/configs/churn.yaml", "ludocast/serve/report.html.jinja"}
+    assert wanted <= set(names)
+    assert not [name for name in names if name.endswith("compression/__init__.py")]
+
+
+def test_help_is_light_and_quick() -> None:
+    code = (
+        "import sys\nfrom ludocast.__main__ import main\nassert main(['--help']) == 0\n"
+        "heavy = {'torch', 'pandas', 'jsonargparse', 'onnxruntime', 'pyarrow', 'numpy'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    begin = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "train churn" in done.stdout
+    assert time.perf_counter() - begin < 1.0
+
+
+def test_files_stay_readable() -> None:
+    for folder in (*FOLDERS, "ludocast", "benchmarks"):
+        for path in _sources(folder):
+            assert len(path.read_text(encoding="utf-8").splitlines()) <= 420, path
