@@ -82,4 +82,4 @@ class GraphBuilder:
 def _tensor(array: np.ndarray, name: str) -> onnx.TensorProto:
     if array.dtype == object:
         return helper.make_tensor(name, TensorProto.STRING, array.shape, [text.encode() for text in array.ravel()])
-    return numpy_helper.from_array(np.ascontiguousarray(array), name)
+    return numpy_helper.from_array(np.array(array, order="C"), name)  # ascontiguousarray would make 0-d 1-d

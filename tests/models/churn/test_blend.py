@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ludocast.models.churn.blend import (
+    blend_weights,
+    class_log_loss,
+    class_probabilities,
+    cost_threshold,
+    f1_threshold,
+    fit_temperature,
+)
+
+
+def test_log_loss_by_hand() -> None:
+    assert class_log_loss(np.array([[0.0], [np.log(3)]]), np.array([1, 0])) == pytest.approx((np.log(2) + np.log(4)) / 2)
+    assert class_log_loss(np.zeros((2, 3)), np.array([0, 2])) == pytest.approx(np.log(3))
+    np.testing.assert_allclose(class_probabilities(np.array([[np.log(3)]])), [[0.25, 0.75]])
+
+
+def test_temperature_is_found_again() -> None:
+    generator = np.random.default_rng(0)
+    logits = generator.normal(size=(40_000, 1)) * 2
+    label = (generator.random(40_000) < 1 / (1 + np.exp(-logits[:, 0]))).astype(int)
+    assert fit_temperature(logits * 3, label) == pytest.approx(3.0, rel=0.05)
+
+
+def test_a_useless_candidate_is_dropped_where_rows_are_many_and_kept_where_they_are_few() -> None:
+    generator = np.random.default_rng(0)
+    good = generator.normal(size=(20_000, 1)) * 2
+    label = (generator.random(20_000) < 1 / (1 + np.exp(-good[:, 0]))).astype(int)
+    logits = {"good": good, "noise": generator.normal(size=good.shape) * 2}
+    assert blend_weights(logits, label) == {"good": 1.0, "noise": 0.0}
+    few = blend_weights({name: value[:4] for name, value in logits.items()}, label[:4])
+    assert 0.2 < few["noise"] < 0.6
+
+
+def test_thresholds_by_hand() -> None:
+    assert cost_threshold(3.0, 1.0) == 0.25
+    p, hit = np.array([0.9, 0.8, 0.4, 0.2]), np.array([True, True, False, False])
+    assert f1_threshold(p, hit) == pytest.approx(0.6)
+    assert f1_threshold(p, np.array([True, False, True, False])) == pytest.approx(0.3)

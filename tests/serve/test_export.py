@@ -1,0 +1,100 @@
+"""The graph equals the training side: in onnxruntime and in onnx's reference evaluator, on hostile rows too."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import numpy as np
+import onnxruntime as ort
+import pandas as pd
+import pytest
+from onnx.reference import ReferenceEvaluator
+
+from ludocast.datamodules.infer import RawColumns, describe, infer_schema, label_index, label_values, raw_columns
+from ludocast.datamodules.read import from_frame
+from ludocast.models.churn.fit import FittedChurn, fit_rows
+from ludocast.models.churn.train import TrainerSettings
+from ludocast.serve.core import core_model
+from ludocast.serve.export import PREPROCESSING, export_churn
+
+TOLERANCE = 5e-6
+
+
+@pytest.fixture(scope="module", params=[2, 3])
+def case(request: pytest.FixtureRequest) -> tuple[FittedChurn, RawColumns]:
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    generator = np.random.default_rng(0)
+    rows, classes = 600, int(request.param)
+    level = generator.integers(0, 6, rows)
+    frame = pd.DataFrame(
+        {
+            "spent": generator.gamma(0.5, 1e4, rows).round(2),
+            "level": level,
+            "gap": np.where(generator.random(rows) < 0.3, np.nan, generator.normal(size=rows)),
+            "국가 ": np.array(["KR", "日本", "", "US"])[generator.integers(0, 4, rows)],
+            "guild": [f"g{k}" for k in generator.zipf(1.4, rows) % 200],
+            "paid": np.array(["true", "false", ""])[generator.integers(0, 3, rows)],
+            "since": pd.to_datetime(1.7e9 + generator.integers(0, 10**7, rows), unit="s").astype(str),
+            "y": [f"class {k}" for k in (level + generator.integers(0, 3, rows)) % classes],
+        }
+    )
+    table = from_frame(frame)
+    schema = infer_schema(table, "y", "class 1" if classes == 2 else None)
+    columns, _ = raw_columns(table, schema)
+    label = label_index(label_values(table, "y", frozenset(schema.missing_tokens)), schema)
+    schema = describe(schema, columns, np.arange(rows))
+    fitted, _ = fit_rows(schema, columns, label, None, members=2, settings=TrainerSettings(epochs=2))
+    weights = dict.fromkeys(("network", "boosting", "linear"), 1 / 3)  # all three candidates in the graph
+    if None in (fitted.candidates.network, fitted.candidates.boosting, fitted.candidates.linear):
+        pytest.fail("a candidate was dropped; the test needs all three")
+    return FittedChurn(schema, fitted.preprocessing, fitted.candidates, weights, 1.3, 0.4), columns
+
+
+def hostile(columns: RawColumns, rows: int = 500) -> RawColumns:
+    generator = np.random.default_rng(1)
+    texts = np.array(["", " KR", "KR", "unseen", "🐉", "a" * 300, "NaN", "\u202eRTL", "true", "0", "nul\u0001"], dtype=object)
+    numbers = np.array([np.nan, 0, -0.0, 1e-45, 3.4e38, -3.4e38, 1, 2.5, 1e9, 16777217], np.float32)
+    out = {}
+    for name, values in columns.items():
+        pool = texts if values.dtype == object else numbers.astype(values.dtype)
+        odd = generator.choice(pool, rows)
+        out[name] = np.where(generator.random(rows) < 0.5, odd, generator.choice(values, rows)).astype(values.dtype)
+    return out
+
+
+def feeds(fitted: FittedChurn, columns: RawColumns) -> dict[str, np.ndarray]:
+    return {f"x{i}": columns[column.name][:, None] for i, column in enumerate(fitted.schema.inputs)}
+
+
+def test_onnxruntime_equals_training(case: tuple[FittedChurn, RawColumns]) -> None:
+    fitted, columns = case
+    session = ort.InferenceSession(export_churn(fitted).SerializeToString(), providers=["CPUExecutionProvider"])
+    for rows in (columns, hostile(columns), {name: values[:1] for name, values in columns.items()}):
+        label, p = session.run(["label", "probabilities"], feeds(fitted, rows))
+        wanted = fitted.predict(rows)
+        np.testing.assert_allclose(p, wanted, atol=TOLERANCE)
+        np.testing.assert_array_equal(label, np.array(fitted.classes)[fitted.decide(wanted)])
+
+
+def test_the_reference_evaluator_equals_training(case: tuple[FittedChurn, RawColumns]) -> None:
+    fitted, columns = case
+    evaluator = ReferenceEvaluator(export_churn(fitted))
+    few = hostile({name: values[:60] for name, values in columns.items()}, 60)
+    label, p = evaluator.run(None, feeds(fitted, few))
+    np.testing.assert_allclose(p, fitted.predict(few), atol=TOLERANCE)
+    assert set(np.asarray(label).tolist()) <= set(fitted.classes)
+
+
+def test_the_core_graph_equals_training_without_ml_operators(case: tuple[FittedChurn, RawColumns]) -> None:
+    fitted, columns = case
+    model = export_churn(fitted)
+    document = json.loads({entry.key: entry.value for entry in model.metadata_props}[PREPROCESSING])
+    core = core_model(model, document)
+    assert {opset.domain for opset in core.opset_import} == {""}
+    assert not [node for node in core.graph.node if node.domain]
+    session = ort.InferenceSession(core.SerializeToString(), providers=["CPUExecutionProvider"])
+    rows = hostile(columns)
+    encoded = fitted.preprocessing.encode(rows)
+    (p,) = session.run(None, {item.name: getattr(encoded, item.name) for item in session.get_inputs()})
+    np.testing.assert_allclose(p, fitted.predict(rows), atol=TOLERANCE)
