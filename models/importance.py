@@ -1,0 +1,138 @@
+"""What a model goes by: permutation importance, effect curves, and what moved one player's score."""
+
+# N rows, C classes, G grid points
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import logit
+
+from ludocast.datamodules.infer import RawColumns
+from ludocast.models.metrics import log_loss, macro_auc
+
+ROWS = 3_000  # that are permuted
+REPEATS = 3
+EFFECT_ROWS = 200
+GRID = 12
+BACKGROUND = 100
+Predict = Callable[[RawColumns], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Importance:
+    """How much worse the model gets when a column is shuffled: fall of AUC and its spread, rise of log loss."""
+
+    column: str
+    auc: float
+    spread: float
+    log_loss: float
+
+
+@dataclass(frozen=True)
+class Effect:
+    """Mean probability when a column is set to each value in all rows (Friedman 2001, partial dependence)."""
+
+    column: str
+    values: list[float] | list[str]
+    probability: list[float]
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """What a player's own value adds to the log odds, beside the values of other players."""
+
+    column: str
+    value: str
+    log_odds: float
+
+
+def permutation_importance(
+    predict: Predict, columns: RawColumns, label: np.ndarray, positive: int | None, seed: int = 0
+) -> list[Importance]:
+    """Each column shuffled in turn (Breiman 2001, section 10), most important first.
+
+    Args:
+        predict: Raw columns to probabilities [N, C].
+        columns: Raw columns of rows that the model has not learnt from.
+        label: int64 [N].
+        positive: Index of the positive class; None compares every class with the rest.
+        seed: Of the shuffles.
+    """
+    generator = np.random.default_rng(seed)
+    rows = generator.permutation(len(label))[:ROWS]
+    part, known = {name: values[rows] for name, values in columns.items()}, label[rows]
+    before = predict(part)
+    auc, loss = macro_auc(before, known, positive), log_loss(before, known)
+    found = []
+    for name in columns:
+        falls, rises = [], []
+        for _ in range(REPEATS):
+            p = predict({**part, name: part[name][generator.permutation(len(rows))]})
+            falls.append(auc - macro_auc(p, known, positive))
+            rises.append(log_loss(p, known) - loss)
+        found.append(Importance(name, float(np.mean(falls)), float(np.std(falls)), float(np.mean(rises))))
+    return sorted(found, key=lambda entry: -entry.auc)
+
+
+def effects(predict: Predict, columns: RawColumns, names: Sequence[str], index: int, seed: int = 0) -> list[Effect]:
+    """The effect curve of each of some columns on the probability of class `index`."""
+    count = len(next(iter(columns.values())))
+    rows = np.random.default_rng(seed).permutation(count)[:EFFECT_ROWS]
+    part = {name: values[rows] for name, values in columns.items()}
+    found = []
+    for name in names:
+        grid = _grid(columns[name])
+        if not len(grid):
+            continue
+        many = {column: np.tile(values, len(grid)) for column, values in part.items()}
+        many[name] = np.repeat(grid, len(rows)).astype(columns[name].dtype)
+        p = predict(many)[:, index].reshape(len(grid), len(rows)).mean(axis=1)
+        found.append(Effect(name, grid.tolist(), p.tolist()))
+    return found
+
+
+def _grid(values: np.ndarray) -> np.ndarray:
+    if values.dtype == object:
+        names, counts = np.unique(values[values != ""].astype(str), return_counts=True)
+        return names[np.argsort(-counts, kind="stable")][:GRID].astype(object)
+    known = values[~np.isnan(values)]
+    if not len(known):
+        return known
+    distinct = np.unique(known)
+    return distinct if len(distinct) <= GRID else np.unique(np.quantile(known, np.linspace(0.02, 0.98, GRID)))
+
+
+def contributions(
+    predict: Predict, columns: RawColumns, player: dict[str, object], index: int, seed: int = 0
+) -> list[Contribution]:
+    """What moved one player's score, strongest first.
+
+    A value's contribution is the log odds of class `index` minus their mean when the value is replaced by those of
+    other players (Robnik-Šikonja and Kononenko 2008, section 3, as differences of log odds).
+    """
+    count = len(next(iter(columns.values())))
+    rows = np.random.default_rng(seed).permutation(count)[:BACKGROUND]
+    many = {
+        name: np.full(1 + len(columns) * len(rows), player[name], dtype=values.dtype)
+        for name, values in columns.items()
+    }
+    for position, (name, values) in enumerate(columns.items()):
+        start = 1 + position * len(rows)
+        many[name][start : start + len(rows)] = values[rows]
+    odds = logit(np.clip(predict(many)[:, index], 1e-6, 1 - 1e-6))
+    means = odds[1:].reshape(len(columns), len(rows)).mean(axis=1)
+    found = [
+        Contribution(name, _shown(player[name]), float(odds[0] - mean))
+        for name, mean in zip(columns, means, strict=True)
+    ]
+    return sorted(found, key=lambda entry: -abs(entry.log_odds))
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, str):
+        return value if value else "missing"
+    number = float(value)  # type: ignore[arg-type]
+    return "missing" if number != number else f"{number:g}"

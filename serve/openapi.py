@@ -1,0 +1,93 @@
+"""The OpenAPI document of a bundle: what `POST /predict` takes and gives, with an example from its check rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ludocast.serve.manifest import Input, Manifest
+
+SHOWN_CATEGORIES = 20
+
+
+def openapi(manifest: Manifest) -> dict[str, Any]:
+    """OpenAPI 3.1 as a JSON document."""
+    record = {
+        "type": "object",
+        "required": [item.column for item in manifest.inputs],
+        "properties": {item.column: _property(item) for item in manifest.inputs},
+    }
+    example = dict(manifest.check_rows.rows[0])
+    answer = {
+        "type": "object",
+        "required": ["model", "version", "predictions", "warnings"],
+        "properties": {
+            "model": {"type": "string"},
+            "version": {"type": "string"},
+            "predictions": {"type": "array", "items": {"$ref": "#/components/schemas/Prediction"}},
+            "warnings": {"type": "array", "items": {"type": "string"}},
+        },
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": manifest.name, "version": manifest.version},
+        "paths": {
+            "/predict": {"post": _predict(example)},
+            "/v2/health/live": {"get": {"responses": {"200": {"description": "The process runs."}}}},
+            "/v2/health/ready": {"get": {"responses": {"200": {"description": "The model answers."}}}},
+        },
+        "components": {
+            "schemas": {
+                "Record": record,
+                "Prediction": _prediction(manifest),
+                "Answer": answer,
+                "Error": {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}},
+            }
+        },
+    }
+
+
+def _predict(example: dict[str, Any]) -> dict[str, Any]:
+    record = {"$ref": "#/components/schemas/Record"}
+    errors = {"400": "The body is no JSON.", "413": "Too many rows or bytes.", "422": "A record does not fit."}
+    return {
+        "summary": "Predict for one player or a list of them.",
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {"oneOf": [{"type": "array", "items": record}, record]},
+                    "example": [example],
+                }
+            },
+        },
+        "responses": {
+            "200": {"description": "One prediction a record.", "content": _json("Answer")},
+            **{code: {"description": text, "content": _json("Error")} for code, text in errors.items()},
+        },
+    }
+
+
+def _json(name: str) -> dict[str, Any]:
+    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}}
+
+
+def _prediction(manifest: Manifest) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": ["label", "probability", "probabilities"],
+        "properties": {
+            "label": {"type": "string", "enum": list(manifest.classes)},
+            "probability": {"type": "number", "description": f"Of {manifest.positive or 'the label'}."},
+            "probabilities": {"type": "object", "properties": {name: {"type": "number"} for name in manifest.classes}},
+        },
+    }
+
+
+def _property(item: Input) -> dict[str, Any]:
+    kinds = {"number": ["number", "string", "null"], "timestamp": ["string", "number", "null"]}
+    text = {"type": kinds.get(item.kind, ["string", "number", "boolean", "null"]), "description": item.kind}
+    if item.categories:
+        text["examples"] = list(item.categories[:SHOWN_CATEGORIES])
+    if item.range is not None:
+        text["description"] = f"{item.kind}, {item.range[0]:g} to {item.range[1]:g} in training"
+    return text

@@ -1,0 +1,197 @@
+"""`ludocast score`: every row of a file, in order, with its prediction; streamed, and written whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from ludocast.datamodules.read import LONGEST_CELL, check_file, check_names, csv_error, csv_header, csv_options
+from ludocast.serve.manifest import Manifest
+from ludocast.serve.scorer import Predictions, Scorer
+
+CHUNK_ROWS = 65_536
+PARQUET = (".parquet", ".pq")
+
+
+def score(
+    bundle: Path,
+    input: Path,  # noqa: A002 - the option's name
+    output: Path,
+    keep: list[str] | None = None,
+    encoding: str = "utf-8",
+    delimiter: str | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Score every row of a CSV or Parquet file, in order.
+
+    OUTPUT gets all columns of INPUT, then scored_label and scored_probability (of the positive class; with more than
+    two classes that of the label, and scored_probability_CLASS for each). It appears when it is complete. Memory stays
+    bounded, however large the file.
+
+    Example: ludocast score --bundle run/bundle --input players.csv --output scored.parquet --keep player_id
+
+    Args:
+        bundle: Folder of the bundle, RUN/bundle of a training.
+        input: CSV or Parquet file, one row a player; .parquet is read as Parquet.
+        output: CSV or Parquet file, by its suffix.
+        keep: Only these input columns in the output; comma-separated or given again.
+        encoding: Of a CSV input, such as cp949; outputs are UTF-8.
+        delimiter: Of a CSV input; found by itself.
+        overwrite: Replace OUTPUT.
+    """
+    if output.exists() and not overwrite:
+        raise ValueError(f"{output} exists; choose another --output, or --overwrite to replace it")
+    if not output.absolute().parent.is_dir():
+        raise ValueError(f"there is no folder {output.absolute().parent}; make it, or choose another --output")
+    check_file(input)
+    scorer = Scorer.load(bundle)
+    rows, warned = 0, set[str]()
+    with _source(input, encoding, delimiter) as (names, chunks, total), _whole(output) as file:
+        kept = _kept(names, keep, input)
+        writer = _Writer(file, output, scorer.manifest, kept)
+        for chunk in tqdm(chunks, total=total, unit_scale=CHUNK_ROWS, unit=" rows", desc="scoring", disable=None):
+            columns = dict(zip(names, chunk.columns, strict=True))
+            found = scorer.predict_columns(columns, rows)
+            writer.write([columns[name] for name in kept], found)
+            rows += chunk.num_rows
+            warned |= set(found.warnings)
+        if rows == 0:
+            raise ValueError(f"{input} has a header but no rows to score")
+        writer.close()
+    for warning in sorted(warned):
+        if not warning.startswith("ignored what"):  # the label and ids of a table are no news here
+            print(f"note: {warning}")
+    print(f"{rows:,} rows scored: {output}")
+
+
+def _kept(names: Sequence[str], keep: Sequence[str] | None, path: Path) -> list[str]:
+    for name in keep if keep is not None else ():
+        if name not in names:
+            raise ValueError(f'{path} has no column "{name}" to keep; it has {", ".join(names[:10])}')
+    kept = list(names if keep is None else keep)
+    taken = [name for name in kept if name.startswith("scored_label") or name.startswith("scored_probability")]
+    if taken:
+        raise ValueError(f'{path} has a column "{taken[0]}" already; name the columns to keep with --keep')
+    return kept
+
+
+@contextmanager
+def _source(
+    path: Path, encoding: str, delimiter: str | None
+) -> Iterator[tuple[list[str], Iterator[pa.RecordBatch], int | None]]:
+    """Column names, chunks of rows, and how many chunks there are where that is known."""
+    if path.suffix.lower() in PARQUET:
+        try:
+            with pq.ParquetFile(path) as file:
+                names = [str(name) for name in file.schema_arrow.names]
+                check_names(names, path)
+                total = -(-file.metadata.num_rows // CHUNK_ROWS)
+                yield names, file.iter_batches(CHUNK_ROWS, use_threads=False), total
+        except pa.ArrowInvalid as error:
+            raise ValueError(f"{path} is not a readable Parquet file: {str(error).splitlines()[0]}") from error
+        return
+    names, found = csv_header(path, encoding, delimiter)
+    check_names(names, path)
+    try:
+        with pacsv.open_csv(path, **csv_options(names, found, encoding)) as reader:
+            yield names, _csv_chunks(reader, path, encoding), None
+    except (pa.ArrowInvalid, UnicodeError) as error:
+        raise csv_error(path, error, encoding) from error
+
+
+def _csv_chunks(reader: pacsv.CSVStreamingReader, path: Path, encoding: str) -> Iterator[pa.RecordBatch]:
+    rows = 0
+    while True:
+        try:
+            batch = reader.read_next_batch()
+        except StopIteration:
+            return
+        except (pa.ArrowInvalid, UnicodeError) as error:
+            raise csv_error(path, error, encoding) from error
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            if len(column) and pc.max(pc.binary_length(column)).as_py() > LONGEST_CELL:
+                row = rows + pc.index(pc.greater(pc.binary_length(column), LONGEST_CELL), value=True).as_py()
+                raise ValueError(
+                    f'row {row + 1}, column "{name}": a cell of more than {LONGEST_CELL:,} bytes; is a quote left open?'
+                )
+        for start in range(0, batch.num_rows, CHUNK_ROWS):
+            yield batch.slice(start, CHUNK_ROWS)
+        rows += batch.num_rows
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[BinaryIO]:
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+class _Writer:
+    """Writes kept columns and predictions as CSV or Parquet."""
+
+    def __init__(self, file: BinaryIO, path: Path, manifest: Manifest, kept: Sequence[str]) -> None:
+        self._file, self._manifest, self._kept = file, manifest, list(kept)
+        self._csv = path.suffix.lower() not in PARQUET
+        self._parquet: pq.ParquetWriter | None = None
+        scored = ["scored_label", "scored_probability"]
+        if manifest.positive_index is None:
+            scored += [f"scored_probability_{name}" for name in manifest.classes]
+        self._names = [*self._kept, *scored]
+        if self._csv:
+            header = io.StringIO()
+            csv.writer(header, lineterminator="\n").writerow(self._names)
+            file.write(header.getvalue().encode())
+
+    def write(self, columns: Sequence[Any], found: Predictions) -> None:
+        """Append some rows."""
+        p = found.probabilities
+        positive = self._manifest.positive_index
+        scored = [pa.array(found.labels, pa.string()), pa.array(p.max(axis=1) if positive is None else p[:, positive])]
+        if positive is None:
+            scored += [pa.array(np.ascontiguousarray(p[:, k])) for k in range(p.shape[1])]
+        table = pa.Table.from_arrays([*columns, *scored], self._names)
+        if self._csv:
+            self._file.write(_csv_bytes(table))
+            return
+        if self._parquet is None:
+            self._parquet = pq.ParquetWriter(self._file, table.schema)
+        self._parquet.write_table(table)
+
+    def close(self) -> None:
+        """Finish the file's format."""
+        if self._parquet is not None:
+            self._parquet.close()
+
+
+def _csv_bytes(table: pa.Table) -> pa.Buffer:
+    """Rows as CSV, quoted where a cell of the chunk needs it."""
+    for style in ("none", "needed"):
+        sink = pa.BufferOutputStream()
+        try:
+            pacsv.write_csv(table, sink, pacsv.WriteOptions(include_header=False, quoting_style=style))
+        except pa.ArrowInvalid as error:
+            if style == "needed":
+                raise ValueError(f"CSV cannot hold this table: {str(error).splitlines()[0]}; write .parquet") from error
+            continue  # a cell holds a comma, a quote or a line break
+        except pa.ArrowNotImplementedError as error:
+            raise ValueError(f"CSV cannot hold this table: {str(error).splitlines()[0]}; write .parquet") from error
+        return sink.getvalue()
+    raise AssertionError("one of the styles returns or raises")
