@@ -87,7 +87,7 @@ def read_number(value: object, missing: frozenset[str]) -> float:
         return math.inf
     except ValueError:
         raise _unexpected("a number", value) from None
-    return math.nan if number in _missing_numbers(missing) else number
+    return math.nan if number in missing_numbers(missing) else number
 
 
 def parse_category(value: object, missing: frozenset[str]) -> str:
@@ -229,7 +229,8 @@ def _seconds(value: dt.date) -> float:
 
 
 @lru_cache(maxsize=64)
-def _missing_numbers(missing: frozenset[str]) -> frozenset[float]:
+def missing_numbers(missing: frozenset[str]) -> frozenset[float]:
+    """The numbers among the texts that mean "missing"."""
     numbers = set()
     for token in missing:
         try:
@@ -327,7 +328,7 @@ def _numbers(array: pa.Array, missing: frozenset[str]) -> np.ndarray[Any, Any] |
             return None
     else:
         return None
-    tokens_as_numbers = _missing_numbers(missing)
+    tokens_as_numbers = missing_numbers(missing)
     if tokens_as_numbers:
         numbers = np.where(np.isin(numbers, list(tokens_as_numbers)), np.nan, numbers)
     return numbers

@@ -182,8 +182,8 @@ def _charts(leaderboard: Mapping[str, np.ndarray], hit: np.ndarray, positive: in
     gain = curves.gain_curve(ours, hit)
     rate = float(hit.mean())
     diagonal = Series("(chance)", [0, 1], [0, 1])
-    known = gain.contacted > 0.01
-    lift_top = float(np.ceil(np.nanmax(gain.lift[known]))) if known.any() else 2.0
+    contacted = gain.contacted[1:]
+    lift_top = max(2.0, float(np.ceil(np.max(gain.lift))))
     return [
         line_chart(
             "ROC", [*(Series(n, c.x, c.y) for n, c in zip(shown, roc, strict=True)), diagonal],
@@ -208,8 +208,8 @@ def _charts(leaderboard: Mapping[str, np.ndarray], hit: np.ndarray, positive: in
         ),
         line_chart(
             "Lift",
-            [Series(names[0], gain.contacted[known], gain.lift[known]), Series("(chance)", [0, 1], [1, 1])],
-            "contacted, of all players", "times chance", (0.0, 1.0), (0.0, max(lift_top, 2.0)),
+            [Series(names[0], contacted, gain.lift), Series("(chance)", [0, 1], [1, 1])],
+            "contacted, of all players", "times chance", (0.0, 1.0), (0.0, lift_top),
         ),
     ]  # fmt: skip
 

@@ -98,7 +98,8 @@ def _fit_lightgbm(
 
 
 def _round_down(threshold: np.ndarray) -> np.ndarray:
-    near = threshold.astype(np.float32)
+    with np.errstate(over="ignore"):  # an infinite threshold parts the missing from all others
+        near = threshold.astype(np.float32)
     return np.where(near > threshold, np.nextafter(near, np.float32(-np.inf)), near).astype(np.float32)
 
 

@@ -136,7 +136,9 @@ def fit_rows(
     names = CANDIDATES[model]
     preprocessing, encoded = fit_preprocessing(schema, columns, label, seed, rare)
     if validation is None:
+        _say(settings, "holding each training row out once, to weigh the candidates (1 of 2)")
         held_out = _cross_fit(names, preprocessing, encoded, label, seed, _stage(settings, "folds"))
+        _say(settings, "training on all training rows (2 of 2)")
         everyone = [np.arange(len(label))] * members
         candidates = _fit(names, preprocessing, encoded, label, everyone, seed, _stage(settings, "network"))
     else:
@@ -148,6 +150,11 @@ def fit_rows(
     weights = blend_weights(held_out.logits, held_out.label) if len(names) > 1 else dict.fromkeys(names, 1.0)
     temperature = fit_temperature(blended(held_out.logits, weights), held_out.label)
     return FittedChurn(schema, preprocessing, _used(candidates, weights), weights, temperature), held_out
+
+
+def _say(settings: TrainerSettings, sentence: str) -> None:
+    if settings.progress:
+        print(sentence, flush=True)
 
 
 def _stage(settings: TrainerSettings, name: str) -> TrainerSettings:

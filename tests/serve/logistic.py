@@ -59,11 +59,13 @@ def logistic_model(terms: Sequence[Term] = TERMS, bias: float = BIAS, threshold:
     parts = [graph.part(term) for term in terms]
     odds = graph.op("Concat", parts, axis=1) if len(parts) > 1 else parts[0]
     weights = graph.constant(np.ones((len(parts), 1), np.float32))
-    logit = graph.op("Add", [graph.op("MatMul", [odds, weights]), graph.constant(np.float32([bias]))])
+    logit = graph.op("Add", [graph.op("MatMul", [odds, weights]), graph.constant(np.array([bias], np.float32))])
     p = graph.op("Sigmoid", [logit])
-    graph.op("Concat", [graph.op("Sub", [graph.constant(np.float32([1])), p]), p], "probabilities", axis=1)
-    above = graph.op("Not", [graph.op("Less", [p, graph.constant(np.float32([threshold]))])])
-    number = graph.op("Cast", [graph.op("Squeeze", [above, graph.constant(np.int64([1]))])], to=TensorProto.INT64)
+    graph.op("Concat", [graph.op("Sub", [graph.constant(np.array([1], np.float32)), p]), p], "probabilities", axis=1)
+    above = graph.op("Not", [graph.op("Less", [p, graph.constant(np.array([threshold], np.float32))])])
+    number = graph.op(
+        "Cast", [graph.op("Squeeze", [above, graph.constant(np.array([1], np.int64))])], to=TensorProto.INT64
+    )
     graph.op("LabelEncoder", [number], "label", keys_int64s=[0, 1], values_strings=["N", "Y"], default_string="?")
     return graph.model([term.input for term in terms], 2)
 
@@ -72,7 +74,7 @@ def softmax_model() -> bytes:
     """ONNX of three classes a, b, c whose log odds are 0, age and −age; missing is 0."""
     graph = _Graph()
     x = graph.part(Term(SOFTMAX_INPUT, weight=1.0))
-    scores = graph.op("MatMul", [x, graph.constant(np.float32([[0, 1, -1]]))])
+    scores = graph.op("MatMul", [x, graph.constant(np.array([[0, 1, -1]], np.float32))])
     graph.op("Softmax", [scores], "probabilities", axis=1)
     best = graph.op("ArgMax", [scores], axis=1, keepdims=0)
     graph.op("LabelEncoder", [best], "label", keys_int64s=[0, 1, 2], values_strings=list("abc"), default_string="?")
@@ -127,11 +129,11 @@ class _Graph:
                 "LabelEncoder", [x], keys_strings=list(weights), values_floats=list(weights.values()), default_float=0.0
             )
         if kind == "timestamp":
-            seconds = self.op("Sub", [x, self.constant(np.float64([ORIGIN]))])
-            days = self.op("Div", [seconds, self.constant(np.float64([86_400]))])
+            seconds = self.op("Sub", [x, self.constant(np.array([ORIGIN], np.float64))])
+            days = self.op("Div", [seconds, self.constant(np.array([86_400], np.float64))])
             x = self.op("Cast", [days], to=TensorProto.FLOAT)
-        product = self.op("Mul", [x, self.constant(np.float32([term.weight]))])
-        return self.op("Where", [self.op("IsNaN", [x]), self.constant(np.float32([term.missing])), product])
+        product = self.op("Mul", [x, self.constant(np.array([term.weight], np.float32))])
+        return self.op("Where", [self.op("IsNaN", [x]), self.constant(np.array([term.missing], np.float32)), product])
 
     def model(self, inputs: Sequence[Input], classes: int) -> bytes:
         graph = helper.make_graph(
