@@ -114,7 +114,7 @@ def parse_category(value: object, missing: frozenset[str]) -> str:
 
 
 def parse_boolean(value: object, missing: frozenset[str]) -> str:
-    """"true", "false", or "" where missing; true and false in any case, 1 and 0 as number or text.
+    """ "true", "false", or "" where missing; true and false in any case, 1 and 0 as number or text.
 
     Raises:
         CellError: If the value is none of these.
@@ -225,7 +225,7 @@ def _number_text(value: Any) -> str:
 def _seconds(value: dt.date) -> float:
     if not isinstance(value, dt.datetime):
         value = dt.datetime(value.year, value.month, value.day)
-    return (value.replace(tzinfo=dt.timezone.utc) if value.tzinfo is None else value).timestamp()
+    return (value.replace(tzinfo=dt.UTC) if value.tzinfo is None else value).timestamp()
 
 
 @lru_cache(maxsize=64)
@@ -271,7 +271,7 @@ def parse_values(values: Sequence[object], kind: str, missing: frozenset[str]) -
     found = []
     try:
         for value in values:
-            found.append(read(value, missing))  # noqa: PERF401 - `found` tells the row of the error
+            found.append(read(value, missing))
     except CellError as error:
         raise CellError(str(error), len(found)) from None
     out = np.empty(len(found), object if kind not in FLOATING else np.float64)

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-
 from ludocast.datamodules.cells import CellError, column_values, parse_boolean, parse_number
 from ludocast.datamodules.schema import MISSING_TOKENS, Column, Kind, Schema
 
@@ -118,7 +117,9 @@ def label_classes(table: pa.Table, label: str, missing: frozenset[str]) -> tuple
         raise ValueError(f'the label "{label}" has {len(classes):,} distinct values; a class label has at most 100')
     if counts.min() < 3:
         rare = classes[int(counts.argmin())]
-        raise ValueError(f'the label value "{rare}" stands in {counts.min()} rows; each needs 3 or more, drop or merge it')
+        raise ValueError(
+            f'the label value "{rare}" stands in {counts.min()} rows; each needs 3 or more, drop or merge it'
+        )
     return tuple(str(name) for name in classes)
 
 
@@ -197,7 +198,9 @@ def raw_columns(table: pa.Table, schema: Schema) -> tuple[RawColumns, list[str]]
             raise ValueError(f'row {(error.row or 0) + 1}, column "{column.name}": {error}') from error
         columns[column.name] = found.values
         if found.overflowed:
-            warnings.append(f'column "{column.name}": {found.overflowed:,} infinite or too large numbers count as missing')
+            warnings.append(
+                f'column "{column.name}": {found.overflowed:,} infinite or too large numbers count as missing'
+            )
     return columns, warnings
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-
 from ludocast.datamodules.infer import CODE_VALUES, RawColumns
 from ludocast.datamodules.schema import Column, Schema
 

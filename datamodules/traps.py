@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
-from scipy.stats import rankdata
-
 from ludocast.datamodules.infer import RawColumns
 from ludocast.datamodules.schema import Schema
+from scipy.stats import rankdata
 
 GIVES_AWAY = 0.999  # a single column with a higher AUC knows the label
 RARE_CLASS = 0.05

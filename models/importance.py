@@ -8,10 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import logit
-
 from ludocast.datamodules.infer import RawColumns
 from ludocast.models.metrics import log_loss, macro_auc
+from scipy.special import logit
 
 ROWS = 3_000  # that are permuted
 REPEATS = 3

@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-
-from ludocast import __version__
 from ludocast.datamodules.preprocess import fit_preprocessing
 from ludocast.models.baselines import baselines
 from ludocast.models.churn.blend import class_probabilities, cost_threshold, f1_threshold
@@ -28,6 +26,8 @@ from ludocast.serve.bundle import write_bundle
 from ludocast.serve.export import export_churn
 from ludocast.serve.manifest import Input
 from ludocast.serve.report import Report, build_report, write_report
+
+from ludocast import __version__
 
 RARE = 5  # with --private, categories of fewer training rows are left out
 SHOWN_CATEGORIES = 50

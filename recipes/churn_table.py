@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-
 from ludocast.datamodules.cells import CellError, column_values
 from ludocast.datamodules.infer import (
     RawColumns,
@@ -113,9 +112,7 @@ def _schema(table: pa.Table, label: str, positive: str | None, exclude: Sequence
     return replace(schema, columns=kept, classes=classes, positive=chosen if len(classes) == 2 else None)
 
 
-def _split(
-    table: pa.Table, schema: Schema, label: np.ndarray, time: str | None, group: str | None, seed: int
-) -> Split:
+def _split(table: pa.Table, schema: Schema, label: np.ndarray, time: str | None, group: str | None, seed: int) -> Split:
     if time is not None and group is not None:
         raise ValueError("give --split-time or --split-group, not both")
     missing = frozenset(schema.missing_tokens)
@@ -125,7 +122,9 @@ def _split(
         except CellError as error:
             raise ValueError(f'--split-time "{time}", row {(error.row or 0) + 1}: {error}') from error
         if np.isnan(values).any():
-            raise ValueError(f'--split-time "{time}" is missing in {int(np.isnan(values).sum()):,} rows; fill or drop them')
+            raise ValueError(
+                f'--split-time "{time}" is missing in {int(np.isnan(values).sum()):,} rows; fill or drop them'
+            )
         return time_split(values, TEST, VALIDATION)
     if group is not None:
         return group_split(column_values(table[group], "category", missing).values, TEST, VALIDATION, seed)

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
-
 from ludocast.datamodules.schema import MISSING_TOKENS
 from ludocast.serve.check_rows import check_rows
 from ludocast.serve.feeds import FeedReader

@@ -46,7 +46,9 @@ def line_chart(
         if one.low is not None and one.high is not None:
             for (x, _), low, high in zip(points, one.low, one.high, strict=True):
                 y1, y2 = _y(low, y_range), _y(high, y_range)
-                body.append(f'<line class="line c{colour} thin" x1="{x:.1f}" x2="{x:.1f}" y1="{y1:.1f}" y2="{y2:.1f}"/>')
+                body.append(
+                    f'<line class="line c{colour} thin" x1="{x:.1f}" x2="{x:.1f}" y1="{y1:.1f}" y2="{y2:.1f}"/>'
+                )
         if one.marks:
             body += [f'<circle class="dot c{colour}" cx="{x:.1f}" cy="{y:.1f}" r="3.5"/>' for x, y in points]
         colour += not guide
@@ -78,7 +80,9 @@ def bar_chart(title: str, names: Sequence[str], values: Sequence[float], spread:
     return _figure(title, "".join(body), "", height)
 
 
-def effect_chart(title: str, values: Sequence[float] | Sequence[str], probability: Sequence[float], y_max: float) -> str:
+def effect_chart(
+    title: str, values: Sequence[float] | Sequence[str], probability: Sequence[float], y_max: float
+) -> str:
     """A curve over numbers, points over categories."""
     if values and isinstance(values[0], str):
         names = [str(value) for value in values]
@@ -113,7 +117,9 @@ def _axes(x_label: str, y_label: str, x_range: tuple[float, float], y_range: tup
         parts.append(f'<text class="tick" x="{x:.1f}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">{vx:.4g}</text>')
         parts.append(f'<text class="tick" x="{LEFT - 5}" y="{y + 4:.1f}" text-anchor="end">{vy:.3g}</text>')
     middle = (LEFT + WIDTH - RIGHT) / 2
-    parts.append(f'<text class="label" x="{middle}" y="{HEIGHT - 8}" text-anchor="middle">{_short_label(x_label)}</text>')
+    parts.append(
+        f'<text class="label" x="{middle}" y="{HEIGHT - 8}" text-anchor="middle">{_short_label(x_label)}</text>'
+    )
     centre = (TOP + HEIGHT - BOTTOM) / 2
     parts.append(
         f'<text class="label" transform="translate(11 {centre}) rotate(-90)" text-anchor="middle">{_short_label(y_label)}</text>'

@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper
-
 from ludocast.models.churn.boosting import Tree
 from ludocast.serve.bundle import Bundle
 from ludocast.serve.export import PREPROCESSING
 from ludocast.serve.graph import GraphBuilder
+from onnx import TensorProto, helper
 
 INPUTS = {"numbers": TensorProto.FLOAT, "codes": TensorProto.INT64, "raw": TensorProto.FLOAT}
 

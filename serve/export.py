@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto
-
 from ludocast.datamodules.preprocess import FIRST, MISSING, UNKNOWN, Preprocessing, slopes
 from ludocast.models.churn.fit import FittedChurn
 from ludocast.serve.graph import GraphBuilder
@@ -19,6 +17,7 @@ from ludocast.serve.graph_learners import (
     add_network,
     add_up,
 )
+from onnx import TensorProto
 
 PREPROCESSING = "ludocast.preprocessing"  # metadata key of the preprocessing as JSON, for `export core`
 
@@ -77,7 +76,11 @@ def preprocessing_document(fitted: FittedChurn) -> dict[str, Any]:
         "classes": list(fitted.classes),
         "positive": fitted.schema.positive,
         "threshold": fitted.threshold,
-        "sizes": {"numbers": preprocessing.number_size, "codes": len(preprocessing.codes), "raw": preprocessing.raw_size},
+        "sizes": {
+            "numbers": preprocessing.number_size,
+            "codes": len(preprocessing.codes),
+            "raw": preprocessing.raw_size,
+        },
         "numbers": [
             {
                 "column": entry.column,

@@ -8,13 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from onnx import TensorProto
-
 from ludocast.datamodules.preprocess import FIRST, MISSING, UNKNOWN, CodeInput, MeanInput, Preprocessing, slopes
 from ludocast.datamodules.schema import Schema
 from ludocast.serve.graph import GraphBuilder
 from ludocast.serve.manifest import DTYPES
-
+from onnx import TensorProto
 
 ELEMENTS = {"float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE, "string": TensorProto.STRING}
 
@@ -107,9 +105,7 @@ def _code(graph: GraphBuilder, entry: CodeInput, x: str) -> str:
     codes = list(range(FIRST, FIRST + len(entry.keys)))
     if entry.keys.dtype == object:
         keys = [""] + [str(key) for key in entry.keys]
-        return graph.op(
-            "LabelEncoder", x, keys_strings=keys, values_int64s=[MISSING, *codes], default_int64=UNKNOWN
-        )
+        return graph.op("LabelEncoder", x, keys_strings=keys, values_int64s=[MISSING, *codes], default_int64=UNKNOWN)
     # A NaN key is found by one runtime and not by another.
     keys = [float(key) for key in entry.keys]
     found = graph.op("LabelEncoder", x, keys_floats=keys, values_int64s=codes, default_int64=UNKNOWN)

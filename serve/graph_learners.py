@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-
 from ludocast.models.churn.boosting import Boosting, Tree
 from ludocast.models.churn.linear import LIMIT, Linear
 from ludocast.models.churn.module import ChurnModule

@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader
-from markupsafe import Markup
-
 from ludocast.datamodules.infer import RawColumns
 from ludocast.datamodules.schema import Column, Schema
 from ludocast.models import curves
@@ -25,6 +23,7 @@ from ludocast.models.importance import (
 )
 from ludocast.models.metrics import Interval, Standing, classification_metrics, compare
 from ludocast.serve.charts import Series, bar_chart, effect_chart, line_chart
+from markupsafe import Markup
 
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.5)
 TOP_EFFECTS = 5
@@ -281,7 +280,9 @@ def _column_row(column: Column, rows: int) -> dict[str, Any]:
 
 def _headline(report: Report) -> list[str]:
     auc = report.values["auc"]
-    sentences = [f"On rows it has never seen the model reaches an AUC of {auc.value:.3f} ({auc.low:.3f} to {auc.high:.3f})."]
+    sentences = [
+        f"On rows it has never seen the model reaches an AUC of {auc.value:.3f} ({auc.low:.3f} to {auc.high:.3f})."
+    ]
     if report.gains:
         tenth = next(gain for gain in report.gains if gain.share == 0.1)
         sentences.append(

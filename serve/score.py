@@ -15,11 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
-from tqdm import tqdm
-
 from ludocast.datamodules.read import LONGEST_CELL, check_file, check_names, csv_error, csv_header, csv_options
 from ludocast.serve.manifest import Manifest
 from ludocast.serve.scorer import Predictions, Scorer
+from tqdm import tqdm
 
 CHUNK_ROWS = 65_536
 PARQUET = (".parquet", ".pq")

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-
 from ludocast.serve.bundle import Bundle
 from ludocast.serve.feeds import Feeds
 from ludocast.serve.manifest import OUTPUTS, Manifest
@@ -147,8 +146,7 @@ def _columns(data: Any) -> Mapping[str, Any]:
         names, columns = table.schema.names, table.columns
     else:
         raise ValueError(
-            "expected a list of records, columns by name, an Arrow table or a pandas frame, "
-            f"got {type(data).__name__}"
+            f"expected a list of records, columns by name, an Arrow table or a pandas frame, got {type(data).__name__}"
         )
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)

@@ -11,7 +11,6 @@ from typing import Any
 
 import orjson
 from aiohttp import web
-
 from ludocast.serve.openapi import openapi
 from ludocast.serve.scorer import Predictions, Scorer
 
@@ -96,12 +95,12 @@ def _records(body: bytes) -> list[dict[str, Any]]:
         raise _Refused(400, f"the body is no JSON ({error}); NaN and Infinity are none, missing is null") from error
     records = [document] if isinstance(document, dict) else document
     if not isinstance(records, list) or not records:
-        raise _Refused(422, "expected one record such as {\"level\": 3}, or a list of one record or more")
+        raise _Refused(422, 'expected one record such as {"level": 3}, or a list of one record or more')
     if len(records) > MOST_ROWS:
         raise _Refused(413, f"{len(records):,} records in one request; send at most {MOST_ROWS:,}")
     for row, record in enumerate(records):
         if not isinstance(record, dict):
-            raise _Refused(422, f"row {row + 1}: expected a record such as {{\"level\": 3}}, got {type(record).__name__}")
+            raise _Refused(422, f'row {row + 1}: expected a record such as {{"level": 3}}, got {type(record).__name__}')
     return records
 
 

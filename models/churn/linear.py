@@ -8,11 +8,10 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
+from ludocast.datamodules.preprocess import Encoded, Preprocessing
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-
-from ludocast.datamodules.preprocess import Encoded, Preprocessing
 
 LIMIT = 5.0  # plain values are clipped here, in standard deviations, so that no outlier steers the line
 

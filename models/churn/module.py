@@ -8,10 +8,9 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from ludocast.models.churn.network import ChurnNetwork
 from torch import Tensor
 from torch.nn import functional as F
-
-from ludocast.models.churn.network import ChurnNetwork
 
 Batch = tuple[Tensor, Tensor, Tensor]  # numbers [M, B, D], codes [M, B, S], label [M, B]
 

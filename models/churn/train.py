@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint
-
 from ludocast.datamodules.batches import evaluation_loader, train_loader
 from ludocast.datamodules.preprocess import Encoded
 from ludocast.datamodules.tabular import table_tensors
 from ludocast.models.churn.module import ChurnModule
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,9 @@ def _trainer(settings: TrainerSettings, epochs: int) -> pl.Trainer:
     callbacks: list[Callback] = list(settings.callbacks)
     if settings.checkpoints is not None:
         callbacks.append(
-            ModelCheckpoint(dirpath=settings.checkpoints, filename="epoch", save_last=True, enable_version_counter=False)
+            ModelCheckpoint(
+                dirpath=settings.checkpoints, filename="epoch", save_last=True, enable_version_counter=False
+            )
         )
     return pl.Trainer(
         accelerator=settings.accelerator,

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-
 from ludocast.datamodules.infer import describe, infer_schema, label_index, label_values, raw_columns
 from ludocast.datamodules.read import from_frame
 from ludocast.datamodules.schema import read_schema

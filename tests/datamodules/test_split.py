@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from ludocast.datamodules.split import folds, group_split, stratified_split, time_split
 
 

@@ -9,14 +9,13 @@ import numpy as np
 import onnxruntime as ort
 import pandas as pd
 import pytest
-from onnx.reference import ReferenceEvaluator
-
 from ludocast.datamodules.infer import RawColumns, describe, infer_schema, label_index, label_values, raw_columns
 from ludocast.datamodules.read import from_frame
 from ludocast.models.churn.fit import FittedChurn, fit_rows
 from ludocast.models.churn.train import TrainerSettings
 from ludocast.serve.core import core_model
 from ludocast.serve.export import PREPROCESSING, export_churn
+from onnx.reference import ReferenceEvaluator
 
 TOLERANCE = 5e-6
 
@@ -53,7 +52,9 @@ def case(request: pytest.FixtureRequest) -> tuple[FittedChurn, RawColumns]:
 
 def hostile(columns: RawColumns, rows: int = 500) -> RawColumns:
     generator = np.random.default_rng(1)
-    texts = np.array(["", " KR", "KR", "unseen", "🐉", "a" * 300, "NaN", "\u202eRTL", "true", "0", "nul\u0001"], dtype=object)
+    texts = np.array(
+        ["", " KR", "KR", "unseen", "🐉", "a" * 300, "NaN", "\u202eRTL", "true", "0", "nul\u0001"], dtype=object
+    )
     numbers = np.array([np.nan, 0, -0.0, 1e-45, 3.4e38, -3.4e38, 1, 2.5, 1e9, 16777217], np.float32)
     out = {}
     for name, values in columns.items():

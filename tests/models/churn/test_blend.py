@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from ludocast.models.churn.blend import (
     blend_weights,
     class_log_loss,
@@ -14,7 +13,9 @@ from ludocast.models.churn.blend import (
 
 
 def test_log_loss_by_hand() -> None:
-    assert class_log_loss(np.array([[0.0], [np.log(3)]]), np.array([1, 0])) == pytest.approx((np.log(2) + np.log(4)) / 2)
+    assert class_log_loss(np.array([[0.0], [np.log(3)]]), np.array([1, 0])) == pytest.approx(
+        (np.log(2) + np.log(4)) / 2
+    )
     assert class_log_loss(np.zeros((2, 3)), np.array([0, 2])) == pytest.approx(np.log(3))
     np.testing.assert_allclose(class_probabilities(np.array([[np.log(3)]])), [[0.25, 0.75]])
 

@@ -4,10 +4,9 @@ import math
 
 import numpy as np
 import torch
-from torch.nn import functional as F
-
 from ludocast.models.churn.module import ChurnModule, member_losses, probabilities
 from ludocast.models.churn.network import ChurnNetwork
+from torch.nn import functional as F
 
 
 def reference(network: ChurnNetwork, numbers: np.ndarray, codes: np.ndarray, member: int) -> np.ndarray:
@@ -19,7 +18,9 @@ def reference(network: ChurnNetwork, numbers: np.ndarray, codes: np.ndarray, mem
         x0 = np.concatenate([x_row, *(w["values"][c + o] for c, o in zip(code_row, offset, strict=True))])
         x = x0
         for layer in range(len(network.cross)):
-            gate = (x @ w[f"cross.{layer}.down.weight"]) @ w[f"cross.{layer}.up.weight"] + w[f"cross.{layer}.up.bias"][0]
+            gate = (x @ w[f"cross.{layer}.down.weight"]) @ w[f"cross.{layer}.up.weight"] + w[f"cross.{layer}.up.bias"][
+                0
+            ]
             x = x0 * gate + x
         h = x0 @ w["hidden.weight"] + w["hidden.bias"][0]
         h = np.array([0.5 * v * (1 + math.erf(v / math.sqrt(2))) for v in h])
