@@ -50,7 +50,9 @@ def infer_schema(
     for name in table.column_names:
         if name == label:
             continue
-        kind, reason = ("ignored", "excluded") if name in exclude else _kind(table[name], missing)
+        kind, reason = _kind(table[name], missing)
+        if name in exclude:
+            kind, reason = "ignored", "excluded"
         if kind in ("id", "ignored") and name not in exclude:
             warnings.append(f'column "{name}" is left out: {reason}')
         columns.append(Column(name, kind, reason))

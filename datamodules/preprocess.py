@@ -1,5 +1,4 @@
-"""Raw columns become the network's inputs: scaled numbers and integer codes; the graph does the same, operation by
-operation (`serve/graph_inputs.py`)."""
+"""Raw columns become scaled numbers and integer codes; `serve/graph_inputs.py` does the same, operation by operation."""
 
 # N rows, D numbers, S codes, K knots
 
@@ -106,12 +105,12 @@ class Preprocessing:
         """Columns of `Encoded.numbers`."""
         flags = sum(entry.missing_flag for entry in self.numbers)
         means = sum(entry.means.shape[1] for entry in self.means if entry.column in self.network_means)
-        return len(self.numbers) + flags + means
+        return int(len(self.numbers) + flags + means)
 
     @property
     def raw_size(self) -> int:
         """Columns of `Encoded.raw`."""
-        return len(self.numbers) + sum(entry.means.shape[1] for entry in self.means)
+        return len(self.numbers) + sum(int(entry.means.shape[1]) for entry in self.means)
 
     @property
     def sizes(self) -> dict[str, Any]:
@@ -267,7 +266,7 @@ def _fit_means(name: str, values: np.ndarray, label: np.ndarray, classes: int, r
 def _look_up_means(entry: MeanInput, values: np.ndarray) -> np.ndarray:
     found = pd.Index(entry.keys).get_indexer(pd.Index(values))
     table = np.vstack([entry.means, entry.default])
-    return table[found].astype(np.float32)  # −1, a value never seen, is the last row
+    return np.asarray(table[found], np.float32)  # −1, a value never seen, is the last row
 
 
 def _out_of_fold(name: str, values: np.ndarray, label: np.ndarray, classes: int, seed: int) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib
 import inspect
+import json
 import os
 import sys
 import typing
@@ -86,7 +87,8 @@ def _run(name: str, options: list[str]) -> int:
             from jsonargparse import auto_cli
 
             auto_cli(
-                function, args=merge_lists(function, options), as_positional=False, prog=f"ludocast {name}",
+                function, description=inspect.cleandoc(function.__doc__ or "").partition("\nArgs:")[0],
+                formatter_class=_formatter(), args=parser_words(function, options), as_positional=False, prog=f"ludocast {name}",
                 parser_mode="json",
             )  # fmt: skip
     except KeyboardInterrupt:
@@ -102,32 +104,42 @@ def _run(name: str, options: list[str]) -> int:
     return 0
 
 
+def _formatter() -> type:
+    """Shows a command's description as it is written."""
+    from argparse import RawDescriptionHelpFormatter
+
+    from jsonargparse import DefaultHelpFormatter
+
+    return type("Formatter", (DefaultHelpFormatter, RawDescriptionHelpFormatter), {})
+
+
 def _load(command: Command) -> Callable[..., Any]:
     module, _, function = command.target.partition(":")
     loaded: Callable[..., Any] = getattr(importlib.import_module(module), function)
     return loaded
 
 
-def merge_lists(function: Callable[..., Any], options: Sequence[str]) -> list[str]:
-    """Join the values of an option that takes a list, given again or comma-separated, into one JSON list.
+def parser_words(function: Callable[..., Any], options: Sequence[str]) -> list[str]:
+    """Options as the parser takes them.
 
-    A value with a comma of its own is quoted as in CSV: --exclude 'a,"b, c"'.
+    The values of an option that takes a list, given again or comma-separated, become one JSON list; a value with a
+    comma of its own is quoted as in CSV: --exclude 'a,"b, c"'. A switch such as --overwrite needs no value, and
+    --split-time is --split_time.
 
     Args:
-        function: The command; its parameters of type `list[str]` are such options.
+        function: The command, whose type hints tell the options.
         options: The words of the command line.
     """
-    import orjson
-
-    lists = {f"--{name}": name for name, kind in typing.get_type_hints(function).items() if _is_list(kind)}
+    kinds = {f"--{name}": kind for name, kind in typing.get_type_hints(function).items()}
     merged: dict[str, list[str]] = {}
     rest: list[str] = []
     words = iter(options)
     for word in words:
         flag, equals, value = word.partition("=")
-        flag = flag.replace("-", "_").replace("__", "--", 1) if flag.startswith("--") else flag
-        if flag not in lists:
-            rest.append(word)
+        flag = "--" + flag[2:].replace("-", "_") if flag.startswith("--") else flag
+        if not _is_list(kinds.get(flag)):
+            switched = kinds.get(flag) is bool and not equals
+            rest.append(f"{flag}=true" if switched else word if flag not in kinds else flag + equals + value)
             continue
         if not equals:
             try:
@@ -136,7 +148,7 @@ def merge_lists(function: Callable[..., Any], options: Sequence[str]) -> list[st
                 rest.append(word)  # the parser says that a value is missing
                 continue
         merged.setdefault(flag, []).extend(next(csv.reader([value]), []))
-    return rest + [f"{flag}={orjson.dumps(values).decode()}" for flag, values in merged.items()]
+    return rest + [f"{flag}={json.dumps(values, ensure_ascii=False)}" for flag, values in merged.items()]
 
 
 def _is_list(kind: Any) -> bool:

@@ -96,7 +96,7 @@ def effects(predict: Predict, columns: RawColumns, names: Sequence[str], index: 
 def _grid(values: np.ndarray) -> np.ndarray:
     if values.dtype == object:
         names, counts = np.unique(values[values != ""].astype(str), return_counts=True)
-        return names[np.argsort(-counts, kind="stable")][:GRID].astype(object)
+        return np.asarray(names[np.argsort(-counts, kind="stable")][:GRID], dtype=object)
     known = values[~np.isnan(values)]
     if not len(known):
         return known

@@ -18,11 +18,11 @@ class Series:
     """One line: a name for the legend, x and y; `marks` draws points on it."""
 
     name: str
-    x: Sequence[float]
-    y: Sequence[float]
+    x: Sequence[float] | np.ndarray
+    y: Sequence[float] | np.ndarray
     marks: bool = False
-    low: Sequence[float] | None = None
-    high: Sequence[float] | None = None
+    low: Sequence[float] | np.ndarray | None = None
+    high: Sequence[float] | np.ndarray | None = None
 
 
 def line_chart(
@@ -122,7 +122,8 @@ def _axes(x_label: str, y_label: str, x_range: tuple[float, float], y_range: tup
     )
     centre = (TOP + HEIGHT - BOTTOM) / 2
     parts.append(
-        f'<text class="label" transform="translate(11 {centre}) rotate(-90)" text-anchor="middle">{_short_label(y_label)}</text>'
+        f'<text class="label" transform="translate(11 {centre}) rotate(-90)" text-anchor="middle">'
+        f"{_short_label(y_label)}</text>"
     )
     return "".join(parts)
 

@@ -1,5 +1,4 @@
-"""Preprocessing in the graph: raw columns to scaled numbers, codes and raw numbers, as `Preprocessing.encode` does it
-operation by operation in float32."""
+"""Preprocessing in the graph: `Preprocessing.encode`, operation by operation in float32."""
 
 # N rows, D numbers, K knots, S code columns, R raw inputs
 
@@ -107,8 +106,8 @@ def _code(graph: GraphBuilder, entry: CodeInput, x: str) -> str:
         keys = [""] + [str(key) for key in entry.keys]
         return graph.op("LabelEncoder", x, keys_strings=keys, values_int64s=[MISSING, *codes], default_int64=UNKNOWN)
     # A NaN key is found by one runtime and not by another.
-    keys = [float(key) for key in entry.keys]
-    found = graph.op("LabelEncoder", x, keys_floats=keys, values_int64s=codes, default_int64=UNKNOWN)
+    numbers = [float(key) for key in entry.keys]
+    found = graph.op("LabelEncoder", x, keys_floats=numbers, values_int64s=codes, default_int64=UNKNOWN)
     return graph.op("Where", graph.op("IsNaN", x), graph.ints(MISSING), found)
 
 

@@ -92,15 +92,19 @@ def _records(body: bytes) -> list[dict[str, Any]]:
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise _Refused(400, f"the body is no JSON ({error}); NaN and Infinity are none, missing is null") from error
+        raise _RefusedError(
+            400, f"the body is no JSON ({error}); NaN and Infinity are none, missing is null"
+        ) from error
     records = [document] if isinstance(document, dict) else document
     if not isinstance(records, list) or not records:
-        raise _Refused(422, 'expected one record such as {"level": 3}, or a list of one record or more')
+        raise _RefusedError(422, 'expected one record such as {"level": 3}, or a list of one record or more')
     if len(records) > MOST_ROWS:
-        raise _Refused(413, f"{len(records):,} records in one request; send at most {MOST_ROWS:,}")
+        raise _RefusedError(413, f"{len(records):,} records in one request; send at most {MOST_ROWS:,}")
     for row, record in enumerate(records):
         if not isinstance(record, dict):
-            raise _Refused(422, f'row {row + 1}: expected a record such as {{"level": 3}}, got {type(record).__name__}')
+            raise _RefusedError(
+                422, f'row {row + 1}: expected a record such as {{"level": 3}}, got {type(record).__name__}'
+            )
     return records
 
 
@@ -123,7 +127,7 @@ def _answer(scorer: Scorer, found: Predictions) -> dict[str, Any]:
     }
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     def __init__(self, status: int, sentence: str) -> None:
         super().__init__(sentence)
         self.status = status
@@ -133,7 +137,7 @@ class _Refused(Exception):
 async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
-    except _Refused as error:
+    except _RefusedError as error:
         return _error(error.status, str(error))
     except web.HTTPRequestEntityTooLarge:
         return _error(413, f"the body is larger than {LARGEST_BODY >> 20} MB; send fewer records")

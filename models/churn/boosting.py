@@ -1,4 +1,4 @@
-"""Gradient boosting beside the network: scikit-learn's, or LightGBM where it is installed; as plain trees for export."""
+"""Gradient boosting beside the network: scikit-learn's, or LightGBM where installed; as plain trees for export."""
 
 from __future__ import annotations
 

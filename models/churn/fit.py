@@ -1,4 +1,4 @@
-"""A churn model from training rows: candidates, their blend, its calibration; `fit_churn` does it for a pandas frame."""
+"""A churn model from training rows: candidates, their blend, its calibration; `fit_churn` takes a pandas frame."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ CANDIDATES: dict[Choice, tuple[str, ...]] = {
     "boosting": ("boosting",),
 }
 FOLDS = 5
+DEFAULT_SETTINGS = TrainerSettings()
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class FittedChurn:
         """Class index of each row: the positive one from the threshold on, with more classes the likeliest."""
         positive = self.schema.positive_index
         if positive is None or self.threshold is None:
-            return probabilities.argmax(axis=1)
+            return np.asarray(probabilities.argmax(axis=1))
         # The graph compares float32 numbers, so this side does as well.
         chosen = probabilities[:, positive].astype(np.float32) >= np.float32(self.threshold)
         return np.where(chosen, positive, 1 - positive)
@@ -104,7 +105,7 @@ class HeldOut:
 
 def blended(logits: Mapping[str, np.ndarray], weights: Mapping[str, float]) -> np.ndarray:
     """The weighted sum of the candidates' logits, [N, C]."""
-    return np.sum([weights[name] * logits[name] for name in weights if weights[name] > 0], axis=0)
+    return np.asarray(np.sum([weights[name] * logits[name] for name in weights if weights[name] > 0], axis=0))
 
 
 def fit_rows(
@@ -116,7 +117,7 @@ def fit_rows(
     model: Choice = "auto",
     members: int = 5,
     seed: int = 0,
-    settings: TrainerSettings = TrainerSettings(),
+    settings: TrainerSettings = DEFAULT_SETTINGS,
     rare: int = 0,
 ) -> tuple[FittedChurn, HeldOut]:
     """Fit the candidates on training rows, blend and calibrate them on held-out ones.

@@ -130,9 +130,11 @@ class ChurnModule(pl.LightningModule):
             return
         self._steps_averaged = self.global_step
         decay = min(self.hparams["average"], (1 + self.global_step) / (10 + self.global_step))
-        assert self.network is not None and self.averaged is not None
+        assert self.network is not None
+        assert self.averaged is not None
         with torch.no_grad():
-            theirs, ours = list(self.averaged.parameters()), list(self.network.parameters())
+            theirs: list[Tensor] = list(self.averaged.parameters())
+            ours: list[Tensor] = list(self.network.parameters())
             torch._foreach_lerp_(theirs, ours, 1 - decay)
 
     def configure_gradient_clipping(
@@ -150,7 +152,7 @@ class ChurnModule(pl.LightningModule):
         for g in grads:
             g.mul_(scale_M.view(-1, *[1] * (g.dim() - 1)))
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
         """AdamW; cosine to 0 over all steps."""
         assert self.network is not None
         optimizer = torch.optim.AdamW(

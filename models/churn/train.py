@@ -6,12 +6,12 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from ludocast.datamodules.batches import evaluation_loader, train_loader
+from ludocast.datamodules.batches import MemberSampler, evaluation_loader, train_loader
 from ludocast.datamodules.preprocess import Encoded
 from ludocast.datamodules.tabular import table_tensors
 from ludocast.models.churn.module import ChurnModule
@@ -70,15 +70,20 @@ def train_network(
     rows = [torch.from_numpy(np.ascontiguousarray(entry, np.int64)) for entry in member_rows]
     trainer = _trainer(settings, epochs)
     last = settings.checkpoints / "last.ckpt" if settings.checkpoints is not None else None
+    resumed = last if last is not None and last.exists() else None
+    loader = train_loader(table_tensors(encoded, label), rows, batch, seed)
+    if resumed is not None:
+        # Lightning begins to iterate before it tells the sampler which epoch a resumed training is in.
+        cast(MemberSampler, loader.sampler).set_epoch(torch.load(resumed, weights_only=False)["epoch"] + 1)
     torch.manual_seed(seed)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # batches come from memory
         warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
         trainer.fit(
             module,
-            train_loader(table_tensors(encoded, label), rows, batch, seed),
+            loader,
             None if validation is None else evaluation_loader(table_tensors(*validation)),
-            ckpt_path=str(last) if last is not None and last.exists() else None,
+            ckpt_path=None if resumed is None else str(resumed),
             weights_only=False,
         )
     return module.cpu().eval()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ludocast.__main__ import COMMANDS, main, merge_lists
+from ludocast.__main__ import COMMANDS, main, parser_words
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -24,19 +24,28 @@ def example(data: Path, exclude: list[str] | None = None, keep: list[str] | None
     ],
 )
 def test_lists_may_be_repeated_or_comma_separated(words: list[str]) -> None:
-    assert merge_lists(example, words) == ["--data", "x", '--exclude=["a","b"]']
+    assert parser_words(example, words) == ["--data", "x", '--exclude=["a", "b"]']
 
 
 def test_a_quoted_comma_belongs_to_the_name() -> None:
-    assert merge_lists(example, ["--exclude", 'a,"b, c"']) == ['--exclude=["a","b, c"]']
+    assert parser_words(example, ["--exclude", 'a,"b, c"']) == ['--exclude=["a", "b, c"]']
 
 
 def test_names_that_look_like_other_types_stay_text() -> None:
-    assert merge_lists(example, ["--keep", "1,true,null, x "]) == ['--keep=["1","true","null"," x "]']
+    assert parser_words(example, ["--keep", "1,true,null, x "]) == ['--keep=["1", "true", "null", " x "]']
+
+
+def flags(split_time: str | None = None, overwrite: bool = False) -> None:
+    """Takes a switch and a name of two words."""
+
+
+def test_switches_need_no_value_and_dashes_are_understood() -> None:
+    assert parser_words(flags, ["--split-time", "day", "--overwrite"]) == ["--split_time", "day", "--overwrite=true"]
+    assert parser_words(flags, ["--overwrite=false", "--typo-here"]) == ["--overwrite=false", "--typo-here"]
 
 
 def test_a_missing_value_is_left_to_the_parser() -> None:
-    assert merge_lists(example, ["--data", "x", "--exclude"]) == ["--data", "x", "--exclude"]
+    assert parser_words(example, ["--data", "x", "--exclude"]) == ["--data", "x", "--exclude"]
 
 
 def test_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,10 +77,16 @@ def test_help_of_training_teaches() -> None:
 
 @pytest.mark.parametrize("module", ["torch", "pandas"])
 def test_a_training_command_without_its_part_says_so(module: str) -> None:
-    code = (
-        f"import sys; sys.modules['{module}'] = None\nfrom ludocast.__main__ import main\n"
-        "sys.exit(main(['train', 'churn', '--data', 'x.csv', '--label', 'y']))"
-    )
+    code = f"""
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "{module}":
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Absent())
+from ludocast.__main__ import main
+sys.exit(main(["train", "churn", "--data", "x.csv", "--label", "y"]))
+"""
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr == "error: this command needs the training part: pip install 'ludocast[train]'\n"

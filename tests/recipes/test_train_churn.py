@@ -126,10 +126,10 @@ def test_a_killed_run_goes_on_where_it_stopped(game: Path) -> None:
     assert neither.returncode == 2
     assert "--resume" in neither.stderr
     assert "--overwrite" in neither.stderr
-    other = run(*words, "--out", "cut", "--resume", "true", "--seed", "5", cwd=game)
+    other = run(*words, "--out", "cut", "--resume", "--seed", "5", cwd=game)
     assert other.returncode == 2
     assert "was begun with seed 0" in other.stderr
-    resumed = run(*words, "--out", "cut", "--resume", "true", cwd=game)
+    resumed = run(*words, "--out", "cut", "--resume", cwd=game)
     assert resumed.returncode == 0, resumed.stderr
     models = [
         json.loads((game / name / "bundle" / "bundle.json").read_text())["files"]["model.onnx"]
@@ -152,7 +152,7 @@ BAD: dict[str, tuple[Callable[[Path, pd.DataFrame], object], str]] = {
     "binary": (lambda path, frame: path.write_bytes(b"\x00\x01\x02" * 100), "binary file"),  # noqa: ARG005
     "broken line": (
         lambda path, frame: path.write_text(frame.head(5).to_csv(index=False) + "a,b\n"),
-        "row #7",
+        "Row #7",
     ),
     "duplicate names": (
         lambda path, frame: path.write_text("age," + frame.to_csv(index=False).replace("\n", "\n1,")[:-2]),
@@ -194,7 +194,7 @@ def test_bad_input_is_one_sentence(
         (["--positive", "maybe"], '"maybe" is no value'),
         (["--split-time", "playerid"], 'no column "playerid"'),
         (["--split-time", "country"], "expected a time"),
-        (["--resume", "true"], "to resume"),
+        (["--resume"], "to resume"),
     ],
 )
 def test_bad_options_are_one_sentence(

@@ -82,9 +82,9 @@ def test_the_reference_evaluator_equals_training(case: tuple[FittedChurn, RawCol
     fitted, columns = case
     evaluator = ReferenceEvaluator(export_churn(fitted))
     few = hostile({name: values[:60] for name, values in columns.items()}, 60)
-    label, p = evaluator.run(None, feeds(fitted, few))
+    label, p = (np.asarray(value) for value in evaluator.run(None, feeds(fitted, few)))
     np.testing.assert_allclose(p, fitted.predict(few), atol=TOLERANCE)
-    assert set(np.asarray(label).tolist()) <= set(fitted.classes)
+    assert set(label.tolist()) <= set(fitted.classes)
 
 
 def test_the_core_graph_equals_training_without_ml_operators(case: tuple[FittedChurn, RawColumns]) -> None:

@@ -70,11 +70,13 @@ def test_each_members_gradient_is_clipped_alone() -> None:
     assert module.network is not None
     for parameter in module.network.parameters():
         parameter.grad = torch.zeros_like(parameter)
-    module.network.head.weight.grad[0, 0] = 5.0
-    module.network.head.weight.grad[1, 0] = 0.5
+    grad = module.network.head.weight.grad
+    assert grad is not None
+    grad[0, 0] = 5.0
+    grad[1, 0] = 0.5
     module.configure_gradient_clipping(torch.optim.SGD(module.network.parameters(), 0.1))
-    assert module.network.head.weight.grad[0, 0].item() == 1.0
-    assert module.network.head.weight.grad[1, 0].item() == 0.5
+    assert grad[0, 0].item() == 1.0
+    assert grad[1, 0].item() == 0.5
 
 
 def test_gelu_is_the_exact_one() -> None:
