@@ -152,12 +152,12 @@ def thousand() -> Table:
     """1,000 rows, 5 numbers and 5 categories."""
     g = np.random.default_rng(9)
     x = _normal(1_000, 5, g)
-    effects = 0.0
+    effects = np.zeros(1_000)
     for i in range(5):
         k = g.integers(0, 3 + i, 1_000)
         x[f"c{i}"] = [f"v{v}" for v in k]
         effects = effects + g.normal(0, 0.7, 3 + i)[k]
-    return _drawn(x, effects + x.x0 - 0.7 * x.x1 + 0.6 * (x.x2 > 0) * x.x3, g)
+    return _drawn(x, (effects + x.x0 - 0.7 * x.x1 + 0.6 * (x.x2 > 0) * x.x3).to_numpy(), g)
 
 
 REAL: dict[str, Callable[[], Table]] = {

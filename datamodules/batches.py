@@ -66,5 +66,5 @@ def train_loader(data: TableTensors, rows: Sequence[Tensor], batch: int, seed: i
 
 def evaluation_loader(data: TableTensors, batch: int = 4096) -> DataLoader[Batch]:
     """All rows in order, as one member."""
-    chunks = [part.unsqueeze(0) for part in torch.arange(len(data)).split(batch)]
+    chunks = [part.unsqueeze(0) for part in torch.split(torch.arange(len(data)), batch)]
     return DataLoader(data, sampler=chunks, batch_size=None)

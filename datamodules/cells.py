@@ -114,7 +114,7 @@ def parse_category(value: object, missing: frozenset[str]) -> str:
 
 
 def parse_boolean(value: object, missing: frozenset[str]) -> str:
-    """ "true", "false", or "" where missing; true and false in any case, 1 and 0 as number or text.
+    """Text "true", "false", or "" where missing; true and false in any case, 1 and 0 as number or text.
 
     Raises:
         CellError: If the value is none of these.

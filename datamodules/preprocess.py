@@ -1,4 +1,4 @@
-"""Raw columns become scaled numbers and integer codes; `serve/graph_inputs.py` does the same, operation by operation."""
+"""Raw columns become scaled numbers and codes; `serve/graph_inputs.py` does the same, operation by operation."""
 
 # N rows, D numbers, S codes, K knots
 

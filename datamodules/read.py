@@ -172,6 +172,7 @@ def _read_csv(path: Path, encoding: str, delimiter: str | None) -> pa.Table:
         if len(column) and pc.max(pc.utf8_length(column)).as_py() > LONGEST_CELL:
             row = pc.index(pc.greater(pc.utf8_length(column), LONGEST_CELL), value=True).as_py()
             raise ValueError(
-                f'row {row + 1}, column "{name}": a cell of more than {LONGEST_CELL:,} characters; is a quote left open?'
+                f'row {row + 1}, column "{name}": a cell of more than {LONGEST_CELL:,} characters; '
+                "is a quote left open?"
             )
     return table

@@ -87,7 +87,7 @@ def _run(name: str, options: list[str]) -> int:
             from jsonargparse import auto_cli
 
             auto_cli(
-                function, description=inspect.cleandoc(function.__doc__ or "").partition("\nArgs:")[0],
+                function, description=_description(function),
                 formatter_class=_formatter(), args=parser_words(function, options), as_positional=False, prog=f"ludocast {name}",
                 parser_mode="json",
             )  # fmt: skip
@@ -102,6 +102,10 @@ def _run(name: str, options: list[str]) -> int:
     except OSError as error:
         return _refuse(_sentence(error))
     return 0
+
+
+def _description(function: Callable[..., Any]) -> str:
+    return inspect.cleandoc(function.__doc__ if function.__doc__ is not None else "").partition("\nArgs:")[0]
 
 
 def _formatter() -> type:

@@ -99,9 +99,11 @@ def _grid(values: np.ndarray) -> np.ndarray:
         return np.asarray(names[np.argsort(-counts, kind="stable")][:GRID], dtype=object)
     known = values[~np.isnan(values)]
     if not len(known):
-        return known
+        return np.asarray(known)
     distinct = np.unique(known)
-    return distinct if len(distinct) <= GRID else np.unique(np.quantile(known, np.linspace(0.02, 0.98, GRID)))
+    if len(distinct) > GRID:
+        distinct = np.unique(np.quantile(known, np.linspace(0.02, 0.98, GRID)))
+    return np.asarray(distinct)
 
 
 def contributions(

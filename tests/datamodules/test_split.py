@@ -41,5 +41,6 @@ def test_a_group_lies_in_one_part() -> None:
     split = group_split(group, 0.2, 0.1, seed=1)
     assert split.validation is not None
     sets = [set(group[rows]) for rows in (split.train, split.validation, split.test)]
-    assert not (sets[0] & sets[1] or sets[0] & sets[2] or sets[1] & sets[2])
+    for a, b in ((0, 1), (0, 2), (1, 2)):
+        assert not sets[a] & sets[b]
     assert len(sets[2]) == 20
