@@ -88,8 +88,8 @@ def _run(name: str, options: list[str]) -> int:
 
             auto_cli(
                 function, description=_description(function),
-                formatter_class=_formatter(), args=parser_words(function, options), as_positional=False, prog=f"ludocast {name}",
-                parser_mode="json",
+                formatter_class=_formatter(), args=parser_words(function, options), as_positional=False,
+                prog=f"ludocast {name}", parser_mode="json",
             )  # fmt: skip
     except KeyboardInterrupt:
         return 130

@@ -163,9 +163,12 @@ class _Writer:
         """Append some rows."""
         p = found.probabilities
         positive = self._manifest.positive_index
-        scored = [pa.array(found.labels, pa.string()), pa.array(p.max(axis=1) if positive is None else p[:, positive])]
+        scored = [
+            pa.array(found.labels.tolist(), pa.string()),
+            pa.array(p.max(axis=1) if positive is None else p[:, positive]),
+        ]
         if positive is None:
-            scored += [pa.array(np.ascontiguousarray(p[:, k])) for k in range(p.shape[1])]
+            scored += [pa.array(p[:, k]) for k in range(p.shape[1])]
         table = pa.Table.from_arrays([*columns, *scored], self._names)
         if self._csv:
             self._file.write(_csv_bytes(table))

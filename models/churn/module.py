@@ -91,8 +91,11 @@ class ChurnModule(pl.LightningModule):
         logits: Tensor = self.averaged(numbers.unsqueeze(0), codes.unsqueeze(0).expand(self.hparams["members"], -1, -1))
         return logits
 
-    def on_train_epoch_start(self) -> None:
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed dropout by epoch and rank, so that a resumed training repeats the unbroken one."""
+        # At the first batch: the data loader draws from the same generator before or after the epoch's start.
+        if batch_idx > 0:
+            return
         torch.manual_seed((self.hparams["seed"] * 100_003 + self.current_epoch) * 1_009 + self.global_rank)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

@@ -124,16 +124,35 @@ def test_a_full_disk_leaves_nothing(bundle: Path, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
 
 
-def test_scoring_and_serving_load_no_training_library(bundle: Path, tmp_path: Path) -> None:
-    (tmp_path / "in.csv").write_text("age,plan\n1,pro\n")
+def test_loading_predicting_and_serving_load_no_training_library(bundle: Path) -> None:
     code = (
-        "import sys\nfrom ludocast.__main__ import main\nimport ludocast.serve.server\n"
-        f"assert main(['score', '--bundle', {str(bundle)!r}, '--input', 'in.csv', '--output', 'out.csv']) == 0\n"
+        "import sys\nimport ludocast.serve.server\nfrom ludocast.serve.scorer import Scorer\n"
+        f"found = Scorer.load({str(bundle)!r}).predict([{{'age': 30, 'plan': 'pro'}}])\n"
+        "assert found.labels.tolist() == ['yes']\n"
         "heavy = {'torch', 'pandas', 'sklearn', 'onnx', 'pytorch_lightning', 'scipy'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
+    environment = {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_scoring_a_file_needs_no_training_library(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("age,plan\n1,pro\n")
+    # Absent rather than unloaded: pyarrow itself looks for pandas.
+    code = f"""
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "pandas", "sklearn", "onnx", "pytorch_lightning", "scipy"):
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Absent())
+from ludocast.__main__ import main
+sys.exit(main(["score", "--bundle", {str(bundle)!r}, "--input", "in.csv", "--output", "out.csv"]))
+"""
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 2
