@@ -141,7 +141,7 @@ def _legend(series: Sequence[Series]) -> str:
         style, dash = ("guide", "3 4") if guide else (f"line c{colour}", DASHES[colour % len(DASHES)])
         items.append(
             f'<span><svg class="key" viewBox="0 0 28 8" aria-hidden="true"><line class="{style}" x1="0" x2="28" y1="4" '
-            f'y2="4" stroke-dasharray="{dash}"/></svg>{escape(one.name.strip("()"))}</span>'
+            f'y2="4" stroke-dasharray="{dash}"/></svg>{escape(one.name.strip("()") if guide else one.name)}</span>'
         )
         colour += not guide
     return f'<figcaption class="legend">{"".join(items)}</figcaption>'
