@@ -85,6 +85,14 @@ class Encoded:
     codes: np.ndarray
     raw: np.ndarray
 
+    @property
+    def trees(self) -> np.ndarray:
+        """What trees split on, float32 [N, R + S]: raw numbers and mean labels, then codes.
+
+        Categories that matter only together have equal mean labels; their codes tell them apart.
+        """
+        return np.hstack([self.raw, self.codes.astype(np.float32)])
+
     def rows(self, index: np.ndarray) -> Encoded:
         """Some of the rows."""
         return Encoded(self.numbers[index], self.codes[index], self.raw[index])

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from onnx import TensorProto
 from ludocast.models.churn.boosting import Boosting, Tree
 from ludocast.models.churn.linear import LIMIT, Linear
 from ludocast.models.churn.module import ChurnModule
@@ -85,8 +86,11 @@ def add_up(graph: GraphBuilder, parts: Sequence[str]) -> str:
 
 def add_boosting(graph: GraphBuilder, names: EncodedNames, boosting: Boosting, scale: float) -> str:
     """`scale` times the logits [N, C] of the boosting."""
-    assert names.raw is not None
-    summed = add_trees(graph, names.raw, boosting.trees(), len(boosting.base), scale)
+    parts = [] if names.raw is None else [names.raw]
+    if names.codes is not None:
+        parts.append(graph.op("Cast", names.codes, to=TensorProto.FLOAT))
+    inputs = parts[0] if len(parts) == 1 else graph.op("Concat", *parts, axis=1)
+    summed = add_trees(graph, inputs, boosting.trees(), len(boosting.base), scale)
     return graph.op("Add", summed, graph.constant((boosting.base * scale).astype(np.float32)))
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
 
+FEW_ROWS = 20_000
+
 
 @dataclass(frozen=True)
 class Tree:
@@ -66,12 +68,13 @@ def fit_boosting(raw: np.ndarray, label: np.ndarray, classes: int, seed: int = 0
         classes: Number of classes.
         seed: Of the column samples.
     """
-    leaf = int(np.clip(len(label) // 100, 5, 20))
-    rate, rounds = (0.05, 200) if len(label) > 5_000 else (0.05, 100)
+    rows = int(np.clip(len(label) // 100, 5, 20))
+    # Small trees and small steps where rows are few: what one leaf says of a few rows is mostly chance.
+    leaves, rate, rounds = (31, 0.05, 200) if len(label) > FEW_ROWS else (8, 0.03, 600)
     if importlib.util.find_spec("lightgbm") is not None:
-        return _fit_lightgbm(raw, label, classes, leaf, rate, rounds, seed)
+        return _fit_lightgbm(raw, label, classes, rows, leaves, rate, rounds, seed)
     model = HistGradientBoostingClassifier(
-        learning_rate=rate, max_iter=rounds, min_samples_leaf=leaf, max_leaf_nodes=31, l2_regularization=1.0,
+        learning_rate=rate, max_iter=rounds, min_samples_leaf=rows, max_leaf_nodes=leaves, l2_regularization=1.0,
         max_features=0.5, early_stopping=False, random_state=seed,
     )  # fmt: skip
     model.fit(raw.astype(np.float64), label)
@@ -79,14 +82,14 @@ def fit_boosting(raw: np.ndarray, label: np.ndarray, classes: int, seed: int = 0
 
 
 def _fit_lightgbm(
-    raw: np.ndarray, label: np.ndarray, classes: int, leaf: int, rate: float, rounds: int, seed: int
+    raw: np.ndarray, label: np.ndarray, classes: int, rows: int, leaves: int, rate: float, rounds: int, seed: int
 ) -> Boosting:
     import lightgbm
 
     binary = classes == 2
     settings = {
-        "objective": "binary" if binary else "multiclass", "num_leaves": 31, "learning_rate": rate, "seed": seed,
-        "min_data_in_leaf": leaf, "lambda_l2": 1.0, "feature_fraction": 0.5, "bagging_fraction": 0.8,
+        "objective": "binary" if binary else "multiclass", "num_leaves": leaves, "learning_rate": rate, "seed": seed,
+        "min_data_in_leaf": rows, "lambda_l2": 1.0, "feature_fraction": 0.5, "bagging_fraction": 0.8,
         "bagging_freq": 1, "max_cat_to_onehot": 1, "verbosity": -1, "deterministic": True, "force_row_wise": True,
         "zero_as_missing": False, "use_missing": True,
     }  # fmt: skip

@@ -46,7 +46,7 @@ class Candidates:
         if self.network is not None:
             found["network"] = network_logits(self.network, encoded).astype(np.float64).mean(axis=0)
         if self.boosting is not None:
-            found["boosting"] = self.boosting.logits(encoded.raw)
+            found["boosting"] = self.boosting.logits(encoded.trees)
         if self.linear is not None:
             found["linear"] = self.linear.logits(encoded)
         return found
@@ -181,7 +181,7 @@ def _fit(
     sizes = {**preprocessing.sizes, "classes": classes}
     return Candidates(
         train_network(encoded, label, member_rows, sizes, settings, seed, validation) if "network" in names else None,
-        fit_boosting(encoded.raw, label, classes, seed) if "boosting" in names else None,
+        fit_boosting(encoded.trees, label, classes, seed) if "boosting" in names else None,
         fit_linear(encoded, label, preprocessing, _strength(encoded, label, preprocessing, seed))
         if "linear" in names
         else None,
