@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from onnx import TensorProto
 from ludocast.models.churn.boosting import Boosting, Tree
 from ludocast.models.churn.linear import LIMIT, Linear
 from ludocast.models.churn.module import ChurnModule
 from ludocast.serve.graph import GraphBuilder
 from ludocast.serve.graph_inputs import EncodedNames
+from onnx import TensorProto
 
 
 def add_network(graph: GraphBuilder, names: EncodedNames, module: ChurnModule, scale: float) -> str:
