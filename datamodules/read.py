@@ -135,13 +135,13 @@ def _delimiter(sample: str) -> str:
     return best if counts[best] > 0 else ","
 
 
-def csv_options(names: list[str], delimiter: str, encoding: str) -> dict[str, object]:
+def csv_options(names: list[str], delimiter: str, encoding: str, block_bytes: int = BLOCK_BYTES) -> dict[str, object]:
     """Keyword arguments of `pyarrow.csv.read_csv` and `open_csv` under which every cell stays the text it is."""
     return {
         "read_options": pacsv.ReadOptions(
             # One thread: only then does Arrow number the row of a broken line.
             use_threads=False,
-            block_size=BLOCK_BYTES,
+            block_size=block_bytes,
             encoding="utf-8" if _is_utf8(encoding) else encoding,
         ),
         "parse_options": pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
@@ -157,7 +157,7 @@ def csv_error(path: Path, error: Exception, encoding: str) -> ValueError:
     if "invalid UTF8" in text or isinstance(error, UnicodeError):
         return ValueError(f'{path} is not text in encoding "{encoding}"; name its own with --encoding')
     if "straddling" in text:
-        return ValueError(f"{path} has a row of more than {BLOCK_BYTES >> 20} MB; is a quote left open?")
+        return ValueError(f"{path} has a row of many megabytes; is a quote left open?")
     return ValueError(f"{path} is broken CSV: {text}; mend that line (line 1 is the header)")
 
 

@@ -20,6 +20,7 @@ from ludocast.serve.scorer import Predictions, Scorer
 from tqdm import tqdm
 
 CHUNK_ROWS = 65_536
+BLOCK_BYTES = 8 << 20  # of CSV read at once; memory follows it
 PARQUET = (".parquet", ".pq")
 
 
@@ -103,7 +104,7 @@ def _source(
     names, found = csv_header(path, encoding, delimiter)
     check_names(names, path)
     try:
-        with pacsv.open_csv(path, **csv_options(names, found, encoding)) as reader:
+        with pacsv.open_csv(path, **csv_options(names, found, encoding, BLOCK_BYTES)) as reader:
             yield names, _csv_chunks(reader, path, encoding), None
     except (pa.ArrowInvalid, UnicodeError) as error:
         raise csv_error(path, error, encoding) from error
