@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from ludocast.models.churn.boosting import Boosting, Tree
@@ -23,6 +24,9 @@ def add_network(graph: GraphBuilder, names: EncodedNames, module: ChurnModule, s
     weights = {name: value.detach().numpy() for name, value in network.named_parameters()}
     members = network.members
     x0 = _embedded(graph, names, weights["values"], network.offset.numpy(), members)
+    used = network.used.numpy()
+    if not used.all():
+        x0 = graph.op("Mul", x0, graph.constant(used))
     x = x0
     for i in range(len(network.cross)):
         down = graph.op("MatMul", x, graph.constant(weights[f"cross.{i}.down.weight"]))
@@ -84,17 +88,18 @@ def add_up(graph: GraphBuilder, parts: Sequence[str]) -> str:
     return total
 
 
-def add_boosting(graph: GraphBuilder, names: EncodedNames, boosting: Boosting, scale: float) -> str:
-    """`scale` times the logits [N, C] of the boosting."""
+def add_boostings(graph: GraphBuilder, names: EncodedNames, scaled: Sequence[tuple[Boosting, float]]) -> str:
+    """The sum [N, C] of boostings' logits, each times its scale, as one ensemble of trees."""
     parts = [] if names.raw is None else [names.raw]
     if names.codes is not None:
         parts.append(graph.op("Cast", names.codes, to=TensorProto.FLOAT))
     inputs = parts[0] if len(parts) == 1 else graph.op("Concat", *parts, axis=1)
-    summed = add_trees(graph, inputs, boosting.trees(), len(boosting.base), scale)
-    return graph.op("Add", summed, graph.constant((boosting.base * scale).astype(np.float32)))
+    base = np.sum([boosting.base * scale for boosting, scale in scaled], axis=0)
+    trees = [replace(tree, value=tree.value * scale) for boosting, scale in scaled for tree in boosting.trees()]
+    return graph.op("Add", add_trees(graph, inputs, trees, len(base)), graph.constant(base.astype(np.float32)))
 
 
-def add_trees(graph: GraphBuilder, raw: str, trees: Sequence[Tree], outputs: int, scale: float) -> str:
+def add_trees(graph: GraphBuilder, raw: str, trees: Sequence[Tree], outputs: int) -> str:
     """The sum [N, C] of the trees as one `TreeEnsembleRegressor`."""
     sizes = [len(tree.feature) for tree in trees]
     leaves = [np.flatnonzero(tree.feature < 0) for tree in trees]
@@ -113,7 +118,7 @@ def add_trees(graph: GraphBuilder, raw: str, trees: Sequence[Tree], outputs: int
         target_treeids=_joined([np.full(len(leaf), t) for t, leaf in enumerate(leaves)]),
         target_nodeids=_joined(leaves),
         target_ids=_joined([np.full(len(leaf), tree.output) for tree, leaf in zip(trees, leaves, strict=True)]),
-        target_weights=_joined([tree.value[leaf] * scale for tree, leaf in zip(trees, leaves, strict=True)]),
+        target_weights=_joined([tree.value[leaf] for tree, leaf in zip(trees, leaves, strict=True)]),
     )
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from ludocast.datamodules.infer import RawColumns, describe, infer_schema, label_index, label_values, raw_columns
 from ludocast.datamodules.read import from_frame
-from ludocast.models.churn.fit import FittedChurn, fit_rows
+from ludocast.models.churn.fit import CANDIDATES, FittedChurn, fit_rows
 from ludocast.models.churn.train import TrainerSettings
 from ludocast.serve.core import core_model
 from ludocast.serve.export import PREPROCESSING, export_churn
@@ -44,9 +44,9 @@ def case(request: pytest.FixtureRequest) -> tuple[FittedChurn, RawColumns]:
     label = label_index(label_values(table, "y", frozenset(schema.missing_tokens)), schema)
     schema = describe(schema, columns, np.arange(rows))
     fitted, _ = fit_rows(schema, columns, label, None, members=2, settings=TrainerSettings(epochs=2))
-    weights = dict.fromkeys(("network", "boosting", "linear"), 1 / 3)  # all three candidates in the graph
-    if None in (fitted.candidates.network, fitted.candidates.boosting, fitted.candidates.linear):
-        pytest.fail("a candidate was dropped; the test needs all three")
+    weights = dict.fromkeys(CANDIDATES["auto"], 1 / 4)  # all candidates in the graph
+    if set(fitted.candidates.logits(fitted.preprocessing.encode(columns))) != set(weights):
+        pytest.fail("a candidate was dropped; the test needs all")
     return FittedChurn(schema, fitted.preprocessing, fitted.candidates, weights, 1.3, 0.4), columns
 
 
