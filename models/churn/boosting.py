@@ -114,28 +114,33 @@ def fit_boosting(
         seed: Of the row and column samples.
         held_out: Inputs and labels by which LightGBM stops early; scikit-learn's makes all rounds.
     """
-    rows = int(np.clip(len(label) // 100, 5, 20))
     if importlib.util.find_spec("lightgbm") is not None:
-        return _fit_lightgbm(raw, label, classes, rows, shape, rounds, seed, held_out)
+        return fit_lightgbm(raw, label, classes, shape, rounds, seed, held_out)
+    return fit_histogram(raw, label, shape, rounds, seed)
+
+
+def fit_histogram(raw: np.ndarray, label: np.ndarray, shape: Shape, rounds: int, seed: int) -> Boosting:
+    """`fit_boosting` by scikit-learn."""
     model = HistGradientBoostingClassifier(
-        learning_rate=shape.rate, max_iter=rounds, min_samples_leaf=rows, max_leaf_nodes=shape.leaves,
+        learning_rate=shape.rate, max_iter=rounds, min_samples_leaf=_leaf_rows(label), max_leaf_nodes=shape.leaves,
         l2_regularization=1.0, max_features=0.5, early_stopping=False, random_state=seed,
     )  # fmt: skip
     model.fit(raw.astype(np.float64), label)
     return Boosting(model, np.asarray(model._baseline_prediction, np.float64).ravel(), rounds)
 
 
-def _fit_lightgbm(
-    raw: np.ndarray, label: np.ndarray, classes: int, rows: int, shape: Shape, rounds: int, seed: int,
-    held_out: tuple[np.ndarray, np.ndarray] | None,
+def fit_lightgbm(
+    raw: np.ndarray, label: np.ndarray, classes: int, shape: Shape, rounds: int, seed: int,
+    held_out: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Boosting:  # fmt: skip
+    """`fit_boosting` by LightGBM."""
     import lightgbm
 
     binary = classes == 2
     settings = {
         "objective": "binary" if binary else "multiclass", "num_leaves": shape.leaves, "learning_rate": shape.rate,
-        "seed": seed, "min_data_in_leaf": rows, "lambda_l2": 1.0, "feature_fraction": 0.5, "bagging_fraction": 0.8,
-        "bagging_freq": 1, "verbosity": -1, "deterministic": True, "force_row_wise": True,
+        "seed": seed, "min_data_in_leaf": _leaf_rows(label), "lambda_l2": 1.0, "feature_fraction": 0.5,
+        "bagging_fraction": 0.8, "bagging_freq": 1, "verbosity": -1, "deterministic": True, "force_row_wise": True,
     }  # fmt: skip
     if not binary:
         settings["num_class"] = classes
@@ -144,6 +149,10 @@ def _fit_lightgbm(
     stop = [lightgbm.early_stopping(PATIENCE, verbose=False)] if known else []
     model = lightgbm.train(settings, data, num_boost_round=rounds, valid_sets=known, callbacks=stop)
     return Boosting(model, np.zeros(1 if binary else classes), rounds)
+
+
+def _leaf_rows(label: np.ndarray) -> int:
+    return int(np.clip(len(label) // 100, 5, 20))
 
 
 def _round_down(threshold: np.ndarray) -> np.ndarray:
