@@ -75,7 +75,7 @@ def _null_model(numbers: np.ndarray, hot: sparse.csr_matrix, label: np.ndarray) 
     bins = np.zeros(numbers.shape, np.int64)
     for d, edge in enumerate(edges.T):
         bins[:, d] = np.searchsorted(edge, numbers[:, d], side="right")
-    design = sparse.hstack([sparse.csr_matrix(numbers), one_hot(bins, [BINS] * bins.shape[1]), hot]).tocsr()
+    design = sparse.hstack([sparse.csr_matrix(numbers), one_hot(bins, [BINS] * numbers.shape[1]), hot]).tocsr()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # residuals of a few steps short of the optimum serve
         model = LogisticRegression(max_iter=100).fit(design, label)

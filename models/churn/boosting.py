@@ -146,7 +146,7 @@ def fit_lightgbm(
         settings["num_class"] = classes
     data = lightgbm.Dataset(raw.astype(np.float64), label)
     known = [] if held_out is None else [lightgbm.Dataset(held_out[0].astype(np.float64), held_out[1], reference=data)]
-    stop = [lightgbm.early_stopping(PATIENCE, verbose=False)] if known else []
+    stop: list[Any] = [lightgbm.early_stopping(PATIENCE, verbose=False)] if known else []
     model = lightgbm.train(settings, data, num_boost_round=rounds, valid_sets=known, callbacks=stop)
     return Boosting(model, np.zeros(1 if binary else classes), rounds)
 

@@ -19,7 +19,7 @@ from ludocast.datamodules.schema import Schema
 
 
 def drawn(logit: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    return (generator.random(len(logit)) < 1 / (1 + np.exp(-logit))).astype(np.int64)
+    return np.asarray(generator.random(len(logit)) < 1 / (1 + np.exp(-logit))).astype(np.int64)
 
 
 def test_product_statistics_equal_a_loop() -> None:
@@ -110,7 +110,7 @@ def test_a_cross_numbers_the_pairs_and_smooths_their_mean_label(
     preprocessing, columns, label, _ = fitted
     (cross,) = preprocessing.crosses
     encoded = preprocessing.encode(columns)
-    pairs = {}
+    pairs: dict[tuple[str, str], list[int]] = {}
     for n in range(len(label)):
         pairs.setdefault((columns["a"][n], columns["b"][n]), []).append(n)
     assert cross.size == len(pairs) + 2  # unknown and missing come first

@@ -24,18 +24,21 @@ TOLERANCE = 5e-6
 def case(request: pytest.FixtureRequest) -> tuple[FittedChurn, RawColumns]:
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     generator = np.random.default_rng(0)
-    rows, classes = 600, int(request.param)
-    level = generator.integers(0, 6, rows)
+    rows, classes = 900, int(request.param)
+    level, country, paid = (generator.integers(0, size, rows) for size in (6, 4, 3))
+    gap, power = generator.normal(size=(2, rows))
+    act = level / 3 + 1.5 * ((country + paid) % 2) + gap * power + generator.normal(size=rows)  # together, for pairs
     frame = pd.DataFrame(
         {
             "spent": generator.gamma(0.5, 1e4, rows).round(2),
             "level": level,
-            "gap": np.where(generator.random(rows) < 0.3, np.nan, generator.normal(size=rows)),
-            "국가 ": np.array(["KR", "日本", "", "US"])[generator.integers(0, 4, rows)],
+            "gap": np.where(generator.random(rows) < 0.1, np.nan, gap),
+            "power": power,
+            "국가 ": np.array(["KR", "日本", "", "US"])[country],
             "guild": [f"g{k}" for k in generator.zipf(1.4, rows) % 200],
-            "paid": np.array(["true", "false", ""])[generator.integers(0, 3, rows)],
+            "paid": np.array(["true", "false", ""])[paid],
             "since": pd.to_datetime(1.7e9 + generator.integers(0, 10**7, rows), unit="s").astype(str),
-            "y": [f"class {k}" for k in (level + generator.integers(0, 3, rows)) % classes],
+            "y": [f"class {k}" for k in np.digitize(act, np.quantile(act, np.arange(1, classes) / classes))],
         }
     )
     table = from_frame(frame)
@@ -45,6 +48,8 @@ def case(request: pytest.FixtureRequest) -> tuple[FittedChurn, RawColumns]:
     schema = describe(schema, columns, np.arange(rows))
     fitted, _ = fit_rows(schema, columns, label, None, members=2, settings=TrainerSettings(epochs=2))
     weights = dict.fromkeys(CANDIDATES["auto"], 1 / 4)  # all candidates in the graph
+    assert fitted.preprocessing.products
+    assert fitted.preprocessing.crosses
     if set(fitted.candidates.logits(fitted.preprocessing.encode(columns))) != set(weights):
         pytest.fail("a candidate was dropped; the test needs all")
     return FittedChurn(schema, fitted.preprocessing, fitted.candidates, weights, 1.3, 0.4), columns
