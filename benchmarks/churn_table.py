@@ -88,7 +88,7 @@ def main() -> None:
     parser.add_argument("--tables", nargs="*", default=list(TABLES), choices=list(TABLES))
     parser.add_argument("--models", nargs="*", default=[])
     parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument("--tuned", action="store_true", help="also the peers tuned, 15 trials each")
+    parser.add_argument("--tuned", action="store_true", help="also the peers tuned: 30 trials or 120 s a fold")
     parser.add_argument("--cache", type=Path, default=Path("churn_table.jsonl"))
     options = parser.parse_args()
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)

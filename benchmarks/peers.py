@@ -16,7 +16,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-TRIALS = 15  # of the tuned ones, on the same inner validation of a tenth
+TRIALS, BUDGET = 30, 120  # of each tuned peer a fold: at most so many trials, begun within so many seconds
 CODES = 128  # tuned LightGBM and CatBoost get numbers of so few values as categories, too
 Predict = Callable[[pd.DataFrame, np.ndarray, pd.DataFrame], np.ndarray]
 
@@ -144,7 +144,7 @@ def _tuned(name: str) -> Predict:
             return score
 
         study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=0))
-        study.optimize(objective, n_trials=TRIALS)
+        study.optimize(objective, n_trials=TRIALS, timeout=BUDGET)
         return max(best, key=lambda pair: pair[0])[1]
 
     return predict

@@ -21,10 +21,15 @@ class Shape:
     leaves: int
     rate: float
     rounds: int
+    random: bool = False  # thresholds drawn by chance (Geurts et al., 2006), which smooths; LightGBM only
 
 
-# Additive tables and few rows want small trees, interactions and many rows large ones; the blend weighs both.
-SHAPES = {"small trees": Shape(4, 0.03, 1200), "large trees": Shape(31, 0.05, 600)}
+# Additive tables and few rows want small trees, smooth surfaces random ones, interactions and many rows large ones.
+SHAPES = {
+    "small trees": Shape(4, 0.03, 1200),
+    "random trees": Shape(8, 0.05, 1200, random=True),
+    "large trees": Shape(31, 0.05, 600),
+}
 
 
 @dataclass(frozen=True)
@@ -141,6 +146,7 @@ def fit_lightgbm(
         "objective": "binary" if binary else "multiclass", "num_leaves": shape.leaves, "learning_rate": shape.rate,
         "seed": seed, "min_data_in_leaf": _leaf_rows(label), "lambda_l2": 1.0, "feature_fraction": 0.5,
         "bagging_fraction": 0.8, "bagging_freq": 1, "verbosity": -1, "deterministic": True, "force_row_wise": True,
+        "extra_trees": shape.random,
     }  # fmt: skip
     if not binary:
         settings["num_class"] = classes
