@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -19,6 +20,8 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.model_selection import StratifiedKFold
+
+sys.path.insert(0, str(Path(__file__).parent.parent))  # run as a file, its own folder alone is on the path
 
 from benchmarks.peers import DEFAULT, TUNED
 from benchmarks.tables import DATA, REAL, TABLES, Table

@@ -99,7 +99,8 @@ def parse_category(value: object, missing: frozenset[str]) -> str:
     if isinstance(value, str):
         if not value.isascii() and not _encodes(value):
             raise _unexpected("text", value)
-        return "" if value.strip() in missing else value
+        # A member of a text enum becomes its text: onnxruntime would take its name.
+        return "" if value.strip() in missing else value if type(value) is str else str.__str__(value)
     if isinstance(value, (bool, np.bool_)):
         text = "true" if value else "false"
     elif isinstance(value, _NUMBERS):
@@ -194,8 +195,13 @@ def is_null(value: object) -> bool:
 
 
 def _unexpected(wanted: str, value: object) -> CellError:
-    text = str(value)
+    try:
+        text = str(value)
+    except (ValueError, OverflowError):  # an integer of more digits than Python prints, a date of Arrow's alone
+        return CellError(f"expected {wanted}, got a {type(value).__name__}")
     shown = text if len(text) <= 40 else text[:39] + "…"
+    # One line, and nothing in it that a terminal or JSON would stumble over.
+    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in shown)
     return CellError(f'expected {wanted}, got "{shown}"')
 
 
@@ -257,7 +263,7 @@ def column_values(array: pa.ChunkedArray | pa.Array, kind: str, missing: frozens
         if fast is not None:
             return _without_infinite(fast, kind)
     if pa.types.is_nested(plain.type) or pa.types.is_null(plain.type):
-        return parse_values(plain.to_pylist(), kind, missing)
+        return parse_values(python_values(plain), kind, missing)
     return _by_distinct_value(plain, kind, missing)
 
 
@@ -279,6 +285,21 @@ def parse_values(values: Sequence[object], kind: str, missing: frozenset[str]) -
     return _without_infinite(out, kind) if kind in FLOATING else ColumnValues(out)
 
 
+def python_values(array: pa.Array | pa.ChunkedArray) -> list[Any]:
+    """The cells as Python values; one that Python has no value for, such as a date after 9999, stays Arrow's scalar."""
+    try:
+        return list(array.to_pylist())
+    except (OverflowError, ValueError):
+        return [_python_value(scalar) for scalar in array]
+
+
+def _python_value(scalar: Any) -> Any:
+    try:
+        return scalar.as_py()
+    except (OverflowError, ValueError):
+        return scalar
+
+
 def _combined(array: pa.ChunkedArray | pa.Array) -> pa.Array:
     if isinstance(array, pa.ChunkedArray):
         if array.num_chunks == 1:
@@ -288,6 +309,8 @@ def _combined(array: pa.ChunkedArray | pa.Array) -> pa.Array:
             array = array if isinstance(array, pa.Array) else pa.concat_arrays(array.chunks)
     if isinstance(array, pa.ExtensionArray):
         return array.storage
+    if pa.types.is_float16(array.type):  # older Arrows do little with it
+        return array.cast(pa.float32())
     # Python values of nanoseconds would need pandas.
     if pa.types.is_timestamp(array.type) and array.type.unit == "ns":
         return array.cast(pa.timestamp("us", array.type.tz), safe=False)
@@ -317,7 +340,8 @@ def _numbers(array: pa.Array, missing: frozenset[str]) -> np.ndarray[Any, Any] |
     if pa.types.is_integer(array.type) or pa.types.is_floating(array.type):
         numbers = _floats(array)
     elif pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
-        tokens = pa.array(sorted(missing), array.type)
+        # As in the scalar functions, a token with blanks around it equals no cell.
+        tokens = pa.array(sorted(token for token in missing if token == token.strip()), array.type)
         present = pc.if_else(pc.is_in(array, value_set=tokens), pa.scalar(None, array.type), array)
         try:
             numbers = _floats(present)
@@ -345,7 +369,7 @@ def _by_distinct_value(array: pa.Array, kind: str, missing: frozenset[str]) -> C
     read = READERS[kind]
     found: list[Any] = []
     wrong: dict[int, CellError] = {}
-    for value in [*_combined(encoded.dictionary).to_pylist(), None]:
+    for value in [*python_values(_combined(encoded.dictionary)), None]:
         try:
             found.append(read(value, missing))
         except CellError as error:

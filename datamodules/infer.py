@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from ludocast.datamodules.cells import CellError, column_values, parse_boolean, parse_number
+from ludocast.datamodules.cells import CellError, column_values, parse_boolean, parse_number, python_values
 from ludocast.datamodules.schema import MISSING_TOKENS, Column, Kind, Schema
 
 ID_SHARE = 0.95  # a text column with more distinct values a row than this names rows, it does not describe them
@@ -132,7 +132,7 @@ def _kind(column: pa.ChunkedArray, missing: frozenset[str]) -> tuple[Kind, str]:
         kind_of_type = column.type
     if pa.types.is_nested(kind_of_type) or pa.types.is_binary(kind_of_type):
         return "ignored", f"values of type {kind_of_type} are neither numbers nor categories"
-    unique = [value for value in pc.unique(column).to_pylist() if not _is_missing(value, missing)]
+    unique = [value for value in python_values(pc.unique(column)) if not _is_missing(value, missing)]
     if not unique:
         return "ignored", "missing in every row"
     if len(unique) == 1 and not _any_missing(column, missing):
@@ -166,7 +166,7 @@ def _is_missing(value: object, missing: frozenset[str]) -> bool:
 
 
 def _any_missing(column: pa.ChunkedArray, missing: frozenset[str]) -> bool:
-    return any(_is_missing(value, missing) for value in pc.unique(column).to_pylist())
+    return any(_is_missing(value, missing) for value in python_values(pc.unique(column)))
 
 
 def _all(parse: object, values: list[object], missing: frozenset[str], *, text_only: bool = False) -> bool:

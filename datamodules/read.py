@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
+import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
+from ludocast.datamodules.cells import CellError, is_null, parse_category
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,14 +61,14 @@ def from_frame(frame: pd.DataFrame) -> pa.Table:
 
 
 def _plain(value: object) -> str | None:
-    # A column of mixed Python objects has one meaning only as text: 1 is "1", 1.0 is "1", None and NaN are missing.
-    if value is None or value != value:
+    # A column of mixed Python objects has one meaning only as text, the same as in scoring: 1 and 1.0 are "1".
+    if is_null(value):
         return None
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
+    try:
+        text = parse_category(value, frozenset())
+    except CellError:
+        return str(value)
+    return str(value) if text == "" else text  # an infinite number stays one, to be warned of
 
 
 def check_file(path: Path) -> None:
@@ -94,6 +98,7 @@ def check_names(names: list[str], where: object) -> None:
 
 def _read_parquet(path: Path) -> pa.Table:
     try:
+        check_names([str(name) for name in pq.read_schema(path).names], path)
         return pq.read_table(path)
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{path} is not a readable Parquet file: {str(error).splitlines()[0]}") from error
@@ -103,25 +108,57 @@ def csv_header(path: Path, encoding: str, delimiter: str | None) -> tuple[list[s
     """Column names and delimiter of a CSV file.
 
     Raises:
-        ValueError: If the file is binary, or not text in `encoding`.
+        ValueError: If the file is binary, not text in `encoding`, or without a header line.
     """
     with path.open("rb") as file:
         head = file.read(1 << 16)
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and _is_utf8(encoding):
+        raise ValueError(f"{path} looks like text in UTF-16; read it with --encoding utf-16")
     wide = encoding.lower().replace("_", "-").startswith(("utf-16", "utf-32"))
     if b"\0" in head and not wide:
         raise ValueError(f"{path} is a binary file, not CSV text; give a CSV or a .parquet file")
     try:
-        with path.open(encoding="utf-8-sig" if _is_utf8(encoding) else encoding, newline="") as text:
-            sample = text.read(1 << 14)
-            text.seek(0)
-            found = delimiter if delimiter is not None else _delimiter(sample)
-            csv.field_size_limit(LONGEST_CELL * 64)
-            names = next(csv.reader(text, delimiter=found), [])
+        with _open_csv(path, encoding) as text:
+            found = _delimiter(text.read(1 << 14)) if delimiter is None else _checked(delimiter)
+        names = next((cells for _, cells in _csv_rows(path, encoding, found)), [])
     except LookupError as error:
         raise ValueError(f'unknown encoding "{encoding}"; common ones are utf-8, cp1252, cp949, utf-16') from error
     except UnicodeError as error:
         raise ValueError(f'{path} is not text in encoding "{encoding}"; name its own with --encoding') from error
+    except csv.Error as error:
+        raise ValueError(f"{path} has no header line of column names ({error}); is a quote left open in it?") from error
+    if not names:
+        raise ValueError(f"{path} holds empty lines alone; a table needs a header line and rows")
     return names, found
+
+
+def _open_csv(path: Path, encoding: str) -> TextIO:
+    """The text of a file, its byte order mark skipped."""
+    text = path.open(encoding=encoding, newline="")
+    try:
+        if text.read(1) != "\ufeff":
+            text.seek(0)
+    except BaseException:
+        text.close()
+        raise
+    return text
+
+
+def _csv_rows(path: Path, encoding: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """The number of its last line (from 1), and the cells, of each row that is no empty line."""
+    csv.field_size_limit(LONGEST_CELL)
+    with _open_csv(path, encoding) as text:
+        reader = csv.reader(text, delimiter=delimiter)
+        for cells in reader:
+            if cells:
+                yield reader.line_num, cells
+
+
+def _checked(delimiter: str) -> str:
+    delimiter = "\t" if delimiter in ("\\t", "tab") else delimiter
+    if len(delimiter) != 1 or not delimiter.isascii() or delimiter in '\r\n"':
+        raise ValueError(f'--delimiter is one character such as ";", or tab, got {delimiter!r}')
+    return delimiter
 
 
 def _is_utf8(encoding: str) -> bool:
@@ -129,7 +166,8 @@ def _is_utf8(encoding: str) -> bool:
 
 
 def _delimiter(sample: str) -> str:
-    first = sample.splitlines()[0] if sample else ""
+    plain = re.sub(r'"(?:[^"]|"")*"', "", sample).lstrip("\r\n")  # a quoted name may hold any of them
+    first = plain.splitlines()[0] if plain else ""
     counts = {candidate: first.count(candidate) for candidate in (",", ";", "\t", "|")}
     best = max(counts, key=lambda candidate: counts[candidate])
     return best if counts[best] > 0 else ","
@@ -151,14 +189,56 @@ def csv_options(names: list[str], delimiter: str, encoding: str, block_bytes: in
     }
 
 
-def csv_error(path: Path, error: Exception, encoding: str) -> ValueError:
+def csv_error(path: Path, error: Exception, encoding: str, delimiter: str) -> ValueError:
     """The sentence for what Arrow's CSV reader refused."""
     text = str(error).splitlines()[0]
     if "invalid UTF8" in text or isinstance(error, UnicodeError):
         return ValueError(f'{path} is not text in encoding "{encoding}"; name its own with --encoding')
     if "straddling" in text:
         return ValueError(f"{path} has a row of many megabytes; is a quote left open?")
-    return ValueError(f"{path} is broken CSV: {text}; mend that line (line 1 is the header)")
+    if "Empty CSV file" in text:
+        return ValueError(f"{path} has a header but no rows; a table needs rows below it")
+    row = re.search(r"Row #(\d+): ", text)
+    line = None if row is None else _line(path, encoding, delimiter, int(row[1]))
+    where = "that row" if line is None else f"line {line}"
+    return ValueError(
+        f"{path} is broken CSV: {text.removeprefix('CSV parse error: ')}; mend {where} (line 1 is the header)"
+    )
+
+
+def _line(path: Path, encoding: str, delimiter: str, row: int) -> int | None:
+    """The line of the file in which a row begins; rows may run over several lines, and empty lines are none."""
+    before = 0
+    try:
+        for number, (line, _) in enumerate(_csv_rows(path, encoding, delimiter), 1):
+            if number == row:
+                return before + 1
+            before = line
+    except (csv.Error, UnicodeError):
+        pass
+    return None
+
+
+def check_end(path: Path, cell: str | None) -> None:
+    """Refuse a file whose last quote was never closed: its last cell would be all the rows from there on.
+
+    Args:
+        path: The CSV file.
+        cell: The last cell of its last row.
+
+    Raises:
+        ValueError: If that cell runs over several lines and no quote ends it.
+    """
+    if cell is None or not set(cell) & {"\r", "\n"}:
+        return
+    with path.open("rb") as file:
+        file.seek(max(path.stat().st_size - 64, 0))
+        end = file.read().rstrip(b"\r\n\0 ")
+    if not end.endswith(b'"'):
+        begin = cell.splitlines()[0][:40]
+        raise ValueError(
+            f'{path} is broken CSV: the quote before "{begin}" is left open to the end of the file; close it'
+        )
 
 
 def _read_csv(path: Path, encoding: str, delimiter: str | None) -> pa.Table:
@@ -167,7 +247,9 @@ def _read_csv(path: Path, encoding: str, delimiter: str | None) -> pa.Table:
     try:
         table = pacsv.read_csv(path, **csv_options(names, found, encoding))
     except (pa.ArrowInvalid, UnicodeError) as error:
-        raise csv_error(path, error, encoding) from error
+        raise csv_error(path, error, encoding, found) from error
+    if table.column_names != names:
+        raise ValueError(f"{path} has a header line that is no plain CSV; mend its quotes")
     for name, column in zip(table.column_names, table.columns, strict=True):
         if len(column) and pc.max(pc.utf8_length(column)).as_py() > LONGEST_CELL:
             row = pc.index(pc.greater(pc.utf8_length(column), LONGEST_CELL), value=True).as_py()
@@ -175,4 +257,6 @@ def _read_csv(path: Path, encoding: str, delimiter: str | None) -> pa.Table:
                 f'row {row + 1}, column "{name}": a cell of more than {LONGEST_CELL:,} characters; '
                 "is a quote left open?"
             )
+    if table.num_rows:
+        check_end(path, table.columns[-1][-1].as_py())
     return table

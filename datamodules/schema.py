@@ -71,21 +71,37 @@ def read_schema(path: Path) -> Schema:
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
+        for name in ("columns", "classes", "missing_tokens"):
+            if not isinstance(document[name], list):
+                raise TypeError(f'"{name}" has to be a list')
+        if document["format"] != FORMAT:
+            raise ValueError(f"{path} has schema format {document['format']}, this ludocast reads {FORMAT}")
         columns = tuple(_column(entry) for entry in document["columns"])
+        names = [column.name for column in columns]
+        if len(set(names)) < len(names):
+            raise ValueError(f'{path} describes the column "{max(names, key=names.count)}" twice; take one out')
         return Schema(
             columns=columns,
             label=document["label"],
             classes=tuple(document["classes"]),
             positive=document["positive"],
-            missing_tokens=tuple(document["missing_tokens"]),
+            missing_tokens=tuple(_token(path, token) for token in document["missing_tokens"]),
         )
-    except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+    except (OSError, KeyError, TypeError, json.JSONDecodeError, UnicodeError) as error:
         raise ValueError(
             f"{path} is not a schema as training writes it (schema.json of a run): {type(error).__name__} {error}"
         ) from error
 
 
+def _token(path: Path, token: object) -> str:
+    if not isinstance(token, str):
+        raise ValueError(f'{path}: "missing_tokens" is a list of texts such as "-999", got {json.dumps(token)}')
+    return token.strip()  # cells are compared without the blanks around them
+
+
 def _column(entry: dict[str, Any]) -> Column:
+    if not isinstance(entry["name"], str):
+        raise TypeError(f"a column's name is text, got {entry['name']!r}")
     if entry["kind"] not in get_args(Kind):
         raise ValueError(f'column "{entry["name"]}": kind is one of {", ".join(get_args(Kind))}, got "{entry["kind"]}"')
     return Column(**{**entry, "kind": cast(Kind, entry["kind"])})

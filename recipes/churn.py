@@ -18,7 +18,7 @@ from ludocast.datamodules.preprocess import fit_preprocessing
 from ludocast.models.baselines import baselines
 from ludocast.models.churn.blend import class_probabilities, cost_threshold, f1_threshold
 from ludocast.models.churn.fit import Choice, FittedChurn, HeldOut, blended, fit_rows
-from ludocast.models.churn.train import TrainerSettings
+from ludocast.models.churn.train import TrainerSettings, check_settings
 from ludocast.models.interrupt import StopOnCtrlC
 from ludocast.recipes.churn_table import ChurnTable, read_churn_table
 from ludocast.recipes.run_folder import RunFolder
@@ -31,6 +31,11 @@ from ludocast import __version__
 
 RARE = 5  # with --private, categories of fewer training rows are left out
 SHOWN_CATEGORIES = 50
+NO_SPACE = {
+    errno.ENOSPC: "the disk is full; free some space, or choose another --out",
+    errno.EDQUOT: "your share of the disk is full; free some space, or choose another --out",
+    errno.EFBIG: "a file would be larger than is allowed here (ulimit -f); allow more, or choose another --out",
+}
 
 
 def train_churn(
@@ -53,7 +58,7 @@ def train_churn(
     delimiter: str | None = None,
     accelerator: Literal["auto", "cpu", "gpu"] = "auto",
     devices: int = 1,
-    precision: str = "32-true",
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true",
     resume: bool = False,
     overwrite: bool = False,
     private: bool = False,
@@ -89,7 +94,7 @@ def train_churn(
         delimiter: Of a CSV file; found by itself.
         accelerator: Where the network trains.
         devices: Number of GPUs or CPU processes.
-        precision: Of the training, such as 32-true or bf16-mixed.
+        precision: Of the training; the model itself is 32-true.
         resume: Go on from the last checkpoint of a run that was stopped.
         overwrite: Replace what lies at OUT and OUT.partial.
         private: Values seen in fewer than 5 training rows are left out of schema and bundle.
@@ -97,7 +102,14 @@ def train_churn(
         version: Version of the bundle; by default from the model's hash.
         truth: For simulated tables, a CSV of player id and true probability; the report then tells the best possible.
     """
-    _check(members, epochs, cost_missed, cost_false_alarm)
+    _check(members, epochs, seed, cost_missed, cost_false_alarm)
+    trainer = TrainerSettings(
+        accelerator=accelerator, devices=devices, precision=precision, epochs=epochs, progress=True,
+        callbacks=(StopOnCtrlC(),),
+    )  # fmt: skip
+    for noisy in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    check_settings(trainer)
     folder = RunFolder(out, resume=resume, overwrite=overwrite)
     table = read_churn_table(
         data, label, positive, exclude if exclude is not None else [], schema, split_time, split_group, seed, encoding,
@@ -110,20 +122,17 @@ def train_churn(
         "model": model, "members": members, "epochs": epochs, "seed": seed, "split": table.split.rule,
         "private": private, "precision": precision,
     }  # fmt: skip
-    partial = folder.begin(settings)
-    trainer = TrainerSettings(
-        accelerator=accelerator, devices=devices, precision=precision, epochs=epochs,
-        checkpoints=partial / "checkpoints", progress=True, callbacks=(StopOnCtrlC(),),
-    )  # fmt: skip
     try:
+        partial = folder.begin(settings)
+        trainer = replace(trainer, checkpoints=partial / "checkpoints")
         fitted, held_out = _fit(table, model, members, seed, trainer, RARE if private else 0)
         fitted = _with_threshold(fitted, held_out, threshold_by, cost_missed, cost_false_alarm)
         _write(partial, table, fitted, held_out, out.name if name is None else name, version, seed)
         folder.finish()
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in NO_SPACE:
             folder.discard()
-            raise OSError(error.errno, "the disk is full; nothing was kept", str(out)) from error
+            raise OSError(error.errno, f"{NO_SPACE[error.errno]}; nothing was kept", str(out)) from error
         raise
     except KeyboardInterrupt:
         print(f"\nstopped; --resume goes on with {folder.partial}", flush=True)
@@ -131,11 +140,13 @@ def train_churn(
     _print_summary(out)
 
 
-def _check(members: int, epochs: int | None, cost_missed: float, cost_false_alarm: float) -> None:
+def _check(members: int, epochs: int | None, seed: int, cost_missed: float, cost_false_alarm: float) -> None:
     if not 1 <= members <= 64:
         raise ValueError(f"--members is a number from 1 to 64, got {members}")
     if epochs is not None and epochs < 1:
         raise ValueError(f"--epochs is 1 or more, got {epochs}")
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"--seed is a number from 0 to {2**32 - 1}, got {seed}")
     if not (cost_missed > 0 and cost_false_alarm > 0 and np.isfinite(cost_missed + cost_false_alarm)):
         raise ValueError("--cost-missed and --cost-false-alarm are numbers above 0")
 
@@ -143,8 +154,6 @@ def _check(members: int, epochs: int | None, cost_missed: float, cost_false_alar
 def _fit(
     table: ChurnTable, model: Choice, members: int, seed: int, trainer: TrainerSettings, rare: int
 ) -> tuple[FittedChurn, HeldOut]:
-    for noisy in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
     columns, label = table.part(table.split.train)
     validation = None if table.split.validation is None else table.part(table.split.validation)
     with warnings.catch_warnings():

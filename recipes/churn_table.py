@@ -22,7 +22,7 @@ from ludocast.datamodules.infer import (
     raw_columns,
 )
 from ludocast.datamodules.read import read_table
-from ludocast.datamodules.schema import Schema, read_schema
+from ludocast.datamodules.schema import USED_KINDS, Schema, read_schema
 from ludocast.datamodules.split import Split, group_split, stratified_split, time_split
 from ludocast.datamodules.traps import traps
 
@@ -109,6 +109,8 @@ def _schema(table: pa.Table, label: str, positive: str | None, exclude: Sequence
     chosen = positive if positive is not None else schema.positive
     if chosen is not None and chosen not in classes:
         raise ValueError(f'the positive class "{chosen}" is no value of "{label}" in this table: {", ".join(classes)}')
+    if all(column.kind not in USED_KINDS for column in kept):
+        raise ValueError(f"{file} leaves no column to learn from; give one of them a kind of {', '.join(USED_KINDS)}")
     return replace(schema, columns=kept, classes=classes, positive=chosen if len(classes) == 2 else None)
 
 
@@ -150,4 +152,7 @@ def _truth(path: Path, table: pa.Table, rows: int) -> np.ndarray:
     check_column(table, key)
     if truth.num_rows != rows or not pc.all(pc.equal(truth[key], table[key].cast(pa.string()))).as_py():
         raise ValueError(f'{path} has to hold "{key}" and the true probability, one row for each row of the table')
-    return column_values(truth[value], "number", frozenset()).values.astype(np.float64)
+    try:
+        return column_values(truth[value], "number", frozenset()).values.astype(np.float64)
+    except CellError as error:
+        raise ValueError(f'{path}, row {(error.row or 0) + 1}, column "{value}": {error}') from error

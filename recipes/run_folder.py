@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -24,8 +25,11 @@ class RunFolder:
     """
 
     def __init__(self, out: Path, *, resume: bool, overwrite: bool) -> None:
+        if out.name in ("", ".."):
+            raise ValueError(f"--out {out} names no folder of its own; give one that is to be made, such as run")
         self.out, self.partial = out, out.with_name(out.name + ".partial")
         self.resume, self.overwrite = resume, overwrite
+        self._made: list[Path] = []
         if resume and overwrite:
             raise ValueError("--resume keeps what is there and --overwrite discards it; give one of them")
         if out.exists() and not overwrite:
@@ -44,7 +48,7 @@ class RunFolder:
             parent = parent.parent
         if not parent.is_dir():
             raise ValueError(f"{parent} is a file, so {self.out} cannot be made; choose another --out")
-        if not os.access(parent, os.W_OK):
+        if not os.access(parent, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
             raise ValueError(f"no permission to write in {parent}; choose another --out")
 
     def begin(self, settings: dict[str, Any]) -> Path:
@@ -60,7 +64,10 @@ class RunFolder:
             shutil.rmtree(self.partial)
         if self.resume:
             self._compare(settings)
+            for left in self.partial.glob(".*.partial"):  # a bundle that was being written when the run was killed
+                shutil.rmtree(left)
         else:
+            self._made = [parent for parent in self.partial.parents if not parent.exists()]
             self.partial.mkdir(parents=True)
             (self.partial / SETTINGS).write_text(json.dumps(settings, ensure_ascii=False, indent=1), encoding="utf-8")
         return self.partial
@@ -87,5 +94,8 @@ class RunFolder:
         shutil.rmtree(old, ignore_errors=True)
 
     def discard(self) -> None:
-        """Leave nothing behind."""
+        """Leave nothing behind, not even the folders that were made on the way."""
         shutil.rmtree(self.partial, ignore_errors=True)
+        for parent in self._made:
+            with contextlib.suppress(OSError):  # never made, or in use by others meanwhile
+                parent.rmdir()

@@ -107,7 +107,10 @@ def write_bundle(
         raise ValueError(f"bundle {folder} exists already; remove it, or overwrite it")
     if folder.exists() and not (folder / MANIFEST_FILE).is_file():
         raise ValueError(f"{folder} exists and is no bundle, so it is not overwritten; give another folder")
-    files = {MODEL_FILE: model, **(extra_files if extra_files is not None else {})}
+    extra_files = extra_files if extra_files is not None else {}
+    if {MODEL_FILE, MANIFEST_FILE} & set(extra_files):
+        raise ValueError(f"{MODEL_FILE} and {MANIFEST_FILE} are the bundle's own; give the extra file another name")
+    files = {MODEL_FILE: model, **extra_files}
     hashes = {path: hashlib.sha256(content).hexdigest() for path, content in files.items()}
     manifest = Manifest(
         name=name,
@@ -228,15 +231,24 @@ def _read_manifest(folder: Path) -> bytes:
         hint = f"is it {inside.parent}?" if inside.is_file() else "give the folder that training wrote as RUN/bundle"
         what = f"{MANIFEST_FILE} is missing in it" if folder.is_dir() else "there is no such folder"
         raise ManifestError(f"{what}; {hint}")
+    _check_inside(folder, MANIFEST_FILE)
     if path.stat().st_size > _LARGEST_MANIFEST:
         raise ManifestError(f"{MANIFEST_FILE} is larger than {_LARGEST_MANIFEST >> 20} MB; export the model again")
     return path.read_bytes()
 
 
+def _check_inside(folder: Path, name: str) -> None:
+    try:
+        inside = (folder / name).resolve().is_relative_to(folder.resolve())
+    except RuntimeError:  # links in a circle
+        inside = False
+    if not inside:
+        raise ManifestError(f"its file {name} is a link to outside the folder; copy the bundle whole")
+
+
 def _check_hash(folder: Path, name: str, digest: str) -> None:
     path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise ManifestError(f"its file {name} is a link to outside the folder; copy the bundle whole")
+    _check_inside(folder, name)
     if not path.is_file():
         raise ManifestError(f"its file {name} is missing; copy the bundle whole, or export the model again")
     with path.open("rb") as file:
@@ -248,6 +260,7 @@ def _check_hash(folder: Path, name: str, digest: str) -> None:
 
 def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     partial = folder.parent / f".{folder.name}.{os.getpid()}.partial"
+    shutil.rmtree(partial, ignore_errors=True)  # of a process of the same number that was killed
     try:
         partial.mkdir(parents=True)
         for name, content in files.items():

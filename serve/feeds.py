@@ -77,11 +77,15 @@ class FeedReader:
         Raises:
             ValueError: With row and column, if a cell is absent or does not fit.
         """
+        if not rows:
+            return self.from_columns({item.column: () for item in self.inputs})
         try:
             cells = [self._values(row) for row in rows]
         except (KeyError, TypeError, IndexError):
             raise self._absent(rows) from None
         feeds = self._few(rows, cells) if len(rows) <= FEW_ROWS else self._many(cells)
+        if not all(type(row) is dict or isinstance(row, Mapping) for row in rows):  # such as pandas Series
+            raise self._absent(rows)
         known = self._columns
         if any(not row.keys() <= known for row in rows):
             feeds.unknown = [name for name in dict.fromkeys(chain.from_iterable(rows)) if name not in known]
@@ -199,7 +203,10 @@ def any_values(values: Any, kind: str, missing: frozenset[str]) -> ColumnValues:
     if type(values).__module__.partition(".")[0] == "pandas":
         return any_values(_from_pandas(values), kind, missing)
     if type(values) is np.ndarray and values.ndim == 1 and values.dtype.kind in "biufM":
-        return column_values(pa.array(values), kind, missing)
+        try:
+            return column_values(pa.array(values), kind, missing)
+        except pa.ArrowNotImplementedError:  # long doubles, swapped bytes, times in hours
+            pass
     if hasattr(values, "tolist"):
         values = values.tolist()
     if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Sequence):
@@ -210,9 +217,12 @@ def any_values(values: Any, kind: str, missing: frozenset[str]) -> ColumnValues:
 def _from_pandas(series: Any) -> Any:
     if series.dtype != object:
         try:
-            return pa.Array.from_pandas(series)
+            array = pa.Array.from_pandas(series)
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
-            pass
+            return series.tolist()
+        # What Arrow stores of a period, say, is not what it means.
+        if not isinstance(array.type, pa.BaseExtensionType):
+            return array
     return series.tolist()
 
 

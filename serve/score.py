@@ -14,7 +14,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
-from ludocast.datamodules.read import LONGEST_CELL, check_file, check_names, csv_error, csv_header, csv_options
+from ludocast.datamodules.read import (
+    LONGEST_CELL,
+    check_end,
+    check_file,
+    check_names,
+    csv_error,
+    csv_header,
+    csv_options,
+)
 from ludocast.serve.manifest import Manifest
 from ludocast.serve.scorer import Predictions, Scorer
 from tqdm import tqdm
@@ -105,20 +113,25 @@ def _source(
     check_names(names, path)
     try:
         with pacsv.open_csv(path, **csv_options(names, found, encoding, BLOCK_BYTES)) as reader:
-            yield names, _csv_chunks(reader, path, encoding), None
+            if reader.schema.names != names:
+                raise ValueError(f"{path} has a header line that is no plain CSV; mend its quotes")
+            yield names, _csv_chunks(reader, path, encoding, found), None
     except (pa.ArrowInvalid, UnicodeError) as error:
-        raise csv_error(path, error, encoding) from error
+        raise csv_error(path, error, encoding, found) from error
 
 
-def _csv_chunks(reader: pacsv.CSVStreamingReader, path: Path, encoding: str) -> Iterator[pa.RecordBatch]:
-    rows = 0
+def _csv_chunks(
+    reader: pacsv.CSVStreamingReader, path: Path, encoding: str, delimiter: str
+) -> Iterator[pa.RecordBatch]:
+    rows, last = 0, None
     while True:
         try:
             batch = reader.read_next_batch()
         except StopIteration:
+            check_end(path, last)
             return
         except (pa.ArrowInvalid, UnicodeError) as error:
-            raise csv_error(path, error, encoding) from error
+            raise csv_error(path, error, encoding, delimiter) from error
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
             if len(column) and pc.max(pc.binary_length(column)).as_py() > LONGEST_CELL:
                 row = rows + pc.index(pc.greater(pc.binary_length(column), LONGEST_CELL), value=True).as_py()
@@ -128,6 +141,7 @@ def _csv_chunks(reader: pacsv.CSVStreamingReader, path: Path, encoding: str) -> 
         for start in range(0, batch.num_rows, CHUNK_ROWS):
             yield batch.slice(start, CHUNK_ROWS)
         rows += batch.num_rows
+        last = batch.columns[-1][-1].as_py() if batch.num_rows else last
 
 
 @contextmanager

@@ -141,14 +141,23 @@ def _columns(data: Any) -> Mapping[str, Any]:
     # Named by its module: importing pandas would cost a serving process more than all the rest.
     if type(data).__module__.partition(".")[0] == "pandas" and hasattr(data, "iloc") and data.ndim == 2:
         names, columns = [str(name) for name in data.columns], [data.iloc[:, i] for i in range(data.shape[1])]
-    elif isinstance(data, (pa.Table, pa.RecordBatch)) or hasattr(data, "__arrow_c_stream__"):
-        table = data if isinstance(data, (pa.Table, pa.RecordBatch)) else pa.table(data)
-        names, columns = table.schema.names, table.columns
     else:
-        raise ValueError(
-            f"expected a list of records, columns by name, an Arrow table or a pandas frame, got {type(data).__name__}"
-        )
+        table = _arrow_table(data)
+        names, columns = table.schema.names, table.columns
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f'column "{twice}" is there twice; rename one of them')
     return dict(zip(names, columns, strict=True))
+
+
+def _arrow_table(data: Any) -> pa.Table | pa.RecordBatch:
+    if isinstance(data, (pa.Table, pa.RecordBatch)):
+        return data
+    if hasattr(data, "__arrow_c_stream__"):
+        try:
+            return pa.table(data)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, TypeError):  # one column, not a table
+            pass
+    raise ValueError(
+        f"expected a list of records, columns by name, an Arrow table or a pandas frame, got {type(data).__name__}"
+    )

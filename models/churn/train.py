@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from ludocast.datamodules.batches import MemberSampler, evaluation_loader, train_loader
 from ludocast.datamodules.preprocess import Encoded
 from ludocast.datamodules.tabular import table_tensors
@@ -109,6 +110,18 @@ def _set_inputs(
 def hidden_units(rows: int) -> int:
     """Units of the MLP for a number of training rows."""
     return 384 if rows >= 5_000 else 128
+
+
+def check_settings(settings: TrainerSettings) -> None:
+    """Refuse settings with which no training can begin.
+
+    Raises:
+        ValueError: If the Trainer does not take them, with what it says.
+    """
+    try:
+        _trainer(replace(settings, checkpoints=None, progress=False), 1)
+    except (MisconfigurationException, ImportError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"--accelerator, --devices and --precision: {str(error).splitlines()[0]}") from error
 
 
 def _trainer(settings: TrainerSettings, epochs: int) -> pl.Trainer:

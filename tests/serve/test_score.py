@@ -156,3 +156,21 @@ sys.exit(main(["score", "--bundle", {str(bundle)!r}, "--input", "in.csv", "--out
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ('age,plan\n1,pro\n2,"basic\n3,pro\n', 'the quote before "basic" is left open to the end of the file'),
+        ('age,plan\n1,"a\nb"\n2\n', "mend line 4"),
+        ("\n\n", "empty lines alone"),
+        ("age,plan", "header but no rows"),
+    ],
+)
+def test_broken_files_leave_no_rows_out_in_silence(
+    bundle: Path, tmp_path: Path, text: str, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in.csv").write_text(text)
+    assert score(bundle, tmp_path / "in.csv", tmp_path / "out.csv") == 2
+    assert sentence in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
