@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from ludocast.datamodules.infer import CODE_VALUES, RawColumns
+from ludocast.datamodules.interactions import find_interactions
 from ludocast.datamodules.schema import Column, Schema
 
 KNOTS = 64
@@ -72,13 +73,39 @@ class MeanInput:
 
 
 @dataclass(frozen=True)
+class CrossInput:
+    """Two code columns as one: a cell of the table is the code of a pair of codes, another its smoothed mean label.
+
+    Attributes:
+        first: Position of one in the code columns.
+        second: Position of the other.
+        table: int64 [codes of first, codes of second]; `FIRST` onwards for pairs of enough rows, else `UNKNOWN`.
+        means: float32 [codes of first, codes of second, classes − 1].
+    """
+
+    first: int
+    second: int
+    table: np.ndarray
+    means: np.ndarray
+
+    @property
+    def size(self) -> int:
+        """Number of codes."""
+        return max(int(self.table.max()) + 1, FIRST)
+
+    def cells(self, codes: np.ndarray) -> np.ndarray:
+        """The cell of each row, int64 [N], of codes [N, S]."""
+        return np.asarray(codes[:, self.first] * self.table.shape[1] + codes[:, self.second])
+
+
+@dataclass(frozen=True)
 class Encoded:
     """The inputs of the learners.
 
     Attributes:
-        numbers: float32 [N, D], scaled numbers, then missing flags.
-        codes: int64 [N, S].
-        raw: float32 [N, R], numbers as they are (NaN missing) and mean labels, for trees.
+        numbers: float32 [N, D]: scaled numbers, missing flags, mean labels, then products.
+        codes: int64 [N, S]: codes, then crosses.
+        raw: float32 [N, R], for trees: numbers as they are (NaN missing), mean labels, then those of crosses, products.
     """
 
     numbers: np.ndarray
@@ -107,31 +134,38 @@ class Preprocessing:
     means: tuple[MeanInput, ...]
     mean_scale: tuple[float, float]  # centre and width of the mean labels as network inputs
     network_means: tuple[str, ...]  # columns whose mean label the network reads too
+    products: tuple[tuple[int, int], ...] = ()  # positions of two numbers whose scaled values are multiplied
+    crosses: tuple[CrossInput, ...] = ()
 
     @property
     def number_size(self) -> int:
-        """Columns of `Encoded.numbers`."""
+        """Columns of `Encoded.numbers` before the products."""
         flags = sum(entry.missing_flag for entry in self.numbers)
         means = sum(entry.means.shape[1] for entry in self.means if entry.column in self.network_means)
         return int(len(self.numbers) + flags + means)
 
     @property
     def raw_size(self) -> int:
-        """Columns of `Encoded.raw`."""
+        """Columns of `Encoded.raw` before those of crosses and products."""
         return len(self.numbers) + sum(int(entry.means.shape[1]) for entry in self.means)
 
     @property
     def sizes(self) -> dict[str, Any]:
         """What a network has to know of a table, but for its classes."""
-        return {"numbers": self.number_size, "code_sizes": self.code_sizes}
+        return {"numbers": self.number_size + len(self.products), "code_sizes": self.code_sizes}
 
     @property
     def code_sizes(self) -> list[int]:
         """Number of codes of each column of `Encoded.codes`."""
-        return [entry.size for entry in self.codes]
+        return [entry.size for entry in (*self.codes, *self.crosses)]
 
     def encode(self, columns: RawColumns, means: dict[str, np.ndarray] | None = None) -> Encoded:
         """Apply to raw columns; `means` replaces the mean labels (out-of-fold ones, for training rows)."""
+        base = self._encode_columns(columns, means)
+        cells = [cross.means.reshape(-1, cross.means.shape[2])[cross.cells(base.codes)] for cross in self.crosses]
+        return self._with_pairs(base, cells)
+
+    def _encode_columns(self, columns: RawColumns, means: dict[str, np.ndarray] | None = None) -> Encoded:
         encoded = means if means is not None else {e.column: _look_up_means(e, columns[e.column]) for e in self.means}
         plain = [_plain_number(entry, columns[entry.column]) for entry in self.numbers]
         scaled = [_scale(entry, x) for entry, x in zip(self.numbers, plain, strict=True)]
@@ -149,6 +183,16 @@ class Preprocessing:
             _stack([*scaled, *flags, *network_means], rows, np.float32),
             _stack(codes, rows, np.int64),
             _stack([*plain, *(encoded[entry.column] for entry in self.means)], rows, np.float32),
+        )
+
+    def _with_pairs(self, base: Encoded, cross_means: list[np.ndarray]) -> Encoded:
+        products = [base.numbers[:, a] * base.numbers[:, b] for a, b in self.products]
+        crosses = [cross.table.ravel()[cross.cells(base.codes)] for cross in self.crosses]
+        rows = len(base.numbers)
+        return Encoded(
+            _stack([base.numbers, *products], rows, np.float32),
+            _stack([base.codes, *crosses], rows, np.int64),
+            _stack([base.raw, *cross_means, *products], rows, np.float32),
         )
 
 
@@ -179,8 +223,12 @@ def fit_preprocessing(
     sparse = tuple(name for name in texts if len(np.unique(columns[name])) * DENSE_ROWS > len(label))
     pooled = np.concatenate([held_out[name].ravel() for name in sparse]) if sparse else np.array([0.0, 1.0])
     scale = (float(pooled.mean()), float(max(pooled.std(), 1e-3)))
-    fitted = Preprocessing(numbers, codes, means, scale, sparse)
-    return fitted, fitted.encode(columns, held_out)
+    alone = Preprocessing(numbers, codes, means, scale, sparse)
+    base = alone._encode_columns(columns, held_out)
+    found = find_interactions(base.numbers[:, : len(numbers)], base.codes, alone.code_sizes, label, seed)
+    crosses = [_fit_cross(pair, base.codes, alone.code_sizes, label, classes, seed, rare) for pair in found.crosses]
+    fitted = replace(alone, products=found.products, crosses=tuple(cross for cross, _ in crosses))
+    return fitted, fitted._with_pairs(base, [held for _, held in crosses])
 
 
 def _is_number(column: Column) -> bool:
@@ -262,13 +310,38 @@ def _look_up(entry: CodeInput, values: np.ndarray) -> np.ndarray:
 def _fit_means(name: str, values: np.ndarray, label: np.ndarray, classes: int, rare: int = 0) -> MeanInput:
     codes, keys = pd.factorize(values, sort=True)
     target = np.eye(classes)[label][:, 1:]
-    overall = target.mean(axis=0)
-    counts = np.bincount(codes, minlength=len(keys))[:, None]
-    sums = np.stack([np.bincount(codes, weights=column, minlength=len(keys)) for column in target.T], axis=1)
-    means = (sums + SMOOTHING * overall) / (counts + SMOOTHING)
-    kept = counts[:, 0] >= rare
+    means = _smoothed_means(codes, len(keys), target)
+    kept = np.bincount(codes, minlength=len(keys)) >= rare
     keys, means = np.asarray(keys, dtype=object)[kept], means[kept]
-    return MeanInput(name, keys, means.astype(np.float32), overall.astype(np.float32))
+    return MeanInput(name, keys, means.astype(np.float32), target.mean(axis=0).astype(np.float32))
+
+
+def _smoothed_means(codes: np.ndarray, size: int, target: np.ndarray) -> np.ndarray:
+    """Mean target of each code, drawn towards the overall mean by `SMOOTHING` rows; float64 [size, classes − 1]."""
+    counts = np.bincount(codes, minlength=size)[:, None]
+    sums = np.stack([np.bincount(codes, weights=column, minlength=size) for column in target.T], axis=1)
+    return np.asarray((sums + SMOOTHING * target.mean(axis=0)) / (counts + SMOOTHING))
+
+
+def _fit_cross(
+    pair: tuple[int, int], codes: np.ndarray, sizes: list[int], label: np.ndarray, classes: int, seed: int, rare: int
+) -> tuple[CrossInput, np.ndarray]:
+    """The cross of two code columns, and the out-of-fold mean labels [N, classes − 1] of the training rows."""
+    first, second = pair
+    shape = (sizes[first], sizes[second])
+    cells = codes[:, first] * shape[1] + codes[:, second]
+    target = np.eye(classes)[label][:, 1:]
+    count = np.bincount(cells, minlength=shape[0] * shape[1])
+    kept = count >= max(RARE_ROWS, rare)
+    table = np.where(kept, np.cumsum(kept) - 1 + FIRST, UNKNOWN).astype(np.int64)
+    means = np.where((count >= rare)[:, None], _smoothed_means(cells, len(count), target), target.mean(axis=0))
+    held_out = np.empty(target.shape, np.float32)
+    fold = _held_out_fold(len(label), seed)
+    for held in range(FOLDS):
+        inside = fold == held
+        held_out[inside] = _smoothed_means(cells[~inside], len(count), target[~inside])[cells[inside]]
+    cross = CrossInput(first, second, table.reshape(shape), means.astype(np.float32).reshape(*shape, -1))
+    return cross, held_out
 
 
 def _look_up_means(entry: MeanInput, values: np.ndarray) -> np.ndarray:
@@ -278,13 +351,17 @@ def _look_up_means(entry: MeanInput, values: np.ndarray) -> np.ndarray:
 
 
 def _out_of_fold(name: str, values: np.ndarray, label: np.ndarray, classes: int, seed: int) -> np.ndarray:
-    fold = np.random.default_rng(seed).permutation(len(label)) % FOLDS
+    fold = _held_out_fold(len(label), seed)
     out = np.empty((len(label), classes - 1), np.float32)
     for held in range(FOLDS):
         inside = fold == held
         if inside.any() and (~inside).any():
             out[inside] = _look_up_means(_fit_means(name, values[~inside], label[~inside], classes), values[inside])
     return out
+
+
+def _held_out_fold(rows: int, seed: int) -> np.ndarray:
+    return np.asarray(np.random.default_rng(seed).permutation(rows) % FOLDS)
 
 
 def _stack(parts: list[np.ndarray], rows: int, dtype: type) -> np.ndarray:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,10 @@ ELEMENTS = {"float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE, "string
 
 @dataclass(frozen=True)
 class EncodedNames:
-    """The graph's counterpart of `Encoded`; None where there are none of a sort."""
+    """The graph's counterpart of `Encoded`; None where there are none of a sort.
+
+    The tensors called "numbers", "codes" and "raw" hold what comes of single columns: there the core graph begins.
+    """
 
     numbers: str | None
     codes: str | None
@@ -54,9 +58,45 @@ def add_preprocessing(graph: GraphBuilder, preprocessing: Preprocessing, tensors
         if column in preprocessing.network_means:
             shifted = graph.op("Sub", mean, graph.floats(centre))
             numbers.append(graph.op("Mul", shifted, graph.floats(1 / width)))
-    return EncodedNames(
+    alone = EncodedNames(
         _concat(graph, numbers, "numbers"), _codes(graph, preprocessing, tensors), _concat(graph, values + means, "raw")
     )
+    return _with_pairs(graph, preprocessing, alone)
+
+
+def _with_pairs(graph: GraphBuilder, preprocessing: Preprocessing, names: EncodedNames) -> EncodedNames:
+    numbers, codes, means = [], [], []
+    if preprocessing.products and names.numbers is not None:
+        numbers.append(
+            graph.op(
+                "Mul", *(_columns(graph, names.numbers, side) for side in zip(*preprocessing.products, strict=True))
+            )
+        )
+    if preprocessing.crosses and names.codes is not None:
+        first = _columns(graph, names.codes, [cross.first for cross in preprocessing.crosses])
+        second = _columns(graph, names.codes, [cross.second for cross in preprocessing.crosses])
+        width = graph.ints(*(cross.table.shape[1] for cross in preprocessing.crosses))
+        start = graph.ints(*np.cumsum([0, *(cross.table.size for cross in preprocessing.crosses[:-1])]).tolist())
+        cell = graph.op("Add", graph.op("Add", graph.op("Mul", first, width), second), start)
+        table = np.concatenate([cross.table.ravel() for cross in preprocessing.crosses])
+        codes.append(graph.op("Gather", graph.constant(table), cell, axis=0))
+        rates = np.concatenate([cross.means.reshape(cross.table.size, -1) for cross in preprocessing.crosses])
+        looked_up = graph.op("Gather", graph.constant(rates), cell, axis=0)
+        means.append(graph.op("Reshape", looked_up, graph.ints(0, len(preprocessing.crosses) * rates.shape[1])))
+    return EncodedNames(
+        _extended(graph, names.numbers, numbers),
+        _extended(graph, names.codes, codes),
+        _extended(graph, names.raw, means + numbers),
+    )
+
+
+def _columns(graph: GraphBuilder, x: str, columns: Sequence[int]) -> str:
+    return graph.op("Gather", x, graph.ints(*columns), axis=1)
+
+
+def _extended(graph: GraphBuilder, name: str | None, more: list[str]) -> str | None:
+    parts = ([] if name is None else [name]) + more
+    return graph.op("Concat", *parts, axis=1) if more else name
 
 
 def _concat(graph: GraphBuilder, parts: list[str], name: str) -> str | None:
