@@ -23,7 +23,7 @@ from statistics import median
 from typing import Any
 
 PLAYERS = Path(__file__).parent.parent.parent / "shared" / "data" / "game_churn" / "players_en.csv"
-TRAINED = {"default": [], "one member": ["--members", "1"], "networks": ["--model", "network"]}
+TRAINED: dict[str, list[str]] = {"default": [], "one member": ["--members", "1"], "networks": ["--model", "network"]}
 BUNDLES = [*TRAINED, "logistic"]
 FORMATS = ("csv", "parquet")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -130,8 +130,10 @@ def measure(bundle: Path, work: Path, rounds: int) -> None:
     for _ in range(rounds):
         for name in FORMATS:
             output = work / f"scored.{name}"
-            words = ["--bundle", bundle, "--input", work / f"table.{name}", "--output", output, "--overwrite"]
-            runs[name].append(ludocast("score", *words))
+            table = work / f"table.{name}"
+            runs[name].append(
+                ludocast("score", "--bundle", bundle, "--input", table, "--output", output, "--overwrite")
+            )
         alone.append(fresh(bare, bundle, work / "table.csv"))
     micro = 1e6 / rows
     print(f"  session.run alone: {median(alone) * micro:.2f} µs a row")

@@ -54,26 +54,28 @@ def find_interactions(
     if len(np.unique(label)) < 2 or (numbers.shape[1] < 2 and len(narrow) < 2):
         return Interactions()
     sizes = [code_sizes[s] for s in narrow]
-    hot = _one_hot(codes[:, narrow], sizes)
+    hot = one_hot(codes[:, narrow], sizes)
     residual, weight = _null_model(numbers, hot, label)
     crosses = _cross_pairs(hot, sizes, residual, weight)
     return Interactions(_product_pairs(numbers, residual, weight), tuple((narrow[a], narrow[b]) for a, b in crosses))
 
 
-def _one_hot(codes: np.ndarray, sizes: list[int]) -> sparse.csr_matrix:
+def one_hot(codes: np.ndarray, sizes: list[int]) -> sparse.csr_matrix:
+    """Codes [N, S] one-hot, float32 [N, sum(sizes)]."""
     rows, columns = codes.shape
     offset = np.cumsum([0, *sizes])
     flat = (codes + offset[:-1]).ravel()
     starts = np.arange(0, rows * columns + 1, columns) if columns else np.zeros(rows + 1, np.int64)
-    return sparse.csr_matrix((np.ones(len(flat)), flat, starts), shape=(rows, int(offset[-1])))
+    return sparse.csr_matrix((np.ones(len(flat), np.float32), flat, starts), shape=(rows, int(offset[-1])))
 
 
 def _null_model(numbers: np.ndarray, hot: sparse.csr_matrix, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Residuals y − p and variances p (1 − p) of the classes but the first, float64 [N, C − 1] each."""
     edges = np.quantile(numbers, np.arange(1, BINS) / BINS, axis=0)
-    bins = np.stack([np.searchsorted(edge, x, side="right") for edge, x in zip(edges.T, numbers.T, strict=True)], 1) \
-        if numbers.shape[1] else np.zeros((len(label), 0), np.int64)  # fmt: skip
-    design = sparse.hstack([sparse.csr_matrix(numbers), _one_hot(bins, [BINS] * bins.shape[1]), hot]).tocsr()
+    bins = np.zeros(numbers.shape, np.int64)
+    for d, edge in enumerate(edges.T):
+        bins[:, d] = np.searchsorted(edge, numbers[:, d], side="right")
+    design = sparse.hstack([sparse.csr_matrix(numbers), one_hot(bins, [BINS] * numbers.shape[1]), hot]).tocsr()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # residuals of a few steps short of the optimum serve
         model = LogisticRegression(max_iter=100).fit(design, label)
@@ -82,33 +84,60 @@ def _null_model(numbers: np.ndarray, hot: sparse.csr_matrix, label: np.ndarray) 
 
 
 def _product_pairs(numbers: np.ndarray, residual: np.ndarray, weight: np.ndarray) -> tuple[tuple[int, int], ...]:
-    """One degree of freedom a class: U = Σ r xᵢ xⱼ, var U = Σ p (1 − p) (xᵢ xⱼ)²."""
-    z = numbers.astype(np.float64)
-    statistic = np.zeros((z.shape[1], z.shape[1]))
-    for r, w in zip(residual.T, weight.T, strict=True):
-        statistic += (z.T @ (z * r[:, None])) ** 2 / np.maximum((z**2).T @ (z**2 * w[:, None]), 1e-12)
-    first, second = np.triu_indices(z.shape[1], 1)
+    statistic = product_statistics(numbers, residual, weight)
+    first, second = np.triu_indices(numbers.shape[1], 1)
     found = statistic[first, second]
     order = np.argsort(-found, kind="stable")[:MOST]
     limit = chi2.isf(SIGNIFICANCE / max(len(found), 1), residual.shape[1])
     return tuple((int(first[k]), int(second[k])) for k in order if found[k] > limit)
 
 
+def product_statistics(numbers: np.ndarray, residual: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """U² / var U of U = Σ r xᵢ xⱼ, var U = Σ p (1 − p) (xᵢ xⱼ)²: χ² of one degree of freedom a class, [D, D].
+
+    Args:
+        numbers: [N, D].
+        residual: y − p, [N, C − 1].
+        weight: p (1 − p), [N, C − 1].
+    """
+    z = numbers.astype(np.float64)
+    statistic = np.zeros((z.shape[1], z.shape[1]))
+    for r, w in zip(residual.T, weight.T, strict=True):
+        statistic += (z.T @ (z * r[:, None])) ** 2 / np.maximum((z**2).T @ (z**2 * w[:, None]), 1e-12)
+    return statistic
+
+
 def _cross_pairs(
     hot: sparse.csr_matrix, sizes: list[int], residual: np.ndarray, weight: np.ndarray
 ) -> list[tuple[int, int]]:
-    """One degree of freedom a cell and class: (Σ r)² / Σ p (1 − p) over the rows of each cell."""
+    if not sizes:
+        return []
+    statistic, freedom = cross_statistics(hot, sizes, residual, weight)
+    pairs = [(a, b) for a in range(len(sizes)) for b in range(a + 1, len(sizes)) if freedom[a, b] > 0]
+    significant = [pair for pair in pairs if chi2.sf(statistic[pair], freedom[pair]) * len(pairs) < SIGNIFICANCE]
+    return sorted(significant, key=lambda pair: freedom[pair] - statistic[pair])[:MOST]
+
+
+def cross_statistics(
+    hot: sparse.csr_matrix, sizes: list[int], residual: np.ndarray, weight: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Σ over the cells of two code columns of (Σ r)² / Σ p (1 − p), and the degrees of freedom, [S, S] each.
+
+    Args:
+        hot: The codes one-hot, [N, V].
+        sizes: Codes of each column.
+        residual: y − p, [N, C − 1].
+        weight: p (1 − p), [N, C − 1].
+    """
     rows = (hot.T @ hot).toarray()
     cells = np.zeros(rows.shape)
     for r, w in zip(residual.T, weight.T, strict=True):
         sums, variances = ((hot.T @ hot.multiply(v[:, None]).tocsr()).toarray() for v in (r, w))
         cells += sums**2 / np.maximum(variances, 1e-12)
     counted = rows >= CELL_ROWS
-    offset = np.cumsum([0, *sizes])[:-1]
-    # Sums over the blocks of two columns.
-    statistic = np.add.reduceat(np.add.reduceat(cells * counted, offset, axis=0), offset, axis=1) if sizes else cells
-    freedom = np.add.reduceat(np.add.reduceat(counted.astype(int), offset, axis=0), offset, axis=1) if sizes else rows
-    freedom = freedom * residual.shape[1]
-    pairs = [(a, b) for a in range(len(sizes)) for b in range(a + 1, len(sizes)) if freedom[a, b] > 0]
-    significant = [pair for pair in pairs if chi2.sf(statistic[pair], freedom[pair]) * len(pairs) < SIGNIFICANCE]
-    return sorted(significant, key=lambda pair: freedom[pair] - statistic[pair])[:MOST]
+    starts = np.cumsum([0, *sizes])[:-1]
+
+    def by_columns(values: np.ndarray) -> np.ndarray:
+        return np.asarray(np.add.reduceat(np.add.reduceat(values, starts, axis=0), starts, axis=1))
+
+    return by_columns(cells * counted), by_columns(counted.astype(np.int64)) * residual.shape[1]

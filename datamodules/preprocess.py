@@ -157,16 +157,16 @@ class Preprocessing:
     @property
     def code_sizes(self) -> list[int]:
         """Number of codes of each column of `Encoded.codes`."""
-        return [entry.size for entry in (*self.codes, *self.crosses)]
+        return [entry.size for entry in self.codes] + [entry.size for entry in self.crosses]
 
-    def encode(self, columns: RawColumns, means: dict[str, np.ndarray] | None = None) -> Encoded:
-        """Apply to raw columns; `means` replaces the mean labels (out-of-fold ones, for training rows)."""
-        base = self._encode_columns(columns, means)
+    def encode(self, columns: RawColumns) -> Encoded:
+        """Apply to raw columns."""
+        base = self._encode_columns(columns, {e.column: _look_up_means(e, columns[e.column]) for e in self.means})
         cells = [cross.means.reshape(-1, cross.means.shape[2])[cross.cells(base.codes)] for cross in self.crosses]
         return self._with_pairs(base, cells)
 
-    def _encode_columns(self, columns: RawColumns, means: dict[str, np.ndarray] | None = None) -> Encoded:
-        encoded = means if means is not None else {e.column: _look_up_means(e, columns[e.column]) for e in self.means}
+    def _encode_columns(self, columns: RawColumns, means: dict[str, np.ndarray]) -> Encoded:
+        """What comes of single columns; for training rows with out-of-fold mean labels."""
         plain = [_plain_number(entry, columns[entry.column]) for entry in self.numbers]
         scaled = [_scale(entry, x) for entry, x in zip(self.numbers, plain, strict=True)]
         flags = [
@@ -174,7 +174,7 @@ class Preprocessing:
         ]
         centre, width = self.mean_scale
         network_means = [
-            ((encoded[name] - np.float32(centre)) * np.float32(1 / width)).astype(np.float32)
+            ((means[name] - np.float32(centre)) * np.float32(1 / width)).astype(np.float32)
             for name in self.network_means
         ]
         rows = len(next(iter(columns.values())))
@@ -182,7 +182,7 @@ class Preprocessing:
         return Encoded(
             _stack([*scaled, *flags, *network_means], rows, np.float32),
             _stack(codes, rows, np.int64),
-            _stack([*plain, *(encoded[entry.column] for entry in self.means)], rows, np.float32),
+            _stack([*plain, *(means[entry.column] for entry in self.means)], rows, np.float32),
         )
 
     def _with_pairs(self, base: Encoded, cross_means: list[np.ndarray]) -> Encoded:

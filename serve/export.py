@@ -12,7 +12,7 @@ from ludocast.models.churn.fit import FittedChurn
 from ludocast.serve.graph import GraphBuilder
 from ludocast.serve.graph_inputs import EncodedNames, add_inputs, add_preprocessing
 from ludocast.serve.graph_learners import (
-    add_boosting,
+    add_boostings,
     add_linear,
     add_network,
     add_up,
@@ -38,8 +38,10 @@ def _logits(graph: GraphBuilder, fitted: FittedChurn, names: EncodedNames) -> st
     parts = []
     if candidates.network is not None:
         parts.append(add_network(graph, names, candidates.network, scale["network"]))
-    if candidates.boosting is not None:
-        parts.append(add_boosting(graph, names, candidates.boosting, scale["boosting"]))
+    if candidates.boostings:
+        parts.append(
+            add_boostings(graph, names, [(model, scale[name]) for name, model in candidates.boostings.items()])
+        )
     if candidates.linear is not None:
         parts.append(add_linear(graph, names, candidates.linear, scale["linear"]))
     return add_up(graph, parts)

@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from ludocast.models.churn.boosting import Boosting, Tree
 from ludocast.models.churn.linear import LIMIT, Linear
 from ludocast.models.churn.module import ChurnModule
+from ludocast.models.churn.network import ChurnNetwork
 from ludocast.serve.graph import GraphBuilder
 from ludocast.serve.graph_inputs import EncodedNames
 from onnx import TensorProto
@@ -27,39 +29,45 @@ def add_network(graph: GraphBuilder, names: EncodedNames, module: ChurnModule, s
     # The head is linear: the mean over members, the candidate's weight and the temperature are folded into it.
     head, bias = (weights[f"head.{part}"] * np.float32(scale / network.members) for part in ("weight", "bias"))
     inputs = weights["hidden.weight"].shape[1]
-    layers = [
-        [weights[f"cross.{i}.{part}"] for part in ("down.weight", "up.weight", "up.bias")]
-        for i in range(len(network.cross))
-    ]
-    x = x0 = _embedded(graph, names, weights["values"], network.offset.numpy(), network.members)
+    parts = ("down.weight", "up.weight", "up.bias")
+    layers = [[weights[f"cross.{i}.{part}"] for part in parts] for i in range(len(network.cross))]
+    x = x0 = _embedded(graph, names, network)
     for layer in layers[:-1]:
-        x = _cross(graph, x0, x, *layer)
-    of_x = _cross_logits(graph, x0, x, *layers[-1], head[:, :inputs], bias)
+        x = _cross(graph, x0, x, layer)
+    of_x = _cross_logits(graph, x0, x, layers[-1], head[:, :inputs], bias)
     hidden = np.concatenate([weights["hidden.bias"], weights["hidden.weight"]], axis=1)
     h = graph.op("Gelu", _product(graph, x0, hidden))
     of_h = graph.op("ReduceSum", _product(graph, h, head[:, inputs:]), graph.ints(0), keepdims=0)
     return graph.op("Add", of_x, of_h)
 
 
-def _embedded(graph: GraphBuilder, names: EncodedNames, values: np.ndarray, offset: np.ndarray, members: int) -> str:
-    """x₀ [M, N, 1 + X]: a 1, the numbers, the embeddings."""
+def _embedded(graph: GraphBuilder, names: EncodedNames, network: ChurnNetwork) -> str:
+    """x₀ [M, N, 1 + X]: a 1, the numbers, the embeddings; 0 where a member does not read an input."""
+    values, offset, used = (part.detach().numpy() for part in (network.values, network.offset, network.used))
+    embedding = values.shape[2]
+    width = used.shape[2] - len(offset) * embedding
     numbers = names.numbers
     if numbers is None:
         assert names.codes is not None
         none = graph.op("Slice", names.codes, graph.ints(0), graph.ints(0), graph.ints(1))
         numbers = graph.op("Cast", none, to=TensorProto.FLOAT)
     numbers = graph.op("Pad", numbers, graph.ints(0, 1, 0, 0), graph.constant(np.array(1, np.float32)))
-    # A product with ones copies the numbers for each member; Expand would need the number of rows.
-    parts = [graph.op("Mul", numbers, graph.constant(np.ones((members, 1, 1), np.float32)))]
+    # A product copies the numbers for each member; Expand would need the number of rows.
+    parts = [
+        graph.op("Mul", numbers, graph.constant(np.pad(used[..., :width], ((0, 0), (0, 0), (1, 0)), constant_values=1)))
+    ]
     if names.codes is not None:
+        sizes = np.diff(offset, append=values.shape[1])
+        table = values * np.repeat(used[:, 0, width::embedding], sizes, axis=1)[..., None]
         rows = graph.op("Add", names.codes, graph.constant(offset))
-        looked_up = graph.op("Gather", graph.constant(values), rows, axis=1)
-        parts.append(graph.op("Reshape", looked_up, graph.ints(0, 0, len(offset) * values.shape[2])))
+        looked_up = graph.op("Gather", graph.constant(table), rows, axis=1)
+        parts.append(graph.op("Reshape", looked_up, graph.ints(0, 0, len(offset) * embedding)))
     return parts[0] if len(parts) == 1 else graph.op("Concat", *parts, axis=2)
 
 
-def _cross(graph: GraphBuilder, x0: str, x: str, down: np.ndarray, up: np.ndarray, bias: np.ndarray) -> str:
+def _cross(graph: GraphBuilder, x0: str, x: str, layer: Sequence[np.ndarray]) -> str:
     """x₀ ⊙ (x V U + b) + x; the first layer, whose x is x₀, adds it by a bias of b + 1."""
+    down, up, bias = layer
     own = float(x is x0)
     product = _product(graph, _product(graph, x, _block(1.0, 0.0, down)), _block(own, bias + np.float32(own), up))
     crossed = graph.op("Mul", x0, product)
@@ -67,13 +75,13 @@ def _cross(graph: GraphBuilder, x0: str, x: str, down: np.ndarray, up: np.ndarra
 
 
 def _cross_logits(
-    graph: GraphBuilder, x0: str, x: str, down: np.ndarray, up: np.ndarray, bias: np.ndarray,
-    head: np.ndarray, head_bias: np.ndarray,
-) -> str:  # fmt: skip
+    graph: GraphBuilder, x0: str, x: str, layer: Sequence[np.ndarray], head: np.ndarray, head_bias: np.ndarray
+) -> str:
     """The head W, B [N, C] of the last layer x₀ ⊙ (x V U + b) + x, without a value of its width.
 
     Σᵢ wᵢ (x₀ᵢ Σₖ (x V)ₖ Uₖᵢ + x₀ᵢ bᵢ + xᵢ) = 1 · x₀·(w ⊙ b) + Σₖ (x V)ₖ · x₀·(w ⊙ Uₖ) + x·w · 1.
     """
+    down, up, bias = layer
     members, rank, inputs = up.shape
     outputs = head.shape[2]
     left = _block(1.0, 0.0, np.concatenate([down, head], axis=2))
@@ -135,17 +143,18 @@ def add_up(graph: GraphBuilder, parts: Sequence[str]) -> str:
     return total
 
 
-def add_boosting(graph: GraphBuilder, names: EncodedNames, boosting: Boosting, scale: float) -> str:
-    """`scale` times the logits [N, C] of the boosting."""
+def add_boostings(graph: GraphBuilder, names: EncodedNames, scaled: Sequence[tuple[Boosting, float]]) -> str:
+    """The sum [N, C] of boostings' logits, each times its scale, as one ensemble of trees."""
     parts = [] if names.raw is None else [names.raw]
     if names.codes is not None:
         parts.append(graph.op("Cast", names.codes, to=TensorProto.FLOAT))
     inputs = parts[0] if len(parts) == 1 else graph.op("Concat", *parts, axis=1)
-    summed = add_trees(graph, inputs, boosting.trees(), len(boosting.base), scale)
-    return graph.op("Add", summed, graph.constant((boosting.base * scale).astype(np.float32)))
+    base = np.sum([boosting.base * scale for boosting, scale in scaled], axis=0)
+    trees = [replace(tree, value=tree.value * scale) for boosting, scale in scaled for tree in boosting.trees()]
+    return graph.op("Add", add_trees(graph, inputs, trees, len(base)), graph.constant(base.astype(np.float32)))
 
 
-def add_trees(graph: GraphBuilder, raw: str, trees: Sequence[Tree], outputs: int, scale: float) -> str:
+def add_trees(graph: GraphBuilder, raw: str, trees: Sequence[Tree], outputs: int) -> str:
     """The sum [N, C] of the trees as one `TreeEnsembleRegressor`."""
     sizes = [len(tree.feature) for tree in trees]
     leaves = [np.flatnonzero(tree.feature < 0) for tree in trees]
@@ -164,7 +173,7 @@ def add_trees(graph: GraphBuilder, raw: str, trees: Sequence[Tree], outputs: int
         target_treeids=_joined([np.full(len(leaf), t) for t, leaf in enumerate(leaves)]),
         target_nodeids=_joined(leaves),
         target_ids=_joined([np.full(len(leaf), tree.output) for tree, leaf in zip(trees, leaves, strict=True)]),
-        target_weights=_joined([tree.value[leaf] * scale for tree, leaf in zip(trees, leaves, strict=True)]),
+        target_weights=_joined([tree.value[leaf] for tree, leaf in zip(trees, leaves, strict=True)]),
     )
 
 

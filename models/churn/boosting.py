@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-FEW_ROWS = 20_000
+ROUNDS = (25, 50, 100, 150, 200, 300, 400, 600, 800, 1200)  # among which held-out rows choose
+PATIENCE = 100  # rounds without a better held-out loss after which LightGBM stops adding trees
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How large the trees and the steps are, and the most rounds that are tried."""
+
+    leaves: int
+    rate: float
+    rounds: int
+
+
+# Additive tables and few rows want small trees, interactions and many rows large ones; the blend weighs both.
+SHAPES = {"small trees": Shape(4, 0.03, 1200), "large trees": Shape(31, 0.05, 600)}
 
 
 @dataclass(frozen=True)
@@ -36,68 +51,108 @@ class Tree:
 
 @dataclass(frozen=True)
 class Boosting:
-    """A fitted boosting: its logits for raw inputs, and its trees."""
+    """A fitted boosting: its logits for raw inputs, and its trees.
+
+    Attributes:
+        model: scikit-learn's or LightGBM's.
+        base: float64 [C], the logits before the first tree.
+        rounds: How many of the model's rounds count.
+    """
 
     model: Any
     base: np.ndarray
+    rounds: int
 
     def logits(self, raw: np.ndarray) -> np.ndarray:
         """float64 [N, C] of float32 [N, R]; two classes have one logit."""
+        return self.staged_logits(raw, [self.rounds])[0]
+
+    def staged_logits(self, raw: np.ndarray, rounds: Sequence[int]) -> list[np.ndarray]:
+        """The logits [N, C] after each of some ascending numbers of rounds."""
+        plain = raw.astype(np.float64)
         if isinstance(self.model, HistGradientBoostingClassifier):
-            found = self.model.decision_function(raw.astype(np.float64))
+            wanted = [min(count, self.model.n_iter_) for count in rounds]
+            stages = enumerate(self.model.staged_decision_function(plain), 1)
+            found = {count: np.array(stage) for count, stage in stages if count in wanted}
+            stacked = [found[count] for count in wanted]
         else:
-            found = self.model.predict(raw.astype(np.float64), raw_score=True)
-        return np.asarray(found, np.float64).reshape(len(raw), -1)
+            stacked = [self.model.predict(plain, raw_score=True, num_iteration=count) for count in rounds]
+        return [np.asarray(stage, np.float64).reshape(len(raw), -1) for stage in stacked]
 
     def trees(self) -> list[Tree]:
-        """All trees; a row's logits are `base` plus what its leaves hold."""
+        """All trees that count; a row's logits are `base` plus what its leaves hold."""
         if isinstance(self.model, HistGradientBoostingClassifier):
-            rounds = self.model._predictors
+            rounds = self.model._predictors[: self.rounds]
             return [_histogram_tree(tree.nodes, k) for one in rounds for k, tree in enumerate(one)]
-        dump = self.model.dump_model()
+        dump = self.model.dump_model(num_iteration=self.rounds)
         width = dump["num_tree_per_iteration"]
         return [_lightgbm_tree(t["tree_structure"], i % width) for i, t in enumerate(dump["tree_info"])]
 
 
-def fit_boosting(raw: np.ndarray, label: np.ndarray, classes: int, seed: int = 0) -> Boosting:
-    """Fit with settings scaled to the rows at hand.
+def rounds_to_try(shape: Shape) -> list[int]:
+    """Numbers of rounds among which held-out rows choose."""
+    return [count for count in ROUNDS if count <= shape.rounds]
+
+
+def fit_boosting(
+    raw: np.ndarray,
+    label: np.ndarray,
+    classes: int,
+    shape: Shape,
+    rounds: int,
+    seed: int = 0,
+    held_out: tuple[np.ndarray, np.ndarray] | None = None,
+) -> Boosting:
+    """Fit one boosting.
 
     Args:
         raw: float32 [N, R], NaN is missing.
         label: int64 [N].
         classes: Number of classes.
-        seed: Of the column samples.
+        shape: Of its trees.
+        rounds: Trees a class.
+        seed: Of the row and column samples.
+        held_out: Inputs and labels by which LightGBM stops early; scikit-learn's makes all rounds.
     """
-    rows = int(np.clip(len(label) // 100, 5, 20))
-    # Small trees and small steps where rows are few: what one leaf says of a few rows is mostly chance.
-    leaves, rate, rounds = (31, 0.05, 200) if len(label) > FEW_ROWS else (8, 0.03, 600)
     if importlib.util.find_spec("lightgbm") is not None:
-        return _fit_lightgbm(raw, label, classes, rows, leaves, rate, rounds, seed)
+        return fit_lightgbm(raw, label, classes, shape, rounds, seed, held_out)
+    return fit_histogram(raw, label, shape, rounds, seed)
+
+
+def fit_histogram(raw: np.ndarray, label: np.ndarray, shape: Shape, rounds: int, seed: int) -> Boosting:
+    """`fit_boosting` by scikit-learn."""
     model = HistGradientBoostingClassifier(
-        learning_rate=rate, max_iter=rounds, min_samples_leaf=rows, max_leaf_nodes=leaves, l2_regularization=1.0,
-        max_features=0.5, early_stopping=False, random_state=seed,
+        learning_rate=shape.rate, max_iter=rounds, min_samples_leaf=_leaf_rows(label), max_leaf_nodes=shape.leaves,
+        l2_regularization=1.0, max_features=0.5, early_stopping=False, random_state=seed,
     )  # fmt: skip
     model.fit(raw.astype(np.float64), label)
-    return Boosting(model, np.asarray(model._baseline_prediction, np.float64).ravel())
+    return Boosting(model, np.asarray(model._baseline_prediction, np.float64).ravel(), rounds)
 
 
-def _fit_lightgbm(
-    raw: np.ndarray, label: np.ndarray, classes: int, rows: int, leaves: int, rate: float, rounds: int, seed: int
-) -> Boosting:
+def fit_lightgbm(
+    raw: np.ndarray, label: np.ndarray, classes: int, shape: Shape, rounds: int, seed: int,
+    held_out: tuple[np.ndarray, np.ndarray] | None = None,
+) -> Boosting:  # fmt: skip
+    """`fit_boosting` by LightGBM."""
     import lightgbm
 
     binary = classes == 2
     settings = {
-        "objective": "binary" if binary else "multiclass", "num_leaves": leaves, "learning_rate": rate, "seed": seed,
-        "min_data_in_leaf": rows, "lambda_l2": 1.0, "feature_fraction": 0.5, "bagging_fraction": 0.8,
-        "bagging_freq": 1, "max_cat_to_onehot": 1, "verbosity": -1, "deterministic": True, "force_row_wise": True,
-        "zero_as_missing": False, "use_missing": True,
+        "objective": "binary" if binary else "multiclass", "num_leaves": shape.leaves, "learning_rate": shape.rate,
+        "seed": seed, "min_data_in_leaf": _leaf_rows(label), "lambda_l2": 1.0, "feature_fraction": 0.5,
+        "bagging_fraction": 0.8, "bagging_freq": 1, "verbosity": -1, "deterministic": True, "force_row_wise": True,
     }  # fmt: skip
     if not binary:
         settings["num_class"] = classes
-    data = lightgbm.Dataset(raw.astype(np.float64), label, free_raw_data=True)
-    model = lightgbm.train(settings, data, num_boost_round=rounds)
-    return Boosting(model, np.zeros(1 if binary else classes))
+    data = lightgbm.Dataset(raw.astype(np.float64), label)
+    known = [] if held_out is None else [lightgbm.Dataset(held_out[0].astype(np.float64), held_out[1], reference=data)]
+    stop: list[Any] = [lightgbm.early_stopping(PATIENCE, verbose=False)] if known else []
+    model = lightgbm.train(settings, data, num_boost_round=rounds, valid_sets=known, callbacks=stop)
+    return Boosting(model, np.zeros(1 if binary else classes), rounds)
+
+
+def _leaf_rows(label: np.ndarray) -> int:
+    return int(np.clip(len(label) // 100, 5, 20))
 
 
 def _round_down(threshold: np.ndarray) -> np.ndarray:

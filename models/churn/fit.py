@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -12,10 +12,11 @@ from ludocast.datamodules.infer import RawColumns, describe, infer_schema, label
 from ludocast.datamodules.preprocess import Encoded, Preprocessing, fit_preprocessing
 from ludocast.datamodules.read import from_frame
 from ludocast.datamodules.schema import Schema
-from ludocast.datamodules.split import CROSS_ROWS, folds, inner_split
+from ludocast.datamodules.split import folds, inner_split
 from ludocast.models.churn.blend import blend_weights, class_log_loss, class_probabilities, fit_temperature
-from ludocast.models.churn.boosting import Boosting, fit_boosting
-from ludocast.models.churn.linear import Linear, fit_linear
+from ludocast.models.churn.boosting import SHAPES, Boosting
+from ludocast.models.churn.learners import LINEAR, Learner, learners
+from ludocast.models.churn.linear import Linear
 from ludocast.models.churn.module import ChurnModule
 from ludocast.models.churn.train import TrainerSettings, network_logits, train_network
 
@@ -23,10 +24,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Choice = Literal["auto", "network", "boosting"]
+NETWORK = "network"
 CANDIDATES: dict[Choice, tuple[str, ...]] = {
-    "auto": ("network", "boosting", "linear"),
-    "network": ("network",),
-    "boosting": ("boosting",),
+    "auto": (NETWORK, *SHAPES, LINEAR),
+    "network": (NETWORK,),
+    "boosting": tuple(SHAPES),
 }
 FOLDS = 5
 DEFAULT_SETTINGS = TrainerSettings()
@@ -34,21 +36,21 @@ DEFAULT_SETTINGS = TrainerSettings()
 
 @dataclass(frozen=True)
 class Candidates:
-    """Fitted candidates; None where one was not asked for."""
+    """Fitted candidates; None, or no entry of that name, where one was not asked for."""
 
     network: ChurnModule | None = None
-    boosting: Boosting | None = None
+    boostings: Mapping[str, Boosting] = field(default_factory=dict)
     linear: Linear | None = None
 
     def logits(self, encoded: Encoded) -> dict[str, np.ndarray]:
         """float64 [N, C] of each candidate."""
         found = {}
         if self.network is not None:
-            found["network"] = network_logits(self.network, encoded).astype(np.float64).mean(axis=0)
-        if self.boosting is not None:
-            found["boosting"] = self.boosting.logits(encoded.trees)
+            found[NETWORK] = network_logits(self.network, encoded).astype(np.float64).mean(axis=0)
+        for name, boosting in self.boostings.items():
+            found[name] = boosting.logits(encoded.trees)
         if self.linear is not None:
-            found["linear"] = self.linear.logits(encoded)
+            found[LINEAR] = self.linear.logits(encoded)
         return found
 
 
@@ -135,18 +137,18 @@ def fit_rows(
     """
     names = CANDIDATES[model]
     preprocessing, encoded = fit_preprocessing(schema, columns, label, seed, rare)
+    job = _Job(names, preprocessing, encoded, label, seed, settings)
     if validation is None:
         _say(settings, "holding each training row out once, to weigh the candidates (1 of 2)")
-        held_out = _cross_fit(names, preprocessing, encoded, label, seed, _stage(settings, "folds"))
+        held_out, chosen = job.hold_out_in_turn()
         _say(settings, "training on all training rows (2 of 2)")
-        everyone = [np.arange(len(label))] * members
-        candidates = _fit(names, preprocessing, encoded, label, everyone, seed, _stage(settings, "network"))
+        candidates = job.fit(members, chosen)
     else:
         known = (preprocessing.encode(validation[0]), validation[1])
-        everyone = [np.arange(len(label))] * members
-        stage = _stage(settings, "network")
-        candidates = _fit(names, preprocessing, encoded, label, everyone, seed, stage, known)
-        held_out = HeldOut(candidates.logits(known[0]), known[1], f"{len(known[1]):,} validation rows")
+        held_out, chosen = job.try_out(*known)
+        candidates = job.fit(members, chosen, known)
+        if candidates.network is not None:
+            held_out = replace(held_out, logits={**held_out.logits, NETWORK: candidates.logits(known[0])[NETWORK]})
     weights = blend_weights(held_out.logits, held_out.label) if len(names) > 1 else dict.fromkeys(names, 1.0)
     temperature = fit_temperature(blended(held_out.logits, weights), held_out.label)
     return FittedChurn(schema, preprocessing, _used(candidates, weights), weights, temperature), held_out
@@ -157,81 +159,94 @@ def _say(settings: TrainerSettings, sentence: str) -> None:
         print(sentence, flush=True)
 
 
-def _stage(settings: TrainerSettings, name: str) -> TrainerSettings:
-    if settings.checkpoints is None:
-        return settings
-    return replace(settings, checkpoints=settings.checkpoints / name)
-
-
 def _used(candidates: Candidates, weights: Mapping[str, float]) -> Candidates:
-    return replace(candidates, **{name: None for name, weight in weights.items() if weight == 0})
-
-
-def _fit(
-    names: Sequence[str],
-    preprocessing: Preprocessing,
-    encoded: Encoded,
-    label: np.ndarray,
-    member_rows: Sequence[np.ndarray],
-    seed: int,
-    settings: TrainerSettings,
-    validation: tuple[Encoded, np.ndarray] | None = None,
-) -> Candidates:
-    classes = int(label.max()) + 1
-    sizes = {**preprocessing.sizes, "classes": classes}
     return Candidates(
-        train_network(encoded, label, member_rows, sizes, settings, seed, validation) if "network" in names else None,
-        fit_boosting(encoded.trees, label, classes, seed) if "boosting" in names else None,
-        fit_linear(encoded, label, preprocessing, _strength(encoded, label, preprocessing, seed))
-        if "linear" in names
-        else None,
+        candidates.network if weights.get(NETWORK, 0) > 0 else None,
+        {name: boosting for name, boosting in candidates.boostings.items() if weights[name] > 0},
+        candidates.linear if weights.get(LINEAR, 0) > 0 else None,
     )
 
 
-def _strength(encoded: Encoded, label: np.ndarray, preprocessing: Preprocessing, seed: int) -> float:
-    # The penalty matters on small tables only, where three tries cost nothing.
-    if len(label) >= CROSS_ROWS:
-        return 1.0
-    fold = folds(label, seed, FOLDS)
-    losses = {}
-    for strength in (0.01, 0.1, 1.0):
-        out = [
-            class_log_loss(
-                fit_linear(encoded.rows(fold != k), label[fold != k], preprocessing, strength).logits(
-                    encoded.rows(fold == k)
-                ),
-                label[fold == k],
-            )
-            for k in range(3)
-        ]
-        losses[strength] = float(np.mean(out))
-    return min(losses, key=lambda strength: losses[strength])
+Tried = Mapping[str, Mapping[float, np.ndarray]]  # candidate, setting, logits [N, C] of held-out rows
 
 
-def _cross_fit(
-    names: Sequence[str],
-    preprocessing: Preprocessing,
-    encoded: Encoded,
-    label: np.ndarray,
-    seed: int,
-    settings: TrainerSettings,
-) -> HeldOut:
-    """Each training row predicted by candidates that were fitted without it; the networks of all folds at once."""
-    count = int(min(FOLDS, np.bincount(label).min()))
-    fold = folds(label, seed, count)
-    inside = [np.flatnonzero(fold != k) for k in range(count)]
-    logits: dict[str, np.ndarray] = {}
-    others = [name for name in names if name != "network"]
-    for k in range(count):
-        part = _fit(others, preprocessing, encoded.rows(inside[k]), label[inside[k]], [], seed, settings)
-        for name, found in part.logits(encoded.rows(fold == k)).items():
-            logits.setdefault(name, np.empty((len(label), found.shape[1])))[fold == k] = found
-    if "network" in names:
-        module = _fit(["network"], preprocessing, encoded, label, inside, seed, settings).network
-        assert module is not None
-        by_member = network_logits(module, encoded)
-        logits["network"] = by_member[fold, np.arange(len(label))].astype(np.float64)
-    return HeldOut({name: logits[name] for name in names}, label, f"each training row once, in {count} folds")
+@dataclass(frozen=True)
+class _Job:
+    """The candidates of one table: first tried on held-out rows, then fitted on all training rows."""
+
+    names: Sequence[str]
+    preprocessing: Preprocessing
+    encoded: Encoded
+    label: np.ndarray
+    seed: int
+    settings: TrainerSettings
+
+    def try_out(self, held: Encoded, held_label: np.ndarray) -> tuple[HeldOut, dict[str, float]]:
+        """Choose each candidate's setting (but the network, which has none) on rows held out for good."""
+        return _choose(self._try(np.arange(len(self.label)), held, held_label), held_label, "validation rows")
+
+    def hold_out_in_turn(self) -> tuple[HeldOut, dict[str, float]]:
+        """Each training row predicted by candidates fitted without it; the networks of all folds side by side."""
+        label = self.label
+        count = int(min(FOLDS, np.bincount(label).min()))
+        fold = folds(label, self.seed, count)
+        inside = [np.flatnonzero(fold != k) for k in range(count)]
+        joined: dict[str, dict[float, np.ndarray]] = {}
+        for k in range(count):
+            held = fold == k
+            for name, tried in self._try(inside[k], self.encoded.rows(held), label[held]).items():
+                for setting, logits in tried.items():
+                    whole = joined.setdefault(name, {}).setdefault(setting, np.empty((len(label), logits.shape[1])))
+                    whole[held] = logits
+        if NETWORK in self.names:
+            by_member = network_logits(self._network(inside, "folds"), self.encoded)
+            joined[NETWORK] = {0.0: by_member[fold, np.arange(len(label))].astype(np.float64)}
+        return _choose({name: joined[name] for name in self.names}, label, f"training rows, held out in {count} folds")
+
+    def fit(
+        self, members: int, chosen: Mapping[str, float], known: tuple[Encoded, np.ndarray] | None = None
+    ) -> Candidates:
+        """All candidates on all training rows, with the settings that were chosen."""
+        fitted = {
+            name: learner.fit(self.encoded, self.label, chosen[name]) for name, learner in self._learners().items()
+        }
+        everyone = [np.arange(len(self.label))] * members
+        linear = fitted.get(LINEAR)
+        return Candidates(
+            self._network(everyone, "network", known) if NETWORK in self.names else None,
+            {name: model for name, model in fitted.items() if isinstance(model, Boosting)},
+            linear if isinstance(linear, Linear) else None,
+        )
+
+    def _classes(self) -> int:
+        return int(self.label.max()) + 1
+
+    def _learners(self) -> dict[str, Learner]:
+        every = learners(self.preprocessing, self._classes(), self.seed)
+        return {name: learner for name, learner in every.items() if name in self.names}
+
+    def _try(self, rows: np.ndarray, held: Encoded, held_label: np.ndarray) -> Tried:
+        train, label = self.encoded.rows(rows), self.label[rows]
+        return {name: one.try_out(train, label, held, held_label) for name, one in self._learners().items()}
+
+    def _network(
+        self, member_rows: Sequence[np.ndarray], stage: str, known: tuple[Encoded, np.ndarray] | None = None
+    ) -> ChurnModule:
+        settings = self.settings
+        if settings.checkpoints is not None:
+            settings = replace(settings, checkpoints=settings.checkpoints / stage)
+        sizes = {**self.preprocessing.sizes, "classes": self._classes()}
+        return train_network(self.encoded, self.label, member_rows, sizes, settings, self.seed, known)
+
+
+def _choose(tried: Tried, label: np.ndarray, what: str) -> tuple[HeldOut, dict[str, float]]:
+    """The setting of each candidate with the lowest log loss, and the logits under it."""
+    chosen = {
+        name: min(settings, key=lambda setting: class_log_loss(settings[setting], label))
+        for name, settings in tried.items()
+    }
+    logits = {name: settings[chosen[name]] for name, settings in tried.items()}
+    return HeldOut(logits, label, f"{len(label):,} {what}"), chosen
 
 
 def fit_churn(

@@ -8,6 +8,7 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
+from ludocast.datamodules.interactions import one_hot
 from ludocast.datamodules.preprocess import Encoded, Preprocessing
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
@@ -67,7 +68,7 @@ def fit_linear(encoded: Encoded, label: np.ndarray, preprocessing: Preprocessing
     sizes = preprocessing.code_sizes
     offset = np.cumsum([0, *sizes[:-1]]).astype(np.int64) if sizes else np.zeros(0, np.int64)
     parts = [encoded.numbers, _plain(encoded.raw, centre, width)]
-    design = sparse.hstack([sparse.csr_matrix(np.hstack(parts)), _one_hot(encoded.codes, offset, sum(sizes))]).tocsr()
+    design = sparse.hstack([sparse.csr_matrix(np.hstack(parts)), one_hot(encoded.codes, sizes)]).tocsr()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a few steps short of the optimum predicts as well
         model = LogisticRegression(C=strength, max_iter=300).fit(design, label)
@@ -75,10 +76,3 @@ def fit_linear(encoded: Encoded, label: np.ndarray, preprocessing: Preprocessing
     numbers, raw = encoded.numbers.shape[1], encoded.raw.shape[1]
     pieces = np.split(weight, [numbers, numbers + raw])
     return Linear(pieces[0], pieces[1], pieces[2], model.intercept_, centre, width, offset)
-
-
-def _one_hot(codes: np.ndarray, offset: np.ndarray, width: int) -> sparse.csr_matrix:
-    rows, columns = codes.shape
-    starts = np.arange(0, rows * columns + 1, columns) if columns else np.zeros(rows + 1, np.int64)
-    flat = (codes + offset).ravel() if columns else np.zeros(0, np.int64)
-    return sparse.csr_matrix((np.ones(len(flat), np.float32), flat, starts), shape=(rows, width))

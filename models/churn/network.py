@@ -58,6 +58,7 @@ class ChurnNetwork(nn.Module):
     """
 
     offset: Tensor
+    used: Tensor
 
     def __init__(
         self,
@@ -80,6 +81,7 @@ class ChurnNetwork(nn.Module):
         outputs = 1 if classes == 2 else classes
         starts = [sum(code_sizes[:i]) for i in range(len(code_sizes))]
         self.register_buffer("offset", torch.tensor(starts, dtype=torch.int64), persistent=False)
+        self.register_buffer("used", torch.ones(members, 1, inputs))
         self.values = nn.Parameter(torch.randn(members, max(sum(code_sizes), 1), embedding) * 0.03)
         self.cross = nn.ModuleList(CrossLayer(members, inputs, rank) for _ in range(cross_layers))
         self.hidden = MemberLinear(members, inputs, hidden)
@@ -98,9 +100,13 @@ class ChurnNetwork(nn.Module):
         out: Tensor = self.head(torch.cat([x, h], dim=-1))
         return out
 
+    def read_only(self, numbers_MD: Tensor, codes_MS: Tensor) -> None:
+        """Have each member read some inputs as 0: bool masks of the numbers and of the code columns it uses."""
+        self.used.copy_(torch.cat([numbers_MD, codes_MS.repeat_interleave(self.embedding, dim=1)], dim=1).unsqueeze(1))
+
     def _inputs(self, numbers_MBD: Tensor, codes_MBS: Tensor) -> Tensor:
         members, values, _ = self.values.shape
         shift = torch.arange(members, device=codes_MBS.device).view(-1, 1, 1) * values
         rows = codes_MBS + self.offset + shift
         looked_up = F.embedding(rows, self.values.view(-1, self.embedding)).flatten(2)
-        return torch.cat([numbers_MBD.expand(members, -1, -1), looked_up], dim=-1)
+        return torch.cat([numbers_MBD.expand(members, -1, -1), looked_up], dim=-1) * self.used

@@ -15,6 +15,7 @@ from ludocast.datamodules.batches import MemberSampler, evaluation_loader, train
 from ludocast.datamodules.preprocess import Encoded
 from ludocast.datamodules.tabular import table_tensors
 from ludocast.models.churn.module import ChurnModule
+from ludocast.models.churn.relevance import relevant_inputs
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
 
@@ -67,6 +68,7 @@ def train_network(
     hidden = settings.hidden if settings.hidden is not None else hidden_units(len(label))
     module = ChurnModule(members=len(member_rows), hidden=hidden, seed=seed)
     module.build(sizes)
+    _set_inputs(module, encoded, label, member_rows, seed)
     rows = [torch.from_numpy(np.ascontiguousarray(entry, np.int64)) for entry in member_rows]
     trainer = _trainer(settings, epochs)
     last = settings.checkpoints / "last.ckpt" if settings.checkpoints is not None else None
@@ -87,6 +89,21 @@ def train_network(
             weights_only=False,
         )
     return module.cpu().eval()
+
+
+def _set_inputs(
+    module: ChurnModule, encoded: Encoded, label: np.ndarray, member_rows: Sequence[np.ndarray], seed: int
+) -> None:
+    """Have each member read what is relevant on its own rows; members of equal rows agree."""
+    found: dict[bytes, tuple[np.ndarray, np.ndarray]] = {}
+    for rows in member_rows:
+        if rows.tobytes() not in found:
+            found[rows.tobytes()] = relevant_inputs(encoded.rows(rows), label[rows], seed)
+    masks = [found[rows.tobytes()] for rows in member_rows]
+    numbers, codes = (torch.from_numpy(np.stack(side)) for side in zip(*masks, strict=True))
+    for network in (module.network, module.averaged):
+        assert network is not None
+        network.read_only(numbers, codes)
 
 
 def hidden_units(rows: int) -> int:

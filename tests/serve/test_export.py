@@ -12,7 +12,7 @@ import pytest
 import torch
 from ludocast.datamodules.infer import RawColumns, describe, infer_schema, label_index, label_values, raw_columns
 from ludocast.datamodules.read import from_frame
-from ludocast.models.churn.fit import FittedChurn, fit_rows
+from ludocast.models.churn.fit import CANDIDATES, FittedChurn, fit_rows
 from ludocast.models.churn.module import ChurnModule
 from ludocast.models.churn.network import ChurnNetwork
 from ludocast.models.churn.train import TrainerSettings
@@ -31,18 +31,21 @@ TOLERANCE = 5e-6
 def case(request: pytest.FixtureRequest) -> tuple[FittedChurn, RawColumns]:
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     generator = np.random.default_rng(0)
-    rows, classes = 600, int(request.param)
-    level = generator.integers(0, 6, rows)
+    rows, classes = 900, int(request.param)
+    level, country, paid = (generator.integers(0, size, rows) for size in (6, 4, 3))
+    gap, power = generator.normal(size=(2, rows))
+    act = level / 3 + 1.5 * ((country + paid) % 2) + gap * power + generator.normal(size=rows)  # together, for pairs
     frame = pd.DataFrame(
         {
             "spent": generator.gamma(0.5, 1e4, rows).round(2),
             "level": level,
-            "gap": np.where(generator.random(rows) < 0.3, np.nan, generator.normal(size=rows)),
-            "국가 ": np.array(["KR", "日本", "", "US"])[generator.integers(0, 4, rows)],
+            "gap": np.where(generator.random(rows) < 0.1, np.nan, gap),
+            "power": power,
+            "국가 ": np.array(["KR", "日本", "", "US"])[country],
             "guild": [f"g{k}" for k in generator.zipf(1.4, rows) % 200],
-            "paid": np.array(["true", "false", ""])[generator.integers(0, 3, rows)],
+            "paid": np.array(["true", "false", ""])[paid],
             "since": pd.to_datetime(1.7e9 + generator.integers(0, 10**7, rows), unit="s").astype(str),
-            "y": [f"class {k}" for k in (level + generator.integers(0, 3, rows)) % classes],
+            "y": [f"class {k}" for k in np.digitize(act, np.quantile(act, np.arange(1, classes) / classes))],
         }
     )
     table = from_frame(frame)
@@ -51,9 +54,11 @@ def case(request: pytest.FixtureRequest) -> tuple[FittedChurn, RawColumns]:
     label = label_index(label_values(table, "y", frozenset(schema.missing_tokens)), schema)
     schema = describe(schema, columns, np.arange(rows))
     fitted, _ = fit_rows(schema, columns, label, None, members=2, settings=TrainerSettings(epochs=2))
-    weights = dict.fromkeys(("network", "boosting", "linear"), 1 / 3)  # all three candidates in the graph
-    if None in (fitted.candidates.network, fitted.candidates.boosting, fitted.candidates.linear):
-        pytest.fail("a candidate was dropped; the test needs all three")
+    weights = dict.fromkeys(CANDIDATES["auto"], 1 / 4)  # all candidates in the graph
+    assert fitted.preprocessing.products
+    assert fitted.preprocessing.crosses
+    if set(fitted.candidates.logits(fitted.preprocessing.encode(columns))) != set(weights):
+        pytest.fail("a candidate was dropped; the test needs all")
     return FittedChurn(schema, fitted.preprocessing, fitted.candidates, weights, 1.3, 0.4), columns
 
 
@@ -91,6 +96,7 @@ def test_the_network_alone_equals_torch(numbers: int, codes: int, layers: int, c
     torch.manual_seed(0)
     network = ChurnNetwork(numbers, [5] * codes, classes, members=3, embedding=4, rank=2, cross_layers=layers, hidden=6)
     torch.nn.init.normal_(network.values)
+    network.read_only(torch.rand(3, numbers) < 0.7, torch.rand(3, codes) < 0.7)
     module.averaged = network.eval()
     graph = GraphBuilder()
     names = EncodedNames(
@@ -101,16 +107,14 @@ def test_the_network_alone_equals_torch(numbers: int, codes: int, layers: int, c
     graph.output(add_network(graph, names, module, 0.5), "logits", TensorProto.FLOAT, ["N", "C"])
     model = graph.model("", {})
     generator = np.random.default_rng(0)
-    inputs = {
-        "numbers": generator.normal(size=(7, numbers)).astype(np.float32),
-        "codes": generator.integers(0, 5, (7, codes)),
-    }
+    x, code = generator.normal(size=(7, numbers)).astype(np.float32), generator.integers(0, 5, (7, codes))
     with torch.inference_mode():
-        wanted = 0.5 * module(*(torch.from_numpy(value) for value in inputs.values())).numpy()
-    found = {name: value for name, value in inputs.items() if value.shape[1]}
+        wanted = 0.5 * module(torch.from_numpy(x), torch.from_numpy(code)).numpy()
+    found = {**({"numbers": x} if numbers else {}), **({"codes": code} if codes else {})}
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     np.testing.assert_allclose(session.run(None, found)[0], wanted, atol=TOLERANCE)
-    np.testing.assert_allclose(np.asarray(ReferenceEvaluator(model).run(None, found)[0]), wanted, atol=TOLERANCE)
+    (by_reference,) = ReferenceEvaluator(model).run(None, found)
+    np.testing.assert_allclose(np.asarray(by_reference), wanted, atol=TOLERANCE)
 
 
 def test_the_reference_evaluator_equals_training(case: tuple[FittedChurn, RawColumns]) -> None:

@@ -1,0 +1,64 @@
+"""The candidates beside the network: each has one setting that held-out rows choose, and is then fitted with it."""
+
+# N rows, C outputs
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from ludocast.datamodules.preprocess import Encoded, Preprocessing
+from ludocast.datamodules.split import CROSS_ROWS
+from ludocast.models.churn.boosting import SHAPES, Boosting, Shape, fit_boosting, rounds_to_try
+from ludocast.models.churn.linear import Linear, fit_linear
+
+LINEAR = "linear"
+STRENGTHS = (0.01, 0.1, 1.0)  # inverse penalties; on large tables it makes no difference
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A candidate.
+
+    Attributes:
+        try_out: From training rows and held-out rows to the held-out rows' logits [N, C] under each setting.
+        fit: From training rows and a setting to the fitted candidate.
+    """
+
+    try_out: Callable[[Encoded, np.ndarray, Encoded, np.ndarray], Mapping[float, np.ndarray]]
+    fit: Callable[[Encoded, np.ndarray, float], Boosting | Linear]
+
+
+def learners(preprocessing: Preprocessing, classes: int, seed: int) -> dict[str, Learner]:
+    """All candidates but the network, by name."""
+    found = {name: _boosting_learner(shape, classes, seed) for name, shape in SHAPES.items()}
+    return {**found, LINEAR: _linear_learner(preprocessing)}
+
+
+def _boosting_learner(shape: Shape, classes: int, seed: int) -> Learner:
+    def try_out(
+        encoded: Encoded, label: np.ndarray, held: Encoded, held_label: np.ndarray
+    ) -> Mapping[float, np.ndarray]:
+        rounds = rounds_to_try(shape)
+        known = (held.trees, held_label)
+        model = fit_boosting(encoded.trees, label, classes, shape, rounds[-1], seed, known)
+        return dict(zip(rounds, model.staged_logits(held.trees, rounds), strict=True))
+
+    def fit(encoded: Encoded, label: np.ndarray, rounds: float) -> Boosting:
+        return fit_boosting(encoded.trees, label, classes, shape, int(rounds), seed)
+
+    return Learner(try_out, fit)
+
+
+def _linear_learner(preprocessing: Preprocessing) -> Learner:
+    def try_out(
+        encoded: Encoded, label: np.ndarray, held: Encoded, held_label: np.ndarray  # noqa: ARG001
+    ) -> Mapping[float, np.ndarray]:  # fmt: skip
+        strengths = STRENGTHS if len(label) < CROSS_ROWS else STRENGTHS[-1:]
+        return {s: fit_linear(encoded, label, preprocessing, s).logits(held) for s in strengths}
+
+    def fit(encoded: Encoded, label: np.ndarray, strength: float) -> Linear:
+        return fit_linear(encoded, label, preprocessing, strength)
+
+    return Learner(try_out, fit)
