@@ -340,22 +340,35 @@ def _numbers(array: pa.Array, missing: frozenset[str]) -> np.ndarray[Any, Any] |
     if pa.types.is_integer(array.type) or pa.types.is_floating(array.type):
         numbers = _floats(array)
     elif pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
-        # As in the scalar functions, a token with blanks around it equals no cell.
-        tokens = pa.array(sorted(token for token in missing if token == token.strip()), array.type)
-        present = pc.if_else(pc.is_in(array, value_set=tokens), pa.scalar(None, array.type), array)
-        try:
-            numbers = _floats(present)
-        except pa.ArrowInvalid:  # a cell that is no number, or is one in Python's eyes only
+        found = _text_numbers(array, missing)
+        if found is None:
             return None
-        # Arrow reads what Python reads, but takes "nan(abc)" for a number too.
-        if np.count_nonzero(np.isnan(numbers)) != present.null_count:
-            return None
+        numbers = found
     else:
         return None
     tokens_as_numbers = missing_numbers(missing)
     if tokens_as_numbers:
         numbers = np.where(np.isin(numbers, list(tokens_as_numbers)), np.nan, numbers)
     return numbers
+
+
+def _text_numbers(array: pa.Array, missing: frozenset[str]) -> np.ndarray[Any, Any] | None:
+    # Most columns hold no missing token, and to look for them takes longer than to read the numbers.
+    numbers = _read_floats(array)
+    if numbers is not None:
+        return numbers
+    # As in the scalar functions, a token with blanks around it equals no cell.
+    tokens = pa.array(sorted(token for token in missing if token == token.strip()), array.type)
+    return _read_floats(pc.if_else(pc.is_in(array, value_set=tokens), pa.scalar(None, array.type), array))
+
+
+def _read_floats(texts: pa.Array) -> np.ndarray[Any, Any] | None:
+    try:
+        numbers = _floats(texts)
+    except pa.ArrowInvalid:  # a cell that is no number, or is one in Python's eyes only
+        return None
+    # Arrow reads what Python reads, but takes "nan(abc)" for a number too.
+    return numbers if np.count_nonzero(np.isnan(numbers)) == texts.null_count else None
 
 
 def _floats(array: pa.Array) -> np.ndarray[Any, Any]:

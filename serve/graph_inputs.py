@@ -58,9 +58,8 @@ def add_preprocessing(graph: GraphBuilder, preprocessing: Preprocessing, tensors
         if column in preprocessing.network_means:
             shifted = graph.op("Sub", mean, graph.floats(centre))
             numbers.append(graph.op("Mul", shifted, graph.floats(1 / width)))
-    codes = [_code(graph, entry, tensors[entry.column]) for entry in preprocessing.codes]
     alone = EncodedNames(
-        _concat(graph, numbers, "numbers"), _concat(graph, codes, "codes"), _concat(graph, values + means, "raw")
+        _concat(graph, numbers, "numbers"), _codes(graph, preprocessing, tensors), _concat(graph, values + means, "raw")
     )
     return _with_pairs(graph, preprocessing, alone)
 
@@ -132,7 +131,10 @@ def _scale(graph: GraphBuilder, preprocessing: Preprocessing, x_ND: str, gap_ND:
     inside = graph.op("Where", gap_ND, graph.constant(first), x_ND)
     inside = graph.op("Min", graph.op("Max", inside, graph.constant(first)), graph.constant(last))
     reached = graph.op("GreaterOrEqual", graph.op("Unsqueeze", inside, graph.ints(2)), graph.constant(inner))
-    count = graph.op("ReduceSum", graph.op("Cast", reached, to=TensorProto.INT32), graph.ints(2), keepdims=0)
+    ones = graph.constant(np.ones((inner.shape[1], 1), np.uint8))
+    count = graph.op(
+        "Squeeze", graph.op("MatMulInteger", graph.op("Cast", reached, to=TensorProto.UINT8), ones), graph.ints(2)
+    )
     start = np.arange(len(entries), dtype=np.int32) * pieces
     piece = graph.op("Add", count, graph.constant(start))
     knot, slope, score = (graph.op("Gather", graph.constant(table.ravel()), piece, axis=0) for table in tables)
@@ -140,15 +142,29 @@ def _scale(graph: GraphBuilder, preprocessing: Preprocessing, x_ND: str, gap_ND:
     return graph.op("Where", gap_ND, graph.floats(0.0), scaled)
 
 
+def _codes(graph: GraphBuilder, preprocessing: Preprocessing, tensors: dict[str, str]) -> str | None:
+    entries = preprocessing.codes
+    texts = [i for i, entry in enumerate(entries) if entry.keys.dtype == object]
+    numbers = [i for i, entry in enumerate(entries) if entry.keys.dtype != object]
+    parts = [_code(graph, entries[i], tensors[entries[i].column]) for i in texts]
+    if numbers:
+        # A NaN key is found by one runtime and not by another; all columns at once are fewer operations.
+        gap = graph.op("IsNaN", graph.op("Concat", *(tensors[entries[i].column] for i in numbers), axis=1))
+        found = graph.op("Concat", *(_code(graph, entries[i], tensors[entries[i].column]) for i in numbers), axis=1)
+        parts.append(graph.op("Where", gap, graph.ints(MISSING), found))
+    if not parts:
+        return None
+    order = np.argsort(texts + numbers)
+    return graph.op("Gather", graph.op("Concat", *parts, axis=1), graph.constant(order), axis=1, name="codes")
+
+
 def _code(graph: GraphBuilder, entry: CodeInput, x: str) -> str:
     codes = list(range(FIRST, FIRST + len(entry.keys)))
     if entry.keys.dtype == object:
         keys = [""] + [str(key) for key in entry.keys]
         return graph.op("LabelEncoder", x, keys_strings=keys, values_int64s=[MISSING, *codes], default_int64=UNKNOWN)
-    # A NaN key is found by one runtime and not by another.
     numbers = [float(key) for key in entry.keys]
-    found = graph.op("LabelEncoder", x, keys_floats=numbers, values_int64s=codes, default_int64=UNKNOWN)
-    return graph.op("Where", graph.op("IsNaN", x), graph.ints(MISSING), found)
+    return graph.op("LabelEncoder", x, keys_floats=numbers, values_int64s=codes, default_int64=UNKNOWN)
 
 
 def _mean(graph: GraphBuilder, entry: MeanInput, x: str, k: int) -> str:

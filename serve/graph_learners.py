@@ -12,57 +12,109 @@ import numpy as np
 from ludocast.models.churn.boosting import Boosting, Tree
 from ludocast.models.churn.linear import LIMIT, Linear
 from ludocast.models.churn.module import ChurnModule
+from ludocast.models.churn.network import ChurnNetwork
 from ludocast.serve.graph import GraphBuilder
 from ludocast.serve.graph_inputs import EncodedNames
 from onnx import TensorProto
 
 
 def add_network(graph: GraphBuilder, names: EncodedNames, module: ChurnModule, scale: float) -> str:
-    """`scale` times the mean logits [N, C] of the members, all of them in batched products."""
+    """`scale` times the mean logits [N, C] of the members, all of them in batched products.
+
+    The inputs x₀ begin with a 1, so that biases are rows of the weights and cost no pass over the values.
+    """
     network = module.averaged
     assert network is not None
     weights = {name: value.detach().numpy() for name, value in network.named_parameters()}
-    members = network.members
-    x0 = _embedded(graph, names, weights["values"], network.offset.numpy(), members)
-    used = network.used.numpy()
-    if not used.all():
-        x0 = graph.op("Mul", x0, graph.constant(used))
-    x = x0
-    for i in range(len(network.cross)):
-        down = graph.op("MatMul", x, graph.constant(weights[f"cross.{i}.down.weight"]))
-        up = _affine(graph, down, weights[f"cross.{i}.up.weight"], weights[f"cross.{i}.up.bias"])
-        x = graph.op("Add", graph.op("Mul", x0, up), x)
-    h = graph.op("Gelu", _affine(graph, x0, weights["hidden.weight"], weights["hidden.bias"]))
     # The head is linear: the mean over members, the candidate's weight and the temperature are folded into it.
-    head = weights["head.weight"] * np.float32(scale / members)
+    head, bias = (weights[f"head.{part}"] * np.float32(scale / network.members) for part in ("weight", "bias"))
     inputs = weights["hidden.weight"].shape[1]
-    of_x = graph.op("MatMul", x, graph.constant(head[:, :inputs]))
-    of_h = graph.op("MatMul", h, graph.constant(head[:, inputs:]))
-    summed = graph.op("ReduceSum", graph.op("Add", of_x, of_h), graph.ints(0), keepdims=0)
-    return graph.op("Add", summed, graph.constant(weights["head.bias"].mean(axis=0) * np.float32(scale)))
+    parts = ("down.weight", "up.weight", "up.bias")
+    layers = [[weights[f"cross.{i}.{part}"] for part in parts] for i in range(len(network.cross))]
+    x = x0 = _embedded(graph, names, network)
+    for layer in layers[:-1]:
+        x = _cross(graph, x0, x, layer)
+    of_x = _cross_logits(graph, x0, x, layers[-1], head[:, :inputs], bias)
+    hidden = np.concatenate([weights["hidden.bias"], weights["hidden.weight"]], axis=1)
+    h = graph.op("Gelu", _product(graph, x0, hidden))
+    of_h = graph.op("ReduceSum", _product(graph, h, head[:, inputs:]), graph.ints(0), keepdims=0)
+    return graph.op("Add", of_x, of_h)
 
 
-def _affine(graph: GraphBuilder, x: str, weight: np.ndarray, bias: np.ndarray) -> str:
-    return graph.op("Add", graph.op("MatMul", x, graph.constant(weight)), graph.constant(bias))
-
-
-def _embedded(graph: GraphBuilder, names: EncodedNames, values: np.ndarray, offset: np.ndarray, members: int) -> str:
-    parts = []
-    if names.numbers is not None:
-        # A product with ones copies the numbers for each member; Expand would need the number of rows.
-        parts.append(graph.op("Mul", names.numbers, graph.constant(np.ones((members, 1, 1), np.float32))))
+def _embedded(graph: GraphBuilder, names: EncodedNames, network: ChurnNetwork) -> str:
+    """x₀ [M, N, 1 + X]: a 1, the numbers, the embeddings; 0 where a member does not read an input."""
+    values, offset, used = (part.detach().numpy() for part in (network.values, network.offset, network.used))
+    embedding = values.shape[2]
+    width = used.shape[2] - len(offset) * embedding
+    numbers = names.numbers
+    if numbers is None:
+        assert names.codes is not None
+        none = graph.op("Slice", names.codes, graph.ints(0), graph.ints(0), graph.ints(1))
+        numbers = graph.op("Cast", none, to=TensorProto.FLOAT)
+    numbers = graph.op("Pad", numbers, graph.ints(0, 1, 0, 0), graph.constant(np.array(1, np.float32)))
+    # A product copies the numbers for each member; Expand would need the number of rows.
+    parts = [
+        graph.op("Mul", numbers, graph.constant(np.pad(used[..., :width], ((0, 0), (0, 0), (1, 0)), constant_values=1)))
+    ]
     if names.codes is not None:
+        sizes = np.diff(offset, append=values.shape[1])
+        table = values * np.repeat(used[:, 0, width::embedding], sizes, axis=1)[..., None]
         rows = graph.op("Add", names.codes, graph.constant(offset))
-        looked_up = graph.op("Gather", graph.constant(values), rows, axis=1)
-        parts.append(graph.op("Reshape", looked_up, graph.ints(0, 0, len(offset) * values.shape[2])))
+        looked_up = graph.op("Gather", graph.constant(table), rows, axis=1)
+        parts.append(graph.op("Reshape", looked_up, graph.ints(0, 0, len(offset) * embedding)))
     return parts[0] if len(parts) == 1 else graph.op("Concat", *parts, axis=2)
+
+
+def _cross(graph: GraphBuilder, x0: str, x: str, layer: Sequence[np.ndarray]) -> str:
+    """x₀ ⊙ (x V U + b) + x; the first layer, whose x is x₀, adds it by a bias of b + 1."""
+    down, up, bias = layer
+    own = float(x is x0)
+    product = _product(graph, _product(graph, x, _block(1.0, 0.0, down)), _block(own, bias + np.float32(own), up))
+    crossed = graph.op("Mul", x0, product)
+    return crossed if own else graph.op("Add", crossed, x)
+
+
+def _cross_logits(
+    graph: GraphBuilder, x0: str, x: str, layer: Sequence[np.ndarray], head: np.ndarray, head_bias: np.ndarray
+) -> str:
+    """The head W, B [N, C] of the last layer x₀ ⊙ (x V U + b) + x, without a value of its width.
+
+    Σᵢ wᵢ (x₀ᵢ Σₖ (x V)ₖ Uₖᵢ + x₀ᵢ bᵢ + xᵢ) = 1 · x₀·(w ⊙ b) + Σₖ (x V)ₖ · x₀·(w ⊙ Uₖ) + x·w · 1.
+    """
+    down, up, bias = layer
+    members, rank, inputs = up.shape
+    outputs = head.shape[2]
+    left = _block(1.0, 0.0, np.concatenate([down, head], axis=2))
+    right = np.zeros((members, 1 + inputs, outputs, 1 + rank + outputs), np.float32)
+    right[:, 0, :, 0] = head_bias[:, 0]
+    right[:, 1:, :, 0] = head * bias.transpose(0, 2, 1)
+    right[:, 1:, :, 1 : 1 + rank] = head[..., None] * up.transpose(0, 2, 1)[:, :, None]
+    right[:, 0, :, 1 + rank :] = np.eye(outputs)
+    of_x = graph.op("Unsqueeze", _product(graph, x, left), graph.ints(2))
+    of_x0 = _product(graph, x0, right.reshape(members, 1 + inputs, -1))
+    of_x0 = graph.op("Reshape", of_x0, graph.ints(0, 0, outputs, -1))
+    return graph.op("ReduceSum", graph.op("Mul", of_x, of_x0), graph.ints(0, 3), keepdims=0)
+
+
+def _product(graph: GraphBuilder, x: str, weight: np.ndarray) -> str:
+    return graph.op("MatMul", x, graph.constant(weight))
+
+
+def _block(corner: float, row: np.ndarray | float, weight: np.ndarray) -> np.ndarray:
+    """[[corner, row], [0, weight]] of each member: with a 1 in front of the inputs and, by corner, of the outputs."""
+    members, inputs, outputs = weight.shape
+    out = np.zeros((members, 1 + inputs, 1 + outputs), np.float32)
+    out[:, 0, 0] = corner
+    out[:, :1, 1:] = row
+    out[:, 1:, 1:] = weight
+    return out
 
 
 def add_linear(graph: GraphBuilder, names: EncodedNames, linear: Linear, scale: float) -> str:
     """`scale` times the logits [N, C] of the linear model."""
     parts = []
     if names.numbers is not None:
-        parts.append(graph.op("MatMul", names.numbers, _scaled(graph, linear.number_weight, scale)))
+        parts.append(_product(graph, names.numbers, (linear.number_weight * scale).astype(np.float32)))
     if names.raw is not None:
         centred = graph.op("Sub", names.raw, graph.constant(linear.centre.astype(np.float32)))
         wide = graph.op("Mul", centred, graph.constant((1 / linear.width).astype(np.float32)))
@@ -72,7 +124,10 @@ def add_linear(graph: GraphBuilder, names: EncodedNames, linear: Linear, scale: 
     if names.codes is not None:
         rows = graph.op("Add", names.codes, graph.constant(linear.offset))
         looked_up = graph.op("Gather", _scaled(graph, linear.code_weight, scale), rows, axis=0)
-        parts.append(graph.op("ReduceSum", looked_up, graph.ints(1), keepdims=0))
+        columns, outputs = len(linear.offset), linear.code_weight.shape[1]
+        each = graph.op("Reshape", looked_up, graph.ints(0, columns * outputs))
+        # The sum over columns as a product, which is several times as fast.
+        parts.append(_product(graph, each, np.tile(np.eye(outputs, dtype=np.float32), (columns, 1))))
     return add_up(graph, [*parts, graph.constant((linear.bias * scale).astype(np.float32))])
 
 

@@ -133,7 +133,8 @@ def _csv_chunks(
         except (pa.ArrowInvalid, UnicodeError) as error:
             raise csv_error(path, error, encoding, delimiter) from error
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
-            if len(column) and pc.max(pc.binary_length(column)).as_py() > LONGEST_CELL:
+            # Few columns of a block have as many bytes at all.
+            if column.nbytes > LONGEST_CELL and pc.max(pc.binary_length(column)).as_py() > LONGEST_CELL:
                 row = rows + pc.index(pc.greater(pc.binary_length(column), LONGEST_CELL), value=True).as_py()
                 raise ValueError(
                     f'row {row + 1}, column "{name}": a cell of more than {LONGEST_CELL:,} bytes; is a quote left open?'

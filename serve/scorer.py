@@ -13,7 +13,7 @@ from ludocast.serve.bundle import Bundle
 from ludocast.serve.feeds import Feeds
 from ludocast.serve.manifest import OUTPUTS, Manifest
 
-BATCH_ROWS = 2048  # rows the model takes at once: what it computes in between stays in the processor's cache
+BATCH_ROWS = 512  # rows the model takes at once: what it computes in between stays in the processor's cache
 _OUTPUTS = list(OUTPUTS)
 _SHOWN_COLUMNS = 5
 

@@ -9,12 +9,19 @@ import numpy as np
 import onnxruntime as ort
 import pandas as pd
 import pytest
+import torch
 from ludocast.datamodules.infer import RawColumns, describe, infer_schema, label_index, label_values, raw_columns
 from ludocast.datamodules.read import from_frame
 from ludocast.models.churn.fit import CANDIDATES, FittedChurn, fit_rows
+from ludocast.models.churn.module import ChurnModule
+from ludocast.models.churn.network import ChurnNetwork
 from ludocast.models.churn.train import TrainerSettings
 from ludocast.serve.core import core_model
 from ludocast.serve.export import PREPROCESSING, export_churn
+from ludocast.serve.graph import GraphBuilder
+from ludocast.serve.graph_inputs import EncodedNames
+from ludocast.serve.graph_learners import add_network
+from onnx import TensorProto
 from onnx.reference import ReferenceEvaluator
 
 TOLERANCE = 5e-6
@@ -81,6 +88,33 @@ def test_onnxruntime_equals_training(case: tuple[FittedChurn, RawColumns]) -> No
         wanted = fitted.predict(rows)
         np.testing.assert_allclose(p, wanted, atol=TOLERANCE)
         np.testing.assert_array_equal(label, np.array(fitted.classes)[fitted.decide(wanted)])
+
+
+@pytest.mark.parametrize(("numbers", "codes", "layers", "classes"), [(3, 2, 1, 2), (0, 2, 2, 2), (2, 0, 3, 4)])
+def test_the_network_alone_equals_torch(numbers: int, codes: int, layers: int, classes: int) -> None:
+    module = ChurnModule(members=3)
+    torch.manual_seed(0)
+    network = ChurnNetwork(numbers, [5] * codes, classes, members=3, embedding=4, rank=2, cross_layers=layers, hidden=6)
+    torch.nn.init.normal_(network.values)
+    network.read_only(torch.rand(3, numbers) < 0.7, torch.rand(3, codes) < 0.7)
+    module.averaged = network.eval()
+    graph = GraphBuilder()
+    names = EncodedNames(
+        graph.input("numbers", TensorProto.FLOAT, numbers) if numbers else None,
+        graph.input("codes", TensorProto.INT64, codes) if codes else None,
+        None,
+    )
+    graph.output(add_network(graph, names, module, 0.5), "logits", TensorProto.FLOAT, ["N", "C"])
+    model = graph.model("", {})
+    generator = np.random.default_rng(0)
+    x, code = generator.normal(size=(7, numbers)).astype(np.float32), generator.integers(0, 5, (7, codes))
+    with torch.inference_mode():
+        wanted = 0.5 * module(torch.from_numpy(x), torch.from_numpy(code)).numpy()
+    found = {**({"numbers": x} if numbers else {}), **({"codes": code} if codes else {})}
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    np.testing.assert_allclose(session.run(None, found)[0], wanted, atol=TOLERANCE)
+    (by_reference,) = ReferenceEvaluator(model).run(None, found)
+    np.testing.assert_allclose(np.asarray(by_reference), wanted, atol=TOLERANCE)
 
 
 def test_the_reference_evaluator_equals_training(case: tuple[FittedChurn, RawColumns]) -> None:
