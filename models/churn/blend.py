@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import log_softmax, softmax
 
+WORTH = 0.1  # of the weight: what counts less is not worth its time at inference
 PULL = 5.0  # rows' worth of evidence (in log loss) that it takes to leave equal weights
 
 
@@ -28,27 +29,35 @@ def class_probabilities(logits: np.ndarray) -> np.ndarray:
 
 
 def blend_weights(logits: Mapping[str, np.ndarray], label: np.ndarray) -> dict[str, float]:
-    """Weights, ≥ 0 with sum 1, that minimise the blend's log loss plus a pull towards equal weights.
+    """Weights, 0 or `WORTH` at least, with sum 1, that minimise the blend's log loss plus a pull towards equal weights.
 
-    The pull fades with the number of rows: with few held-out rows a choice would follow noise.
+    The pull fades with the number of rows: with few held-out rows a choice would follow noise. While the lowest weight
+    is not worth it, its candidate is left out and the others are weighed again.
 
     Args:
         logits: float64 [N, C] of each candidate on held-out rows.
         label: int64 [N].
     """
-    names = list(logits)
-    stacked = np.stack([logits[name] for name in names])
-    equal = np.full(len(names), 1 / len(names))
+    kept = list(logits)
+    weight = _weigh([logits[name] for name in kept], label)
+    while weight.min() < WORTH:
+        del kept[int(weight.argmin())]
+        weight = _weigh([logits[name] for name in kept], label)
+    found = dict(zip(kept, weight.tolist(), strict=True))
+    return {name: found.get(name, 0.0) for name in logits}
+
+
+def _weigh(logits: Sequence[np.ndarray], label: np.ndarray) -> np.ndarray:
+    stacked = np.stack(logits)
+    equal = np.full(len(stacked), 1 / len(stacked))
 
     def loss(free: np.ndarray) -> float:
         weight = softmax(free)
         divergence = float(np.sum(equal * np.log(equal / np.maximum(weight, 1e-12))))
         return class_log_loss(np.tensordot(weight, stacked, 1), label) + PULL / len(label) * divergence
 
-    found = minimize(loss, np.zeros(len(names)), method="L-BFGS-B", bounds=[(-8, 8)] * len(names))
-    weight = softmax(found.x)
-    weight = np.where(weight < 0.02, 0.0, weight)  # what hardly counts is not worth its time at inference
-    return dict(zip(names, (weight / weight.sum()).tolist(), strict=True))
+    found = minimize(loss, np.zeros(len(stacked)), method="L-BFGS-B", bounds=[(-8, 8)] * len(stacked))
+    return np.asarray(softmax(found.x))
 
 
 def fit_temperature(logits: np.ndarray, label: np.ndarray) -> float:
