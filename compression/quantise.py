@@ -96,34 +96,35 @@ def kernel() -> str:
     Raises:
         ValueError: If the one named is not known or cannot run here.
     """
+    return _NAMES[_choice()]
+
+
+def _choice() -> str:
     wanted = os.environ.get("LUDOCAST_KERNEL", "")
     if wanted == "":
-        return _NAMES[available()[0]]
-    if wanted not in available():
+        return available()[0]
+    if wanted != "numpy" and wanted not in available():
         raise ValueError(f"LUDOCAST_KERNEL={wanted}: here run {', '.join(available())}")
-    return _NAMES[wanted]
+    return wanted
 
 
 @functools.cache
 def available() -> tuple[str, ...]:
     """What `LUDOCAST_KERNEL` may name here, fastest first; warns once where the C kernels are missing."""
-    extension = _extension()
-    if extension is None:
-        return ("numpy",)
-    return (*extension.available(), "numpy")
-
-
-@functools.cache
-def _extension() -> Any:
     try:
-        return importlib.import_module("ludocast.compression._kernels")
+        return (*_extension().available(), "numpy")
     except ImportError as error:
         warnings.warn(
             f"ludocast.compression runs in numpy, slower: its C kernels were not built when it was installed ({error})",
             RuntimeWarning,
             stacklevel=4,
         )
-        return None
+        return ("numpy",)
+
+
+@functools.cache
+def _extension() -> Any:
+    return importlib.import_module("ludocast.compression._kernels")
 
 
 def quantise(gradient: Tensor, residual: Tensor, next_residual: Tensor, rows: Rows, message: Message) -> bool:
@@ -154,14 +155,14 @@ def quantise(gradient: Tensor, residual: Tensor, next_residual: Tensor, rows: Ro
         from ludocast.compression import triton_kernels
 
         return triton_kernels.quantise(gradient, residual, next_residual, rows, message)
-    name, extension = kernel(), _extension() if os.environ.get("LUDOCAST_KERNEL") != "numpy" else None
-    if extension is None:
+    choice = _choice()
+    if choice == "numpy":
         with np.errstate(all="ignore"):
             c = gradient.detach().float().numpy() + residual.detach().numpy()
         return numpy_kernels.quantise(c, _arrays(rows), *message.arrays(), next_residual.detach().numpy())
     return bool(
-        extension.quantise(
-            name,
+        _extension().quantise(
+            choice,
             gradient.data_ptr(),
             gradient.dtype == torch.bfloat16,
             residual.data_ptr(),
@@ -192,14 +193,14 @@ def decode(message: Message, rows: Rows, out: Tensor, scale: float = 1.0, accumu
 
         triton_kernels.decode(message, rows, out, scale, accumulate)
         return
-    name, extension = kernel(), _extension() if os.environ.get("LUDOCAST_KERNEL") != "numpy" else None
-    if extension is None:
+    choice = _choice()
+    if choice == "numpy":
         bits, values, exponents = message.arrays()
         with np.errstate(all="ignore"):
             values_R2 = (numpy_kernels.decode_values(values, exponents) * scale).astype(np.float32)
             numpy_kernels.decode(bits, values_R2, _arrays(rows), out.detach().numpy(), accumulate)
         return
-    extension.decode(name, *message.pointers(), *rows.pointers, out.data_ptr(), scale, accumulate, rows.elements)
+    _extension().decode(choice, *message.pointers(), *rows.pointers, out.data_ptr(), scale, accumulate, rows.elements)
 
 
 def _arrays(rows: Rows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
