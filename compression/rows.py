@@ -78,6 +78,10 @@ class Rows:
         start, length = self.start[a:b].numpy(), self.length[a:b].numpy()
         return Rows._of(start - start[:1], length.copy())
 
+    def take(self, index: np.ndarray) -> Rows:
+        """Some of the rows, ascending, at the same places of the same buffer; their bits are numbered anew."""
+        return Rows._of(self.start.numpy()[index], self.length.numpy()[index])
+
     @cached_property
     def span(self) -> int:
         """Elements from the buffer's begin to the last row's end: what a buffer must hold at least."""
