@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from ludocast.compression.exchange import BucketExchange
 from torch import Tensor
 
@@ -103,4 +102,3 @@ def check_saved(saved: Mapping[str, Any], sizes: Mapping[str, int], rank: int, r
                 f'this 1-bit state is of another model: its parameter "{name}" has {value.numel():,} elements, '
                 f"here it has {sizes.get(name, 0):,}"
             )
-

@@ -7,7 +7,7 @@ import tempfile
 import traceback
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
+from multiprocessing.connection import Connection
 from typing import Any
 
 import torch
@@ -16,25 +16,54 @@ import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+_POOL: list[tuple[Any, Connection]] = []  # living rank processes and the pipes to them; starting one takes seconds
 
-def on_ranks(ranks: int, function: Callable[..., Any], *arguments: Any, timeout: float = 60) -> list[Any]:
-    """Run `function(rank, *arguments)` in a process group of N processes; what each returned, None where it died."""
+
+def on_ranks(
+    ranks: int, function: Callable[..., Any], *arguments: Any, timeout: float = 60, fresh: bool = False
+) -> list[Any]:
+    """Run `function(rank, *arguments)` in a new process group of N processes.
+
+    Args:
+        ranks: N.
+        function: Of a module; what it returns is pickled.
+        arguments: Of it.
+        timeout: Of the process group, in seconds.
+        fresh: In processes of their own, which may be killed.
+
+    Returns:
+        What each rank returned; None where it died.
+    """
+    pool = [_start() for _ in range(ranks)] if fresh else _POOL
+    while len(pool) < ranks:
+        pool.append(_start())
     with tempfile.TemporaryDirectory() as folder:
-        context = mp.get_context("spawn")
-        processes = [
-            context.Process(target=_run, args=(rank, ranks, folder, function, arguments, timeout))
-            for rank in range(ranks)
-        ]
-        for process in processes:
-            process.start()
-        for process in processes:
-            process.join()
-        found = [Path(folder) / f"{rank}.pt" for rank in range(ranks)]
-        results = [torch.load(path, weights_only=False) if path.exists() else None for path in found]
+        for rank, (_, pipe) in enumerate(pool[:ranks]):
+            pipe.send((rank, ranks, folder, function, arguments, timeout))
+        results = [_receive(pipe) for _, pipe in pool[:ranks]]
+    if fresh:
+        for process, _ in pool:
+            process.kill()
     for result in results:
         if isinstance(result, _Failure):
             raise AssertionError(result.text)
     return results
+
+
+def _start() -> tuple[Any, Connection]:
+    context = mp.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_serve, args=(there,), daemon=True)
+    process.start()
+    there.close()
+    return process, here
+
+
+def _receive(pipe: Connection) -> Any:
+    try:
+        return pipe.recv()
+    except EOFError:
+        return None
 
 
 class _Failure:
@@ -42,21 +71,21 @@ class _Failure:
         self.text = text
 
 
-def _run(
-    rank: int, ranks: int, folder: str, function: Callable[..., Any], arguments: tuple[Any, ...], timeout: float
-) -> None:
+def _serve(pipe: Connection) -> None:
     torch.set_num_threads(1)
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    dist.init_process_group(
-        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=ranks, timeout=timedelta(seconds=timeout)
-    )
-    try:
-        result = function(rank, *arguments)
-    except Exception:
-        result = _Failure(f"rank {rank}: {traceback.format_exc()}")
-    torch.save(result, f"{folder}/{rank}.pt.partial")
-    os.rename(f"{folder}/{rank}.pt.partial", f"{folder}/{rank}.pt")
-    os._exit(0)  # a group whose peers died would wait for them
+    while True:
+        rank, ranks, folder, function, arguments, timeout = pipe.recv()
+        dist.init_process_group(
+            "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=ranks,
+            timeout=timedelta(seconds=timeout),
+        )  # fmt: skip
+        try:
+            result = function(rank, *arguments)
+        except Exception:
+            result = _Failure(f"rank {rank}: {traceback.format_exc()}")
+        pipe.send(result)
+        dist.destroy_process_group()
 
 
 class Given(nn.Module):

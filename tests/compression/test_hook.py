@@ -191,7 +191,7 @@ def die(rank: int) -> str:
 
 
 def test_survivors_name_the_rank_that_died() -> None:
-    said = on_ranks(3, die, timeout=20)
+    said = on_ranks(3, die, timeout=20, fresh=True)
     assert said[1] is None
     for sentence in (said[0], said[2]):
         assert "no answer of rank 1" in sentence
