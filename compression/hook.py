@@ -172,6 +172,8 @@ class OneBitState:
         """Tell the factor by which the loss, and so every gradient, is multiplied now; residuals follow it."""
         if not scale > 0:
             raise ValueError(f"a loss scale is above 0, got {scale}")
+        if scale == self._loss_scale:
+            return
         self._keep_all()
         self._kept.scale(scale / self._loss_scale)
         self._loss_scale = scale
