@@ -29,8 +29,8 @@
 
 enum { LANES = 16, LOWEST = -125, HIGHEST = 113 };
 static const float LARGEST = 32752.0f, SMALL = 0x1p-40f;
-/* Elements from which stores bypass the cache: 16 MiB of each tensor. */
-static const int64_t STREAM = 4 << 20;
+/* Elements from which stores bypass the cache: what was written a step ago is in no near cache by now. */
+static const int64_t STREAM = 1 << 16;
 
 /* ---- numbers ---- */
 
@@ -150,15 +150,17 @@ static void scaled_sums(const void *g, const float *e, int64_t n, int bf16, floa
 }
 
 INLINE void residual_from(const void *g, const float *e, int64_t i, int64_t n, float *next, const float *v, int bf16) {
+    const float v0 = v[0], v1 = v[1];
     for (; i < n; i++) {
         float c = load(g, i, bf16) + e[i];
-        next[i] = c - (c >= 0 ? v[1] : v[0]);
+        next[i] = c - (c >= 0 ? v1 : v0);
     }
 }
 
 INLINE void decode_from(const uint8_t *bits, int64_t i, int64_t n, float *out, const float *v, int accumulate) {
+    const float pair[2] = {v[0], v[1]}; /* no branch: signs cannot be foreseen */
     for (; i < n; i++) {
-        float value = bits[i / 8] >> i % 8 & 1 ? v[1] : v[0];
+        float value = pair[bits[i / 8] >> i % 8 & 1];
         out[i] = accumulate ? out[i] + value : value;
     }
 }
@@ -197,23 +199,36 @@ typedef struct {
 
 INLINE int64_t sums_portable(const void *g, const float *e, int64_t n, uint8_t *bits, float *sums, int bf16) {
     Lanes lanes = {{0}, {0}};
+    float below[LANES] = {0}, above[LANES] = {0};
+    uint32_t counts[LANES] = {0};
     int64_t i, count = 0;
+    int k;
     for (i = 0; i + LANES <= n; i += LANES) {
-        float c[LANES];
+        uint32_t is_above[LANES];
         unsigned word = 0;
-        int k;
-        for (k = 0; k < LANES; k++) {
-            c[k] = load(g, i + k, bf16) + e[i + k];
-            lanes.above[k] += c[k] >= 0 ? c[k] : 0.0f;
-            lanes.below[k] += c[k] >= 0 ? 0.0f : c[k];
+        for (k = 0; k < LANES; k++) { /* no branch, so that a compiler can use whatever vectors there are */
+            float c = load(g, i + k, bf16) + e[i + k];
+            uint32_t plain, mask = c >= 0 ? 0xffffffffu : 0, high, low;
+            float part;
+            memcpy(&plain, &c, 4);
+            high = plain & mask;
+            low = plain & ~mask;
+            memcpy(&part, &high, 4);
+            above[k] += part;
+            memcpy(&part, &low, 4);
+            below[k] += part;
+            counts[k] += mask & 1;
+            is_above[k] = mask & (uint32_t)1 << k;
         }
-        for (k = 0; k < LANES; k++) {
-            word |= (unsigned)(c[k] >= 0) << k;
-            count += c[k] >= 0;
-        }
+        for (k = 0; k < LANES; k++)
+            word |= is_above[k];
         bits[i / 8] = (uint8_t)word;
         bits[i / 8 + 1] = (uint8_t)(word >> 8);
     }
+    for (k = 0; k < LANES; k++)
+        count += (int64_t)counts[k];
+    memcpy(lanes.below, below, sizeof below);
+    memcpy(lanes.above, above, sizeof above);
     return count + finish(g, e, i, n, bits, &lanes, sums, bf16);
 }
 
@@ -234,6 +249,13 @@ static void decode_portable(const uint8_t *bits, int64_t n, float *out, const fl
 TWO_TYPES(portable, )
 
 #ifdef X86
+/* The row behind this one, as a rule the next to be quantised: its first half is fetched while this row's sums are
+ * taken, its second half while its residual is written, so that the memory bus never waits for arithmetic. */
+INLINE void fetch(const void *g, const float *e, int64_t i, int bf16) {
+    _mm_prefetch((const char *)g + i * (bf16 ? 2 : 4), _MM_HINT_T0);
+    _mm_prefetch((const char *)(e + i), _MM_HINT_T0);
+}
+
 /* ---- AVX2 ---- */
 #define AVX2 __attribute__((target("avx2,popcnt")))
 
@@ -253,6 +275,8 @@ INLINE AVX2 int64_t sums_avx2(const void *g, const float *e, int64_t n, uint8_t 
     int k;
     for (i = 0; i + LANES <= n; i += LANES) {
         unsigned word = 0;
+        if (i % 32 == 0)
+            fetch(g, e, n + i / 2, bf16);
         for (k = 0; k < 2; k++) {
             __m256 c = _mm256_add_ps(load8(g, i + 8 * k, bf16), _mm256_loadu_ps(e + i + 8 * k));
             __m256 mask = _mm256_cmp_ps(c, zero, _CMP_GE_OQ);
@@ -273,15 +297,19 @@ INLINE AVX2 int64_t sums_avx2(const void *g, const float *e, int64_t n, uint8_t 
 INLINE AVX2 void residual_avx2(const void *g, const float *e, int64_t n, float *next, const float *v, int stream,
                                int bf16) {
     const __m256 zero = _mm256_setzero_ps(), v0 = _mm256_set1_ps(v[0]), v1 = _mm256_set1_ps(v[1]);
-    int64_t i = 0, head = (int64_t)(-(uintptr_t)next & 31) / 4;
+    int64_t i, first = 0; /* that an aligned store can write */
     stream = stream && (uintptr_t)next % 4 == 0;
     if (stream) {
-        i = head < n ? head : n;
-        residual_from(g, e, 0, i, next, v, bf16);
+        first = (int64_t)(-(uintptr_t)next & 31) / 4;
+        first = first < n ? first : n;
+        residual_from(g, e, 0, first, next, v, bf16);
     }
-    for (; i + 8 <= n; i += 8) {
-        __m256 c = _mm256_add_ps(load8(g, i, bf16), _mm256_loadu_ps(e + i));
-        __m256 d = _mm256_sub_ps(c, _mm256_blendv_ps(v0, v1, _mm256_cmp_ps(c, zero, _CMP_GE_OQ)));
+    for (i = first; i + 8 <= n; i += 8) {
+        __m256 c, d;
+        if ((i - first) % 32 == 0)
+            fetch(g, e, n + n / 2 + i / 2, bf16);
+        c = _mm256_add_ps(load8(g, i, bf16), _mm256_loadu_ps(e + i));
+        d = _mm256_sub_ps(c, _mm256_blendv_ps(v0, v1, _mm256_cmp_ps(c, zero, _CMP_GE_OQ)));
         if (stream)
             _mm256_stream_ps(next + i, d);
         else
@@ -337,6 +365,8 @@ INLINE AVX512 int64_t sums_avx512(const void *g, const float *e, int64_t n, uint
     int64_t i, count = 0;
     for (i = 0; i + 64 <= n; i += 64) {
         uint64_t word = 0;
+        fetch(g, e, n + i / 2, bf16);
+        fetch(g, e, n + i / 2 + 16, bf16);
         STEP512(0);
         STEP512(1);
         STEP512(2);
@@ -358,15 +388,19 @@ INLINE AVX512 int64_t sums_avx512(const void *g, const float *e, int64_t n, uint
 INLINE AVX512 void residual_avx512(const void *g, const float *e, int64_t n, float *next, const float *v, int stream,
                                    int bf16) {
     const __m512 zero = _mm512_setzero_ps(), v0 = _mm512_set1_ps(v[0]), v1 = _mm512_set1_ps(v[1]);
-    int64_t i = 0, head = (int64_t)(-(uintptr_t)next & 63) / 4;
+    int64_t i, first = 0; /* that an aligned store can write */
     stream = stream && (uintptr_t)next % 4 == 0;
     if (stream) {
-        i = head < n ? head : n;
-        residual_from(g, e, 0, i, next, v, bf16);
+        first = (int64_t)(-(uintptr_t)next & 63) / 4;
+        first = first < n ? first : n;
+        residual_from(g, e, 0, first, next, v, bf16);
     }
-    for (; i + 16 <= n; i += 16) {
-        __m512 c = _mm512_add_ps(load16(g, i, bf16), _mm512_loadu_ps(e + i));
-        __m512 d = _mm512_sub_ps(c, _mm512_mask_blend_ps(_mm512_cmp_ps_mask(c, zero, _CMP_GE_OQ), v0, v1));
+    for (i = first; i + 16 <= n; i += 16) {
+        __m512 c, d;
+        if ((i - first) % 32 == 0)
+            fetch(g, e, n + n / 2 + i / 2, bf16);
+        c = _mm512_add_ps(load16(g, i, bf16), _mm512_loadu_ps(e + i));
+        d = _mm512_sub_ps(c, _mm512_mask_blend_ps(_mm512_cmp_ps_mask(c, zero, _CMP_GE_OQ), v0, v1));
         if (stream)
             _mm512_stream_ps(next + i, d);
         else
