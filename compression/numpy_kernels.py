@@ -129,7 +129,7 @@ def _lane_sum(x_RL: np.ndarray) -> np.ndarray:
     rows, size = x_RL.shape
     full = size // 16 * 16
     # numpy adds along this axis one by one; pairwise it adds only along the innermost.
-    lanes = np.add.reduce(x_RL[:, :full].reshape(rows, -1, 16), axis=1)
+    lanes: np.ndarray = np.add.reduce(x_RL[:, :full].reshape(rows, -1, 16), axis=1)
     lanes[:, : size - full] += x_RL[:, full:]
     for half in (8, 4, 2, 1):
         lanes = lanes[:, :half] + lanes[:, half : 2 * half]
