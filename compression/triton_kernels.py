@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 import struct
-from typing import Any
 
 import torch
 import triton
@@ -68,39 +67,39 @@ def _block(rows: Rows) -> int:
 
 
 @triton.jit
-def _is_finite(x: Any) -> Any:
+def _is_finite(x: tl.tensor) -> tl.tensor:
     return tl.abs(x) <= 3.4028234663852886e38
 
 
 @triton.jit
-def _power_of_two(exponent: Any) -> Any:
+def _power_of_two(exponent: tl.tensor) -> tl.tensor:
     return ((exponent.to(tl.int64) + 1023) << 52).to(tl.float64, bitcast=True)
 
 
 @triton.jit
-def _sum(plain: Any, scaled: Any) -> Any:
+def _sum(plain: tl.tensor, scaled: tl.tensor) -> tl.tensor:
     """The sum as float64: of c, or where that overflowed of c · 2^-40."""
     return tl.where(_is_finite(plain), plain.to(tl.float64), scaled.to(tl.float64) * 1099511627776.0)  # 2^40
 
 
 @triton.jit
-def _half(mean: Any, exponent: Any) -> Any:
+def _half(mean: tl.tensor, exponent: tl.tensor) -> tl.tensor:
     scaled = (mean * _power_of_two(-exponent)).to(tl.float32)
     return tl.minimum(tl.maximum(scaled, -32752.0), 32752.0).to(tl.float16)
 
 
 @triton.jit
 def _quantise(
-    g_ptr: Any,
-    e_ptr: Any,
-    next_ptr: Any,
-    start_ptr: Any,
-    length_ptr: Any,
-    byte_ptr: Any,
-    bits_ptr: Any,
-    values_ptr: Any,
-    exponents_ptr: Any,
-    bad_ptr: Any,
+    g_ptr: tl.tensor,
+    e_ptr: tl.tensor,
+    next_ptr: tl.tensor,
+    start_ptr: tl.tensor,
+    length_ptr: tl.tensor,
+    byte_ptr: tl.tensor,
+    bits_ptr: tl.tensor,
+    values_ptr: tl.tensor,
+    exponents_ptr: tl.tensor,
+    bad_ptr: tl.tensor,
     BLOCK: tl.constexpr,
 ) -> None:
     r = tl.program_id(0)
@@ -144,14 +143,14 @@ def _quantise(
 
 @triton.jit(do_not_specialize=["scale_bits"])
 def _decode(
-    start_ptr: Any,
-    length_ptr: Any,
-    byte_ptr: Any,
-    bits_ptr: Any,
-    values_ptr: Any,
-    exponents_ptr: Any,
-    out_ptr: Any,
-    scale_bits: Any,
+    start_ptr: tl.tensor,
+    length_ptr: tl.tensor,
+    byte_ptr: tl.tensor,
+    bits_ptr: tl.tensor,
+    values_ptr: tl.tensor,
+    exponents_ptr: tl.tensor,
+    out_ptr: tl.tensor,
+    scale_bits: tl.tensor,
     ACCUMULATE: tl.constexpr,
     BLOCK: tl.constexpr,
 ) -> None:
