@@ -12,6 +12,7 @@ setup(
         Extension(
             "ludocast.compression._kernels",
             ["compression/kernels.c"],
+            depends=["compression/kernels_row.h", "compression/kernels_x86.h", "compression/kernels_neon.h"],
             extra_compile_args=["-O3", "-ffp-contract=off"],  # no fused multiply-add: numpy's bits
             py_limited_api=abi3,
             optional=True,  # without a compiler the install goes on, and the quantiser runs in numpy

@@ -110,15 +110,14 @@ def _groups(length: np.ndarray) -> list[tuple[int, np.ndarray]]:
 
 def _means(c_RL: np.ndarray, above_RL: np.ndarray) -> np.ndarray | None:
     """[R, 2] float64 means of the elements below and above zero, 0 where there is none; None if c is not finite."""
-    count_R = above_RL.sum(axis=1)
+    count_R = np.count_nonzero(above_RL, axis=1)
     zero = np.float32(0)
     columns = []
-    for chosen_RL, n_R in ((~above_RL, c_RL.shape[1] - count_R), (above_RL, count_R)):
-        sum_R = _lane_sum(np.where(chosen_RL, c_RL, zero)).astype(np.float64)
+    for part, n_R in ((np.minimum, c_RL.shape[1] - count_R), (np.maximum, count_R)):
+        sum_R = _lane_sum(part(c_RL, zero)).astype(np.float64)
         large = ~np.isfinite(sum_R)
         if large.any():
-            part = np.where(chosen_RL[large], c_RL[large] * SMALL, zero)
-            sum_R[large] = _lane_sum(part).astype(np.float64) * 2.0**40
+            sum_R[large] = _lane_sum(part(c_RL[large] * SMALL, zero)).astype(np.float64) * 2.0**40
             if not np.isfinite(sum_R).all():
                 return None
         columns.append(np.where(n_R > 0, sum_R / np.maximum(n_R, 1), 0.0))
@@ -128,10 +127,9 @@ def _means(c_RL: np.ndarray, above_RL: np.ndarray) -> np.ndarray | None:
 def _lane_sum(x_RL: np.ndarray) -> np.ndarray:
     """[R] float32 sums in the order that the module's docstring fixes."""
     rows, size = x_RL.shape
-    lanes = np.zeros((rows, 16), dtype=np.float32)
     full = size // 16 * 16
-    for i in range(0, full, 16):
-        lanes += x_RL[:, i : i + 16]
+    # numpy adds along this axis one by one; pairwise it adds only along the innermost.
+    lanes: np.ndarray = np.add.reduce(x_RL[:, :full].reshape(rows, -1, 16), axis=1)
     lanes[:, : size - full] += x_RL[:, full:]
     for half in (8, 4, 2, 1):
         lanes = lanes[:, :half] + lanes[:, half : 2 * half]

@@ -115,7 +115,7 @@ def available() -> tuple[str, ...]:
         return (*_extension().available(), "numpy")
     except ImportError as error:
         warnings.warn(
-            f"ludocast.compression runs in numpy, slower: its C kernels were not built when it was installed ({error})",
+            f"ludocast.compression runs in numpy, slower: no C compiler built its kernels when installed ({error})",
             RuntimeWarning,
             stacklevel=4,
         )
