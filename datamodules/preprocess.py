@@ -4,24 +4,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from statistics import NormalDist
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from ludocast.datamodules.infer import CODE_VALUES, RawColumns
-from ludocast.datamodules.interactions import find_interactions
-from ludocast.datamodules.schema import Column, Schema
+from ludocast.datamodules.infer import RawColumns
 
-KNOTS = 64
-CLIP = 4.0
 UNKNOWN, MISSING, FIRST = 0, 1, 2  # codes: never seen in training; missing; then the known values
-DENSE_ROWS = 50  # training rows a value, on average, from which on every value is embedded …
-RARE_ROWS = 20  # … below it only values with as many rows as this
-SMOOTHING = 10.0  # pseudo-rows of the overall rate in a value's mean label
-FOLDS = 5
-DAY = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -161,13 +151,13 @@ class Preprocessing:
 
     def encode(self, columns: RawColumns) -> Encoded:
         """Apply to raw columns."""
-        base = self._encode_columns(columns, {e.column: _look_up_means(e, columns[e.column]) for e in self.means})
+        base = self.encode_columns(columns, {e.column: look_up_means(e, columns[e.column]) for e in self.means})
         cells = [cross.means.reshape(-1, cross.means.shape[2])[cross.cells(base.codes)] for cross in self.crosses]
-        return self._with_pairs(base, cells)
+        return self.with_pairs(base, cells)
 
-    def _encode_columns(self, columns: RawColumns, means: dict[str, np.ndarray]) -> Encoded:
+    def encode_columns(self, columns: RawColumns, means: dict[str, np.ndarray]) -> Encoded:
         """What comes of single columns; for training rows with out-of-fold mean labels."""
-        plain = [_plain_number(entry, columns[entry.column]) for entry in self.numbers]
+        plain = [plain_number(entry, columns[entry.column]) for entry in self.numbers]
         scaled = [_scale(entry, x) for entry, x in zip(self.numbers, plain, strict=True)]
         flags = [
             np.isnan(x).astype(np.float32) for entry, x in zip(self.numbers, plain, strict=True) if entry.missing_flag
@@ -185,7 +175,8 @@ class Preprocessing:
             _stack([*plain, *(means[entry.column] for entry in self.means)], rows, np.float32),
         )
 
-    def _with_pairs(self, base: Encoded, cross_means: list[np.ndarray]) -> Encoded:
+    def with_pairs(self, base: Encoded, cross_means: list[np.ndarray]) -> Encoded:
+        """The same with products, crosses and the crosses' mean labels [N, classes − 1] at the end."""
         products = [base.numbers[:, a] * base.numbers[:, b] for a, b in self.products]
         crosses = [cross.table.ravel()[cross.cells(base.codes)] for cross in self.crosses]
         rows = len(base.numbers)
@@ -196,78 +187,11 @@ class Preprocessing:
         )
 
 
-def fit_preprocessing(
-    schema: Schema, columns: RawColumns, label: np.ndarray, seed: int = 0, rare: int = 0
-) -> tuple[Preprocessing, Encoded]:
-    """Fit on training rows.
-
-    Args:
-        schema: Which columns there are.
-        columns: Raw columns of the training rows alone.
-        label: Class index of each row, int64 [N].
-        seed: Seeds the folds of the mean labels.
-        rare: Codes and mean labels of values of fewer rows than this are not kept.
-
-    Returns:
-        The preprocessing, and the training rows encoded with out-of-fold mean labels: a row's own label is never part
-        of its own input.
-    """
-    numbers = tuple(_fit_number(column, columns[column.name]) for column in schema.inputs if _is_number(column))
-    codes = tuple(
-        entry for column in schema.inputs if (entry := _fit_codes(column, columns[column.name], rare)) is not None
-    )
-    texts = [column.name for column in schema.inputs if columns[column.name].dtype == object]
-    classes = len(schema.classes)
-    means = tuple(_fit_means(name, columns[name], label, classes, rare) for name in texts)
-    held_out = {name: _out_of_fold(name, columns[name], label, classes, seed) for name in texts}
-    sparse = tuple(name for name in texts if len(np.unique(columns[name])) * DENSE_ROWS > len(label))
-    pooled = np.concatenate([held_out[name].ravel() for name in sparse]) if sparse else np.array([0.0, 1.0])
-    scale = (float(pooled.mean()), float(max(pooled.std(), 1e-3)))
-    alone = Preprocessing(numbers, codes, means, scale, sparse)
-    base = alone._encode_columns(columns, held_out)
-    found = find_interactions(base.numbers[:, : len(numbers)], base.codes, alone.code_sizes, label, seed)
-    crosses = [_fit_cross(pair, base.codes, alone.code_sizes, label, classes, seed, rare) for pair in found.crosses]
-    fitted = replace(alone, products=found.products, crosses=tuple(cross for cross, _ in crosses))
-    return fitted, fitted._with_pairs(base, [held for _, held in crosses])
-
-
-def _is_number(column: Column) -> bool:
-    return column.kind in ("number", "timestamp")
-
-
-def _plain_number(entry: NumberInput, values: np.ndarray) -> np.ndarray:
+def plain_number(entry: NumberInput, values: np.ndarray) -> np.ndarray:
+    """float32 [N]; a time as days since its origin."""
     if values.dtype == np.float64:
         values = (values - entry.origin) / entry.unit
     return values.astype(np.float32)
-
-
-def _fit_number(column: Column, values: np.ndarray) -> NumberInput:
-    origin, unit = (0.0, 1.0)
-    if column.kind == "timestamp":
-        origin, unit = (float(np.nanmin(values)) if not np.isnan(values).all() else 0.0, DAY)
-    x = _plain_number(NumberInput(column.name, np.empty(0), np.empty(0), False, origin, unit), values)
-    known = np.sort(x[~np.isnan(x)])
-    if not len(known):
-        known = np.zeros(1, np.float32)
-    knots, scores = _quantile_normal(known)
-    return NumberInput(column.name, knots, scores, bool(np.isnan(x).any()), origin, unit)
-
-
-def _quantile_normal(known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    distinct = np.unique(known)
-    if len(distinct) > KNOTS:
-        distinct = np.unique(np.quantile(known, np.linspace(0, 1, KNOTS), method="nearest"))
-    # The middle rank of a value's ties: a value that half of the rows share lies in the middle of its share.
-    low = np.searchsorted(known, distinct, side="left")
-    high = np.searchsorted(known, distinct, side="right")
-    share = (low + high) / (2 * len(known))
-    normal = NormalDist()
-    limit = normal.cdf(-CLIP)
-    scores = np.array([normal.inv_cdf(float(np.clip(p, limit, 1 - limit))) for p in share])
-    if len(distinct) == 1:  # two knots make the graph's arithmetic uniform
-        distinct = np.array([distinct[0], np.nextafter(distinct[0], np.float32(np.inf), dtype=np.float32)])
-        scores = np.zeros(2)
-    return distinct.astype(np.float32), scores.astype(np.float32)
 
 
 def slopes(entry: NumberInput) -> np.ndarray:
@@ -284,22 +208,6 @@ def _scale(entry: NumberInput, x: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(x), np.float32(0), y).astype(np.float32)
 
 
-def _fit_codes(column: Column, values: np.ndarray, rare: int) -> CodeInput | None:
-    if column.kind == "timestamp":
-        return None
-    known = values[values != ""] if values.dtype == object else values[~np.isnan(values)]
-    keys, counts = np.unique(known.astype(str) if values.dtype == object else known, return_counts=True)
-    if column.kind == "number" and (len(keys) > CODE_VALUES or len(keys) < 2):
-        return None
-    if len(keys) * DENSE_ROWS > len(values):
-        keys = keys[counts >= max(RARE_ROWS, rare)]
-    else:
-        keys = keys[counts >= rare]
-    if not len(keys):
-        return None
-    return CodeInput(column.name, keys.astype(object) if values.dtype == object else keys)
-
-
 def _look_up(entry: CodeInput, values: np.ndarray) -> np.ndarray:
     found = pd.Index(entry.keys).get_indexer(pd.Index(values)) + FIRST
     codes = np.where(found < FIRST, UNKNOWN, found)
@@ -307,61 +215,11 @@ def _look_up(entry: CodeInput, values: np.ndarray) -> np.ndarray:
     return np.where(gaps, MISSING, codes).astype(np.int64)
 
 
-def _fit_means(name: str, values: np.ndarray, label: np.ndarray, classes: int, rare: int = 0) -> MeanInput:
-    codes, keys = pd.factorize(values, sort=True)
-    target = np.eye(classes)[label][:, 1:]
-    means = _smoothed_means(codes, len(keys), target)
-    kept = np.bincount(codes, minlength=len(keys)) >= rare
-    keys, means = np.asarray(keys, dtype=object)[kept], means[kept]
-    return MeanInput(name, keys, means.astype(np.float32), target.mean(axis=0).astype(np.float32))
-
-
-def _smoothed_means(codes: np.ndarray, size: int, target: np.ndarray) -> np.ndarray:
-    """Mean target of each code, drawn towards the overall mean by `SMOOTHING` rows; float64 [size, classes − 1]."""
-    counts = np.bincount(codes, minlength=size)[:, None]
-    sums = np.stack([np.bincount(codes, weights=column, minlength=size) for column in target.T], axis=1)
-    return np.asarray((sums + SMOOTHING * target.mean(axis=0)) / (counts + SMOOTHING))
-
-
-def _fit_cross(
-    pair: tuple[int, int], codes: np.ndarray, sizes: list[int], label: np.ndarray, classes: int, seed: int, rare: int
-) -> tuple[CrossInput, np.ndarray]:
-    """The cross of two code columns, and the out-of-fold mean labels [N, classes − 1] of the training rows."""
-    first, second = pair
-    shape = (sizes[first], sizes[second])
-    cells = codes[:, first] * shape[1] + codes[:, second]
-    target = np.eye(classes)[label][:, 1:]
-    count = np.bincount(cells, minlength=shape[0] * shape[1])
-    kept = count >= max(RARE_ROWS, rare)
-    table = np.where(kept, np.cumsum(kept) - 1 + FIRST, UNKNOWN).astype(np.int64)
-    means = np.where((count >= rare)[:, None], _smoothed_means(cells, len(count), target), target.mean(axis=0))
-    held_out = np.empty(target.shape, np.float32)
-    fold = _held_out_fold(len(label), seed)
-    for held in range(FOLDS):
-        inside = fold == held
-        held_out[inside] = _smoothed_means(cells[~inside], len(count), target[~inside])[cells[inside]]
-    cross = CrossInput(first, second, table.reshape(shape), means.astype(np.float32).reshape(*shape, -1))
-    return cross, held_out
-
-
-def _look_up_means(entry: MeanInput, values: np.ndarray) -> np.ndarray:
+def look_up_means(entry: MeanInput, values: np.ndarray) -> np.ndarray:
+    """The mean labels of values, float32 [N, classes − 1]."""
     found = pd.Index(entry.keys).get_indexer(pd.Index(values))
     table = np.vstack([entry.means, entry.default])
     return np.asarray(table[found], np.float32)  # −1, a value never seen, is the last row
-
-
-def _out_of_fold(name: str, values: np.ndarray, label: np.ndarray, classes: int, seed: int) -> np.ndarray:
-    fold = _held_out_fold(len(label), seed)
-    out = np.empty((len(label), classes - 1), np.float32)
-    for held in range(FOLDS):
-        inside = fold == held
-        if inside.any() and (~inside).any():
-            out[inside] = _look_up_means(_fit_means(name, values[~inside], label[~inside], classes), values[inside])
-    return out
-
-
-def _held_out_fold(rows: int, seed: int) -> np.ndarray:
-    return np.asarray(np.random.default_rng(seed).permutation(rows) % FOLDS)
 
 
 def _stack(parts: list[np.ndarray], rows: int, dtype: type) -> np.ndarray:

@@ -8,8 +8,9 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from ludocast.datamodules.batches import Batch, TableTensors, evaluation_loader, train_loader
+from ludocast.datamodules.fit_preprocessing import fit_preprocessing
 from ludocast.datamodules.infer import describe, infer_schema, label_index, label_values, raw_columns
-from ludocast.datamodules.preprocess import Encoded, Preprocessing, fit_preprocessing
+from ludocast.datamodules.preprocess import Encoded, Preprocessing
 from ludocast.datamodules.read import read_table
 from ludocast.datamodules.schema import Schema
 from ludocast.datamodules.split import stratified_split

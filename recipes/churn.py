@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from ludocast.datamodules.preprocess import fit_preprocessing
+from ludocast.datamodules.fit_preprocessing import fit_preprocessing
 from ludocast.models.baselines import baselines
 from ludocast.models.churn.blend import class_probabilities, cost_threshold, f1_threshold
 from ludocast.models.churn.fit import Choice, FittedChurn, HeldOut, blended, fit_rows

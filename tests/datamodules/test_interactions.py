@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from ludocast.datamodules.fit_preprocessing import fit_preprocessing
 from ludocast.datamodules.infer import RawColumns, infer_schema, label_index, label_values, raw_columns
 from ludocast.datamodules.interactions import (
     CELL_ROWS,
@@ -13,7 +14,7 @@ from ludocast.datamodules.interactions import (
     one_hot,
     product_statistics,
 )
-from ludocast.datamodules.preprocess import Preprocessing, fit_preprocessing
+from ludocast.datamodules.preprocess import Preprocessing
 from ludocast.datamodules.read import from_frame
 from ludocast.datamodules.schema import Schema
 

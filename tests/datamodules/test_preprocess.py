@@ -5,8 +5,9 @@ from statistics import NormalDist
 import numpy as np
 import pyarrow as pa
 import pytest
+from ludocast.datamodules.fit_preprocessing import fit_preprocessing
 from ludocast.datamodules.infer import RawColumns, infer_schema, raw_columns
-from ludocast.datamodules.preprocess import FIRST, MISSING, UNKNOWN, Preprocessing, fit_preprocessing
+from ludocast.datamodules.preprocess import FIRST, MISSING, UNKNOWN, Preprocessing
 from ludocast.datamodules.schema import Schema
 
 

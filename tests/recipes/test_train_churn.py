@@ -218,7 +218,7 @@ def test_an_existing_run_is_kept(game: Path, capsys: pytest.CaptureFixture[str])
 
 
 def test_changing_validation_and_test_rows_changes_nothing_fitted(tmp_path: Path) -> None:
-    from ludocast.datamodules.preprocess import fit_preprocessing
+    from ludocast.datamodules.fit_preprocessing import fit_preprocessing
     from ludocast.recipes.churn_table import read_churn_table
 
     simulate(800, tmp_path / "data", seed=2)
