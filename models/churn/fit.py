@@ -14,7 +14,7 @@ from ludocast.datamodules.preprocess import Encoded, Preprocessing
 from ludocast.datamodules.read import from_frame
 from ludocast.datamodules.schema import Schema
 from ludocast.datamodules.split import folds, inner_split
-from ludocast.models.churn.blend import blend_weights, class_log_loss, class_probabilities, fit_temperature
+from ludocast.models.churn.blend import blend_weights, class_probabilities, fit_temperature, least_setting
 from ludocast.models.churn.boosting import SHAPES, Boosting
 from ludocast.models.churn.learners import LINEAR, Learner, learners
 from ludocast.models.churn.linear import Linear
@@ -32,7 +32,6 @@ CANDIDATES: dict[Choice, tuple[str, ...]] = {
     "boosting": tuple(SHAPES),
 }
 FOLDS = 5
-NOTICEABLE = 5e-4  # share of the log loss; what gains less is not worth the time of more rounds at inference
 DEFAULT_SETTINGS = TrainerSettings()
 
 
@@ -243,15 +242,9 @@ class _Job:
 
 def _choose(tried: Tried, label: np.ndarray, what: str) -> tuple[HeldOut, dict[str, float]]:
     """The setting of each candidate, and the logits under it."""
-    chosen = {name: _least_setting(settings, label) for name, settings in tried.items()}
+    chosen = {name: least_setting(settings, label) for name, settings in tried.items()}
     logits = {name: settings[chosen[name]] for name, settings in tried.items()}
     return HeldOut(logits, label, f"{len(label):,} {what}"), chosen
-
-
-def _least_setting(settings: Mapping[float, np.ndarray], label: np.ndarray) -> float:
-    """The first, fewest rounds first, whose log loss is not noticeably above the lowest."""
-    losses = {setting: class_log_loss(logits, label) for setting, logits in settings.items()}
-    return next(setting for setting, loss in losses.items() if loss <= min(losses.values()) * (1 + NOTICEABLE))
 
 
 def fit_churn(
