@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -139,7 +140,7 @@ def _trainer(settings: TrainerSettings, epochs: int) -> pl.Trainer:
         max_epochs=epochs,
         callbacks=callbacks,
         enable_checkpointing=settings.checkpoints is not None,
-        enable_progress_bar=settings.progress,
+        enable_progress_bar=settings.progress and sys.stdout.isatty(),  # a log file is no place for a moving bar
         enable_model_summary=False,
         logger=False,
         use_distributed_sampler=False,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -96,3 +97,14 @@ def test_commands_of_the_table_exist() -> None:
     for command in COMMANDS.values():
         module = command.target.partition(":")[0].replace("ludocast.", "").replace(".", "/")
         assert (ROOT / f"{module}.py").is_file(), command.target
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "ludocast", "--help"], stdout=writing, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writing)
+    assert done.stderr == ""
+    assert done.returncode == 141
