@@ -98,6 +98,14 @@ def _short(name: str) -> str:
     return escape(text)
 
 
+def _tick(value: float) -> str:
+    """Short enough to stand beside its neighbours: 15,024 is 15k."""
+    for unit, letter in ((1e6, "M"), (1e3, "k")):
+        if 10 * unit <= abs(value) < 1e4 * unit:
+            return f"{value / unit:.3g}{letter}"
+    return f"{value:.4g}"
+
+
 def _x(value: float, limits: tuple[float, float]) -> float:
     return LEFT + (value - limits[0]) / (limits[1] - limits[0]) * (WIDTH - LEFT - RIGHT)
 
@@ -114,7 +122,9 @@ def _axes(x_label: str, y_label: str, x_range: tuple[float, float], y_range: tup
         x, y = _x(vx, x_range), _y(vy, y_range)
         parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text class="tick" x="{x:.1f}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">{vx:.4g}</text>')
+        anchor = "end" if k == 4 else "middle"  # the last one would leave the picture
+        at = f'x="{x:.1f}" y="{HEIGHT - BOTTOM + 15}"'
+        parts.append(f'<text class="tick" {at} text-anchor="{anchor}">{_tick(vx)}</text>')
         parts.append(f'<text class="tick" x="{LEFT - 5}" y="{y + 4:.1f}" text-anchor="end">{vy:.3g}</text>')
     middle = (LEFT + WIDTH - RIGHT) / 2
     parts.append(

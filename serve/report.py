@@ -274,7 +274,7 @@ def _column_row(column: Column, rows: int) -> dict[str, Any]:
         values = f"{low:g} to {high:g}, median {middle:g}"
     return {
         "name": column.name, "kind": column.kind, "reason": column.reason, "missing": column.missing / max(rows, 1),
-        "distinct": column.distinct, "values": values,
+        "distinct": column.distinct, "examples": values,
     }  # fmt: skip
 
 

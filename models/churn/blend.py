@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import log_softmax, softmax
 
 WORTH = 0.1  # of the weight: what counts less is not worth its time at inference
+NOTICEABLE = 5e-4  # share of the log loss: what gains less is not worth its time either
+ENOUGH_ROWS = 5_000  # held-out rows that can tell so small a share; with fewer a blend of more candidates is safer
 PULL = 5.0  # rows' worth of evidence (in log loss) that it takes to leave equal weights
 
 
@@ -29,26 +31,35 @@ def class_probabilities(logits: np.ndarray) -> np.ndarray:
 
 
 def blend_weights(logits: Mapping[str, np.ndarray], label: np.ndarray) -> dict[str, float]:
-    """Weights, 0 or `WORTH` at least, with sum 1, that minimise the blend's log loss plus a pull towards equal weights.
+    """Weights, ≥ 0 with sum 1, that minimise the blend's log loss plus a pull towards equal weights.
 
     The pull fades with the number of rows: with few held-out rows a choice would follow noise. While the lowest weight
-    is not worth it, its candidate is left out and the others are weighed again.
+    is not worth it, its candidate is left out and the others are weighed again; then, where rows are enough, the
+    candidate that is missed least, while the log loss is not noticeably above that of all that were worth it.
 
     Args:
         logits: float64 [N, C] of each candidate on held-out rows.
         label: int64 [N].
     """
-    kept = list(logits)
-    weight = _weigh([logits[name] for name in kept], label)
-    while weight.min() < WORTH:
-        del kept[int(weight.argmin())]
-        weight = _weigh([logits[name] for name in kept], label)
-    found = dict(zip(kept, weight.tolist(), strict=True))
-    return {name: found.get(name, 0.0) for name in logits}
+    weights, loss = _weigh(logits, label)
+    while min(weights.values()) < WORTH:
+        weights, loss = _weigh(_without(logits, weights, min(weights, key=lambda name: weights[name])), label)
+    limit = loss * (1 + NOTICEABLE)
+    while len(label) >= ENOUGH_ROWS and len(weights) > 1:
+        fewer, loss = min((_weigh(_without(logits, weights, out), label) for out in weights), key=lambda pair: pair[1])
+        if loss > limit:
+            break
+        weights = fewer
+    return {name: weights.get(name, 0.0) for name in logits}
 
 
-def _weigh(logits: Sequence[np.ndarray], label: np.ndarray) -> np.ndarray:
-    stacked = np.stack(logits)
+def _without(logits: Mapping[str, np.ndarray], kept: Iterable[str], out: str) -> dict[str, np.ndarray]:
+    return {name: logits[name] for name in kept if name != out}
+
+
+def _weigh(logits: Mapping[str, np.ndarray], label: np.ndarray) -> tuple[dict[str, float], float]:
+    """Weights of all, and the log loss of their blend."""
+    stacked = np.stack(list(logits.values()))
     equal = np.full(len(stacked), 1 / len(stacked))
 
     def loss(free: np.ndarray) -> float:
@@ -57,7 +68,21 @@ def _weigh(logits: Sequence[np.ndarray], label: np.ndarray) -> np.ndarray:
         return class_log_loss(np.tensordot(weight, stacked, 1), label) + PULL / len(label) * divergence
 
     found = minimize(loss, np.zeros(len(stacked)), method="L-BFGS-B", bounds=[(-8, 8)] * len(stacked))
-    return np.asarray(softmax(found.x))
+    weight = softmax(found.x)
+    blend = class_log_loss(np.tensordot(weight, stacked, 1), label)
+    return dict(zip(logits, weight.tolist(), strict=True)), blend
+
+
+def least_setting(settings: Mapping[float, np.ndarray], label: np.ndarray) -> float:
+    """The first setting whose log loss is not noticeably above the lowest; of boosting, that with the fewest rounds.
+
+    Args:
+        settings: Setting to logits float64 [N, C] on held-out rows, the cheapest first.
+        label: int64 [N].
+    """
+    losses = {setting: class_log_loss(logits, label) for setting, logits in settings.items()}
+    limit = min(losses.values()) * (1 + NOTICEABLE)
+    return next(setting for setting, loss in losses.items() if loss <= limit)
 
 
 def fit_temperature(logits: np.ndarray, label: np.ndarray) -> float:

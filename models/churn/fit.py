@@ -14,7 +14,7 @@ from ludocast.datamodules.preprocess import Encoded, Preprocessing
 from ludocast.datamodules.read import from_frame
 from ludocast.datamodules.schema import Schema
 from ludocast.datamodules.split import folds, inner_split
-from ludocast.models.churn.blend import blend_weights, class_log_loss, class_probabilities, fit_temperature
+from ludocast.models.churn.blend import blend_weights, class_probabilities, fit_temperature, least_setting
 from ludocast.models.churn.boosting import SHAPES, Boosting
 from ludocast.models.churn.learners import LINEAR, Learner, learners
 from ludocast.models.churn.linear import Linear
@@ -241,11 +241,8 @@ class _Job:
 
 
 def _choose(tried: Tried, label: np.ndarray, what: str) -> tuple[HeldOut, dict[str, float]]:
-    """The setting of each candidate with the lowest log loss, and the logits under it."""
-    chosen = {
-        name: min(settings, key=lambda setting: class_log_loss(settings[setting], label))
-        for name, settings in tried.items()
-    }
+    """The setting of each candidate, and the logits under it."""
+    chosen = {name: least_setting(settings, label) for name, settings in tried.items()}
     logits = {name: settings[chosen[name]] for name, settings in tried.items()}
     return HeldOut(logits, label, f"{len(label):,} {what}"), chosen
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import signal
@@ -57,6 +58,13 @@ def test_a_run_leaves_report_metrics_schema_split_and_one_bundle(game: Path) -> 
     page = (out / "report.html").read_text()
     assert "<script" not in page
     assert "http" not in page.replace("http://www.w3.org", "")
+    assert " object at 0x" not in page
+    shown = html.unescape(page.partition("values in training")[2])
+    described = {column["name"]: column for column in json.loads((out / "schema.json").read_text())["columns"]}
+    most, count = next(iter(described["country"]["categories"].items()))
+    assert f"{most} ({count:,})" in shown
+    low, high = described["win_rate"]["quantiles"][0], described["win_rate"]["quantiles"][-1]
+    assert f"{low:g} to {high:g}" in shown
 
 
 def test_the_bundle_scores_as_the_report_says(game: Path) -> None:

@@ -10,12 +10,16 @@ import onnxruntime as ort
 import pandas as pd
 import pytest
 import torch
+from ludocast.datamodules.fit_preprocessing import fit_preprocessing
 from ludocast.datamodules.infer import RawColumns, describe, infer_schema, label_index, label_values, raw_columns
 from ludocast.datamodules.read import from_frame
-from ludocast.models.churn.fit import CANDIDATES, FittedChurn, fit_rows
+from ludocast.models.churn.boosting import Boosting
+from ludocast.models.churn.fit import CANDIDATES, Candidates, FittedChurn
+from ludocast.models.churn.learners import LINEAR, learners
+from ludocast.models.churn.linear import Linear
 from ludocast.models.churn.module import ChurnModule
 from ludocast.models.churn.network import ChurnNetwork
-from ludocast.models.churn.train import TrainerSettings
+from ludocast.models.churn.train import TrainerSettings, train_network
 from ludocast.serve.core import core_model
 from ludocast.serve.export import PREPROCESSING, export_churn
 from ludocast.serve.graph import GraphBuilder
@@ -53,13 +57,19 @@ def case(request: pytest.FixtureRequest) -> tuple[FittedChurn, RawColumns]:
     columns, _ = raw_columns(table, schema)
     label = label_index(label_values(table, "y", frozenset(schema.missing_tokens)), schema)
     schema = describe(schema, columns, np.arange(rows))
-    fitted, _ = fit_rows(schema, columns, label, None, members=2, settings=TrainerSettings(epochs=2))
-    weights = dict.fromkeys(CANDIDATES["auto"], 1 / 4)  # all candidates in the graph
-    assert fitted.preprocessing.products
-    assert fitted.preprocessing.crosses
-    if set(fitted.candidates.logits(fitted.preprocessing.encode(columns))) != set(weights):
-        pytest.fail("a candidate was dropped; the test needs all")
-    return FittedChurn(schema, fitted.preprocessing, fitted.candidates, weights, 1.3, 0.4), columns
+    # All candidates in the graph, whatever a blend would leave out.
+    preprocessing, encoded = fit_preprocessing(schema, columns, label)
+    assert preprocessing.products
+    assert preprocessing.crosses
+    others = {name: one.fit(encoded, label, 20) for name, one in learners(preprocessing, classes, 0).items()}
+    linear = others.pop(LINEAR)
+    sizes = {**preprocessing.sizes, "classes": classes}
+    network = train_network(encoded, label, [np.arange(rows)] * 2, sizes, TrainerSettings(epochs=2), 0)
+    boostings = {name: model for name, model in others.items() if isinstance(model, Boosting)}
+    candidates = Candidates(network, boostings, linear if isinstance(linear, Linear) else None)
+    weights = dict.fromkeys(CANDIDATES["auto"], 1 / len(CANDIDATES["auto"]))
+    assert set(candidates.logits(encoded)) == set(weights)
+    return FittedChurn(schema, preprocessing, candidates, weights, 1.3, 0.4), columns
 
 
 def hostile(columns: RawColumns, rows: int = 10_000) -> RawColumns:

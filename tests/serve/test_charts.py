@@ -1,0 +1,24 @@
+"""What a chart says of a number."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from ludocast.serve.charts import effect_chart
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "wanted"),
+    [
+        (0.0, 4.0, ["0", "1", "2", "3", "4"]),
+        (0.0, 15_024.0, ["0", "3756", "7512", "11.3k", "15k"]),
+        (0.0, 40e6, ["0", "10M", "20M", "30M", "40M"]),
+        (-2.0, 2.0, ["-2", "-1", "0", "1", "2"]),
+    ],
+)
+def test_ticks_are_short(low: float, high: float, wanted: list[str]) -> None:
+    page = effect_chart("x", [low, high], [0.5, 0.5], 1.0)
+    ticks = re.findall(r'<text class="tick" x="[^"]*" y="([^"]*)" text-anchor="[a-z]*">([^<]*)</text>', page)
+    bottom = max(float(y) for y, _ in ticks)
+    assert [text for y, text in ticks if float(y) == bottom] == wanted
