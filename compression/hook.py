@@ -23,6 +23,7 @@ from ludocast.compression.failure import naming_the_dead
 from ludocast.compression.plan import SMALLEST, Plan, bucket_parts
 from ludocast.compression.residuals import FORMAT, Kept, check_saved
 from torch import Tensor
+from torch._C._distributed_c10d import GradBucket
 from torch.nn.parallel import DistributedDataParallel
 
 TensorFuture = torch.futures.Future[Tensor]
@@ -79,7 +80,7 @@ class OneBitState:
         self.settings = settings
         self.step = 0
         self.sent_bytes = 0
-        group = cast(dist.ProcessGroup, model.process_group)
+        group = model.process_group
         self.ranks, self.rank = dist.get_world_size(group), dist.get_rank(group)
         parameters = dict(model.module.named_parameters())
         self._names = {id(parameter): name for name, parameter in parameters.items()}
@@ -96,7 +97,7 @@ class OneBitState:
         ]
         self._threads = [ThreadPoolExecutor(1, thread_name_prefix=f"onebit phase {k + 1}") for k in range(2)]
 
-    def average(self, bucket: dist.GradBucket) -> TensorFuture:
+    def average(self, bucket: GradBucket) -> TensorFuture:
         """The average of a bucket's gradients over the ranks, to come."""
         buffer = bucket.buffer()
         if self.ranks == 1:
@@ -116,7 +117,7 @@ class OneBitState:
         before, entry.late = entry.late, self._submit(entry.exchange, torch.zeros_like(buffer))
         return before if before is not None else _ready(torch.zeros_like(buffer))
 
-    def _bucket(self, bucket: dist.GradBucket) -> _Bucket:
+    def _bucket(self, bucket: GradBucket) -> _Bucket:
         names = tuple(self._names[id(parameter)] for parameter in bucket.parameters())
         if names not in self._buckets:
             if any(set(key) & set(names) for key in self._buckets):  # DDP has divided the parameters anew
@@ -124,7 +125,7 @@ class OneBitState:
             self._buckets[names] = self._new_bucket(names, bucket)
         return self._buckets[names]
 
-    def _new_bucket(self, names: tuple[str, ...], bucket: dist.GradBucket) -> _Bucket:
+    def _new_bucket(self, names: tuple[str, ...], bucket: GradBucket) -> _Bucket:
         buffer = bucket.buffer()
         shapes = [tuple(parameter.shape) for parameter in bucket.parameters()]
         parts = bucket_parts(names, shapes, buffer.dtype, self.settings.smallest)
@@ -240,13 +241,13 @@ def _ready(value: Tensor) -> TensorFuture:
     return future
 
 
-def onebit_hook(state: OneBitState, bucket: dist.GradBucket) -> TensorFuture:
+def onebit_hook(state: OneBitState, bucket: GradBucket) -> TensorFuture:
     """The hook that DDP calls with each bucket."""
     return state.average(bucket)
 
 
 # DDP compares the annotations themselves, not their text.
-onebit_hook.__annotations__.update({"bucket": dist.GradBucket, "return": TensorFuture})
+onebit_hook.__annotations__.update({"bucket": GradBucket, "return": TensorFuture})
 
 
 def register_onebit_hook(
@@ -280,7 +281,7 @@ def register_onebit_hook(
         )
     if hasattr(model, _REGISTERED):
         raise ValueError("this model has the 1-bit hook already; DDP takes one hook only")
-    backend = dist.get_backend(cast(dist.ProcessGroup, model.process_group))
+    backend = dist.get_backend(model.process_group)
     if backend not in ("gloo", "nccl"):
         raise ValueError(f'the 1-bit hook works on process groups of gloo or nccl, this one is of "{backend}"')
     state = OneBitState(model, OneBitSettings(warmup_steps, delay, row_length, smallest))

@@ -2,7 +2,8 @@
  *
  * A row is read twice: once for the signs and sums, which brings it into the first cache, and once more, from there,
  * for the residual. So each element crosses the memory bus as in `e.add_(g)`: g and e are read, the next residual is
- * written, past the cache where the bucket is too large to stay there (an ordinary store would read the line first).
+ * written, past the cache where the bucket is too large to stay there (an ordinary store would read the line first). In place nothing needs that:
+ * the line is in the cache.
  */
 #define PY_SSIZE_T_CLEAN
 #ifndef Py_GIL_DISABLED
@@ -144,7 +145,7 @@ static PyObject *quantise(PyObject *module, PyObject *args) {
         Rows rows = {AT(const int64_t *, start), AT(const int64_t *, length), AT(const int64_t *, byte), count};
         Message message = {AT(uint8_t *, bits), AT(uint8_t *, values), AT(int8_t *, exponents)};
         finite = quantise_rows(kernel, AT(const void *, g), bf16, AT(const float *, e), AT(float *, next), rows,
-                               message, elements >= STREAM);
+                               message, e != next && elements >= STREAM);
     }
     Py_END_ALLOW_THREADS
     return PyBool_FromLong(finite);

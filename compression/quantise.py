@@ -136,7 +136,9 @@ def quantise(gradient: Tensor, residual: Tensor, next_residual: Tensor, rows: Ro
     Args:
         gradient: Flat, float32 or bfloat16, contiguous, `rows.span` elements or more.
         residual: Flat float32, as long.
-        next_residual: Flat float32, as long; written where rows lie. No other tensor's memory.
+        next_residual: Flat float32, as long; written where rows lie. May be `residual` itself, which needs half the
+            memory and is faster, as fast as `residual.add_(gradient)`; but then nothing of it is kept if the gradient
+            is not finite. Otherwise it shares no memory with the others.
         rows: Rows.
         message: Message of these rows; written.
 

@@ -1,12 +1,10 @@
 """Nanoseconds an element of the quantiser beside torch's `e.add_(g)`: `python -m benchmarks.compression.kernels`.
 
 On one thread, every kernel that runs here, interleaved: each round runs everything once, beginning one further along.
-A ratio is the median of the rounds' ratios to that round's `add_`. Memory sets the bounds: `add_` writes
-where it has just read; the quantiser writes the next residual elsewhere, so that a gradient that is not finite leaves
-the residual alone, as `torch.add(g, e, out=next)` does (which reads the lines of `next` before it writes them).
-
-Buckets of some hundred megabytes lie in memory; smaller ones may stay in a large last-level cache, where a write to
-another place costs relatively more.
+A ratio is the median of the rounds' ratios to that round's `add_`. Memory sets the bounds: `add_` writes where it has
+just read, as does the quantiser in place; as a rule the quantiser writes the next residual elsewhere, so that a
+gradient that is not finite leaves the residual alone, as `torch.add(g, e, out=next)` does. Buckets of some hundred
+megabytes lie in memory; smaller ones may stay in a large last-level cache, where a write elsewhere costs more.
 """
 
 from __future__ import annotations
@@ -33,6 +31,7 @@ def tasks(elements: int, dtype: torch.dtype) -> dict[str, Callable[[], object]]:
     found: dict[str, Callable[[], object]] = {
         "e.add_(g)": lambda: e.add_(g),
         "torch.add(g, e, out=next)": lambda: torch.add(g, e, out=following),
+        "out.fill_(1)": lambda: out.fill_(1),
     }
 
     def forced(kernel: str, function: Callable[[], object]) -> Callable[[], object]:
@@ -44,6 +43,7 @@ def tasks(elements: int, dtype: torch.dtype) -> dict[str, Callable[[], object]]:
 
     for kernel in available():
         found[f"quantise {kernel}"] = forced(kernel, lambda: quantise(g, e, following, rows, message))
+        found[f"quantise in place {kernel}"] = forced(kernel, lambda: quantise(g, e, e, rows, message))
         found[f"decode {kernel}"] = forced(kernel, lambda: decode(message, rows, out))
         found[f"decode and add {kernel}"] = forced(kernel, lambda: decode(message, rows, out, 0.5, accumulate=True))
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from multiprocessing.connection import Connection
 from typing import Any
@@ -16,6 +16,7 @@ import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+Shapes = Mapping[str, tuple[int, ...]]
 _POOL: list[tuple[Any, Connection]] = []  # living rank processes and the pipes to them; starting one takes seconds
 
 
@@ -91,7 +92,7 @@ def _serve(pipe: Connection) -> None:
 class Given(nn.Module):
     """Parameters whose gradients are whatever is given: the loss is their inner product."""
 
-    def __init__(self, shapes: dict[str, tuple[int, ...]], dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, shapes: Shapes, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         for name, shape in shapes.items():
             self.register_parameter(name, nn.Parameter(torch.zeros(shape, dtype=dtype)))
@@ -101,11 +102,11 @@ class Given(nn.Module):
         return torch.stack(products).sum()
 
 
-def wrapped(shapes: dict[str, tuple[int, ...]], bucket_mb: float = 25.0, **options: Any) -> DistributedDataParallel:
+def wrapped(shapes: Shapes, bucket_mb: float = 25.0, **options: Any) -> DistributedDataParallel:
     return DistributedDataParallel(Given(shapes), bucket_cap_mb=bucket_mb, **options)
 
 
-def gradients(shapes: dict[str, tuple[int, ...]], rank: int, step: int) -> dict[str, Tensor]:
+def gradients(shapes: Shapes, rank: int, step: int) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(1_000 * step + rank)
     return {name: torch.randn(shape, generator=generator) + 0.1 * rank for name, shape in shapes.items()}
 

@@ -206,6 +206,11 @@ def test_a_large_bucket_is_the_same_in_every_kernel(monkeypatch: pytest.MonkeyPa
         assert torch.equal(other.buffer, message.buffer)
         assert torch.equal(other_decoded, decoded)
         assert torch.equal(other_after, after)
+        in_place = e.clone()
+        assert quantise(g, in_place, in_place, rows, other)
+        assert torch.equal(other.buffer, message.buffer)
+        for start, length in zip(rows.start.tolist(), rows.length.tolist(), strict=True):
+            assert torch.equal(in_place[start : start + length], after[start : start + length])
         decode(other, rows, other_decoded, scale=0.3, accumulate=True)
         assert torch.equal(other_decoded, added)
 

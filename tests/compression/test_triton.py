@@ -66,13 +66,41 @@ print("the same")
 """
 
 
-@pytest.mark.skipif(
+# What is interpreted need not compile; that needs no GPU.
+COMPILE = """
+import triton
+from ludocast.compression import triton_kernels as tk
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+rows = dict(start_ptr="*i64", length_ptr="*i64", byte_ptr="*i64")
+message = dict(bits_ptr="*u8", values_ptr="*fp16", exponents_ptr="*i8")
+for dtype in ("*fp32", "*bf16"):
+    types = dict(g_ptr=dtype, e_ptr="*fp32", next_ptr="*fp32", **rows, **message, bad_ptr="*i32", BLOCK="constexpr")
+    source = ASTSource(tk._quantise, types, {(10,): 2048})
+    triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": 8})
+types = dict(**rows, **message, out_ptr="*fp32", scale_bits="i64", ACCUMULATE="constexpr", BLOCK="constexpr")
+source = ASTSource(tk._decode, types, {(8,): True, (9,): 2048})
+triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": 8})
+print("compiled")
+"""
+
+pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None,
     reason="needs triton, which CPU builds of torch do not bring: pip install triton (1 GB)",
 )
-def test_interpreted_kernels_write_the_same_bits() -> None:
-    path = os.pathsep.join([str(ROOT), *sys.path])
-    environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": path}
-    done = subprocess.run([sys.executable, "-c", CODE], env=environment, capture_output=True, text=True, check=False)
+
+
+def _run(code: str, **environment: str) -> str:
+    variables = {**os.environ, **environment, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+    done = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "the same\n"
+    return done.stdout
+
+
+def test_interpreted_kernels_write_the_same_bits() -> None:
+    assert _run(CODE, TRITON_INTERPRET="1") == "the same\n"
+
+
+def test_kernels_compile_for_a_gpu(tmp_path: Path) -> None:
+    assert _run(COMPILE, TRITON_INTERPRET="0", TRITON_CACHE_DIR=str(tmp_path)) == "compiled\n"
