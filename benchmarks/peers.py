@@ -106,7 +106,7 @@ def xgboost_default(train: pd.DataFrame, label: np.ndarray, test: pd.DataFrame) 
 def histogram(train: pd.DataFrame, label: np.ndarray, test: pd.DataFrame) -> np.ndarray:
     a, b, texts = typed(train, test)
     for name in texts:  # it takes categories of up to 255 values; the rarer ones share what is left
-        top = a[name].value_counts().index[:250]
+        top = list(a[name].value_counts().index[:250])
         a[name], b[name] = (frame[name].cat.set_categories(top) for frame in (a, b))
     model = HistGradientBoostingClassifier(categorical_features="from_dtype", random_state=0)
     return np.asarray(model.fit(a, label).predict_proba(b))[:, 1]
