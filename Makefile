@@ -4,6 +4,8 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
+# What pip compiles or reads when it installs.
+BUILD := pyproject.toml constraints.txt setup.py $(wildcard compression/*.c compression/*.h)
 # The first Python on the path that is new enough.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 	$$p -c 'import sys; raise SystemExit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
@@ -32,16 +34,16 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .venv-floors demo build *.egg-info
+	rm -rf $(VENV) .venv-floors demo build *.egg-info compression/*.so
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed; name one with PYTHON=…"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.train: $(BIN)/python pyproject.toml constraints.txt
+$(VENV)/.train: $(BIN)/python $(BUILD)
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[train]'
 	@touch $@
 
-$(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
+$(VENV)/.dev: $(BIN)/python $(BUILD)
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@ $(VENV)/.train

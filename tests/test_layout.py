@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import os
+import shutil
 import subprocess
 import sys
 import time
@@ -90,19 +92,51 @@ def test_every_folder_with_python_files_is_packaged() -> None:
     assert set(project["packages"]) == set(project["package-dir"])
 
 
-def test_the_wheel_holds_ludocast_alone(tmp_path: Path) -> None:
-    source = tmp_path / "source"
+def _build_wheel(folder: Path, **environment: str) -> Path:
+    source = folder / "source"
     # A clean copy: what the working tree holds beside the sources must not matter.
     subprocess.run(
         ["git", "-C", str(ROOT), "checkout-index", "--all", f"--prefix={source}/"], check=True, capture_output=True
     )
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(source)]
-    subprocess.run(command, check=True, capture_output=True)
-    names = zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist()
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(source)]
+    subprocess.run(command, check=True, capture_output=True, env={**os.environ, **environment})
+    return next(folder.glob("*.whl"))
+
+
+def _kernel_of(wheel: Path, folder: Path) -> str:
+    """Which kernel and how many warnings a Python that has the wheel alone tells."""
+    zipfile.ZipFile(wheel).extractall(folder)
+    code = (
+        "import warnings\nfrom ludocast.compression import quantise\n"
+        "with warnings.catch_warnings(record=True) as told:\n    warnings.simplefilter('always')\n"
+        "    kernel = quantise.kernel()\n    quantise.kernel()\n"
+        "print(kernel, *(warning.message for warning in told), sep='|')"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(folder), "LUDOCAST_KERNEL": ""}
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, check=True)
+    return done.stdout.decode().strip()
+
+
+def test_the_wheel_holds_ludocast_alone(tmp_path: Path) -> None:
+    wheel = _build_wheel(tmp_path)
+    names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"ludocast"}
     wanted = {"ludocast/models/churn/network.py", "ludocast/configs/churn.yaml", "ludocast/serve/report.html.jinja"}
     assert wanted <= set(names)
-    assert not [name for name in names if name.endswith("compression/__init__.py")]
+    assert not [name for name in names if name.endswith(("compression/__init__.py", ".c", ".h"))]
+    if shutil.which("cc") is None:
+        pytest.skip("no C compiler: the kernels were not built")
+    assert [name for name in names if name.startswith("ludocast/compression/_kernels.") and "pyi" not in name]
+    assert "-cp311-abi3-" in wheel.name
+    assert _kernel_of(wheel, tmp_path / "installed") in {"avx512", "avx2", "neon", "portable C"}
+
+
+def test_a_wheel_without_a_compiler_runs_in_numpy_and_says_so_once(tmp_path: Path) -> None:
+    wheel = _build_wheel(tmp_path, CC="false", CXX="false")
+    assert not [name for name in zipfile.ZipFile(wheel).namelist() if name.endswith((".so", ".pyd"))]
+    kernel, warning = _kernel_of(wheel, tmp_path / "installed").split("|")
+    assert kernel == "numpy"
+    assert warning.startswith("ludocast.compression runs in numpy, slower: no C compiler built its kernels")
 
 
 def test_help_is_light_and_quick() -> None:

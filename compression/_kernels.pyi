@@ -1,0 +1,32 @@
+def available() -> list[str]: ...
+def quantise(
+    kernel: str,
+    gradient: int,
+    bf16: bool,
+    residual: int,
+    next_residual: int,
+    start: int,
+    length: int,
+    byte: int,
+    rows: int,
+    bits: int,
+    values: int,
+    exponents: int,
+    elements: int,
+    /,
+) -> bool: ...
+def decode(
+    kernel: str,
+    bits: int,
+    values: int,
+    exponents: int,
+    start: int,
+    length: int,
+    byte: int,
+    rows: int,
+    out: int,
+    scale: float,
+    accumulate: bool,
+    elements: int,
+    /,
+) -> None: ...

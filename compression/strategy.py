@@ -1,0 +1,104 @@
+"""The hook in Lightning: registered on CPU and GPU alike, its residuals in the Trainer's checkpoints."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch.distributed as dist
+from ludocast.compression.hook import OneBitState, register_onebit_hook
+from ludocast.compression.plan import SMALLEST
+from ludocast.compression.residuals import consolidate
+from pytorch_lightning.strategies import DDPStrategy
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+CHECKPOINT_KEY = "ludocast_onebit"
+
+
+class OneBitDDPStrategy(DDPStrategy):
+    """DDP whose gradients are exchanged as 1 bit a value.
+
+    A checkpoint holds the residuals of all ranks beside weights and optimizer, in one file: as many ranks go on to the
+    bit, another number of ranks with what was not yet applied kept. The residuals follow a loss scale by themselves.
+
+    Args:
+        warmup_steps: Steps of plain averaging before the first compressed one.
+        delay: 1 applies each average one step late, so that the exchange overlaps the next step.
+        row_length: Elements that share two values, about.
+        smallest: Elements from which a tensor of two dimensions or more is compressed.
+        process_group_backend: gloo or nccl; by the device if None.
+        timeout_seconds: After which a collective without an answer fails.
+        find_unused_parameters: As in DistributedDataParallel.
+        static_graph: As in DistributedDataParallel.
+        start_method: How Lightning starts the other processes where no launcher such as torchrun has.
+    """
+
+    def __init__(
+        self,
+        warmup_steps: int = 0,
+        delay: int = 0,
+        row_length: int = 2048,
+        smallest: int = SMALLEST,
+        process_group_backend: str | None = None,
+        timeout_seconds: float = 1800.0,
+        find_unused_parameters: bool = False,
+        static_graph: bool = False,
+        start_method: Literal["popen", "spawn", "fork", "forkserver"] = "popen",
+    ) -> None:
+        super().__init__(
+            process_group_backend=process_group_backend,
+            timeout=timedelta(seconds=timeout_seconds),
+            start_method=start_method,
+            find_unused_parameters=find_unused_parameters,
+            static_graph=static_graph,
+        )
+        self._options = {
+            "warmup_steps": warmup_steps, "delay": delay, "row_length": row_length, "smallest": smallest,
+        }  # fmt: skip
+        self._saved: list[dict[str, Any]] | None = None
+        self.onebit: OneBitState | None = None
+
+    def configure_ddp(self) -> None:
+        """Wrap the model and register the hook; Lightning's own `ddp_comm_hook` would be ignored on CPU."""
+        super().configure_ddp()
+        self.onebit = register_onebit_hook(cast(DistributedDataParallel, self.model), **self._options)
+        self._resume()
+
+    def pre_backward(self, closure_loss: Tensor) -> None:
+        """Tell the hook of a new loss scale before the gradients that have it."""
+        super().pre_backward(closure_loss)
+        scaler = getattr(self.precision_plugin, "scaler", None)
+        if scaler is not None and self.onebit is not None:
+            self.onebit.set_loss_scale(float(scaler.get_scale()))
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], filepath: str | Path, storage_options: Any | None = None
+    ) -> None:
+        """Write weights, optimizer and the residuals of all ranks as one file; collective."""
+        if self.onebit is not None:
+            states: list[Any] | None = [None] * self.world_size if self.global_rank == 0 else None
+            dist.gather_object(self.onebit.state_dict(), states, dst=0)
+            checkpoint[CHECKPOINT_KEY] = states
+        super().save_checkpoint(checkpoint, filepath, storage_options)
+
+    def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
+        """Read a checkpoint and keep its residuals until the hook is there."""
+        checkpoint: dict[str, Any] = super().load_checkpoint(checkpoint_path, weights_only)
+        self._saved = checkpoint.get(CHECKPOINT_KEY)
+        self._resume()
+        return checkpoint
+
+    def _resume(self) -> None:
+        if self._saved is None or self.onebit is None:
+            return
+        same = len(self._saved) == self.world_size
+        self.onebit.load_state_dict(self._saved[self.global_rank] if same else consolidate(self._saved))
+        self._saved = None
+
+    def teardown(self) -> None:
+        """End the hook's threads; its residuals stay for a checkpoint of the finished training."""
+        if self.onebit is not None:
+            self.onebit.close()
+        super().teardown()

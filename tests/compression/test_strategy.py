@@ -1,0 +1,39 @@
+"""The strategy in a real Trainer on CPU processes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+PROGRAM = Path(__file__).parent / "lightning_run.py"
+
+
+def train(folder: Path, epochs: int, devices: int, resume: Path | None = None) -> dict[str, Any]:
+    folder.mkdir(exist_ok=True)
+    resumed = "none" if resume is None else str(resume)
+    words = [sys.executable, str(PROGRAM), str(folder), str(epochs), str(devices), resumed]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict[str, Any] = torch.load(folder / f"epoch{epochs}.ckpt", weights_only=True)
+    return found
+
+
+def test_a_resumed_training_is_the_unbroken_one_and_another_number_of_ranks_goes_on(tmp_path: Path) -> None:
+    unbroken = train(tmp_path / "unbroken", 4, 2)
+    halfway = train(tmp_path / "half", 2, 2)
+    states = halfway["ludocast_onebit"]
+    assert [state["rank"] for state in states] == [0, 1]
+    assert states[0]["step"] == halfway["global_step"] == 8  # the hook was called, on CPU
+    assert states[0]["worker"]["network.0.weight"].any()
+    again = train(tmp_path / "half", 4, 2, tmp_path / "half" / "epoch2.ckpt")
+    for name, value in unbroken["state_dict"].items():
+        assert torch.equal(again["state_dict"][name], value)
+    alone = train(tmp_path / "alone", 3, 1, tmp_path / "half" / "epoch2.ckpt")
+    assert len(alone["ludocast_onebit"]) == 1
+    # One rank sends nothing, so what the two had not applied stays what it was.
+    mass = sum(s["worker"]["network.0.weight"].double() / 2 + s["owner"]["network.0.weight"].double() for s in states)
+    torch.testing.assert_close(alone["ludocast_onebit"][0]["worker"]["network.0.weight"].double(), mass)
