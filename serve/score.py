@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import io
 import os
 from collections.abc import Iterator, Sequence
@@ -65,7 +66,7 @@ def score(
     check_file(input)
     scorer = Scorer.load(bundle)
     rows, warned = 0, set[str]()
-    with _source(input, encoding, delimiter) as (names, chunks, total), _whole(output) as file:
+    with _source(input, encoding, delimiter) as (names, chunks, total), _whole(output) as file, _without_collector():
         kept = _kept(names, keep, input)
         writer = _Writer(file, output, scorer.manifest, kept)
         for chunk in tqdm(chunks, total=total, unit_scale=CHUNK_ROWS, unit=" rows", desc="scoring", disable=None):
@@ -143,6 +144,18 @@ def _csv_chunks(
             yield batch.slice(start, CHUNK_ROWS)
         rows += batch.num_rows
         last = batch.columns[-1][-1].as_py() if batch.num_rows else last
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """No search for cycles of objects: chunks make none, and all that is loaded would be searched again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 @contextmanager

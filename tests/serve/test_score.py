@@ -77,6 +77,24 @@ def test_many_chunks_stay_in_order_and_keep_chooses_columns(bundle: Path, tmp_pa
     assert found["scored_probability"][149_999].as_py() == pytest.approx(sigmoid(4.9 + 1), abs=1e-6)
 
 
+def test_the_same_table_as_csv_and_as_parquet_is_scored_alike(bundle: Path, tmp_path: Path) -> None:
+    ages = [30.5, None, -7.0, 1e30, 0.1] * 300  # more rows than the model takes at once
+    plans = ["pro", "basic", None, "pro", "new"] * 300
+    pq.write_table(pa.table({"age": ages, "plan": plans}), tmp_path / "in.parquet")
+    text = "".join(
+        f"{'' if age is None else age},{'NA' if plan is None else plan}\n"
+        for age, plan in zip(ages, plans, strict=True)
+    )
+    (tmp_path / "in.csv").write_text("age,plan\n" + text)
+    for name in ("csv", "parquet"):
+        assert score(bundle, tmp_path / f"in.{name}", tmp_path / f"out_{name}.parquet", "--keep", "age") == 0
+    found = [pq.read_table(tmp_path / f"out_{name}.parquet") for name in ("csv", "parquet")]
+    assert found[0]["scored_label"].equals(found[1]["scored_label"])
+    assert found[0]["scored_probability"].equals(found[1]["scored_probability"])
+    wanted = [sigmoid(3.05 + 1), sigmoid(0), sigmoid(-0.7), 1.0, sigmoid(0.01)] * 300
+    assert found[0]["scored_probability"].to_pylist() == pytest.approx(wanted, abs=1e-6)
+
+
 @pytest.mark.parametrize(
     ("text", "words", "sentence"),
     [
