@@ -18,6 +18,9 @@ from ludocast.compression.plan import Layout, Plan
 from ludocast.compression.quantise import Message, decode, quantise
 from torch import Tensor
 
+# torch 2.13 renames it.
+_all_gather = getattr(dist, "all_gather_single", dist.all_gather_into_tensor)
+
 
 @dataclass
 class Residual:
@@ -113,7 +116,7 @@ class BucketExchange:
 
         Where they are not, on any rank, `out` is NaN and the residuals stay as they were, on every rank alike.
         """
-        dist.all_gather_into_tensor(self._answers, self._answer, group=group)
+        _all_gather(self._answers, self._answer, group=group)
         parts = self._answers.view(self.plan.ranks, -1)
         flags = [bool(part[layout.flag_at]) for part, layout in zip(parts, self.layouts, strict=True)]
         if any(flags):

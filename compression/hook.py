@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
 import torch
@@ -58,10 +58,22 @@ class OneBitSettings:
 
 @dataclass
 class _Bucket:
-    """A bucket's buffers and, with a delay, the average of its step before."""
+    """A bucket's buffers and, with a delay, the average of its step before.
+
+    Attributes:
+        outs: With a delay, where averages go in turn: DDP reads one while the other is written.
+    """
 
     exchange: BucketExchange
     late: TensorFuture | None = None
+    outs: list[Tensor] = field(default_factory=list)
+
+    def next_out(self, like: Tensor) -> Tensor:
+        """The buffer that DDP has done with."""
+        if not self.outs:
+            self.outs = [torch.empty_like(like), torch.empty_like(like)]
+        self.outs.reverse()
+        return self.outs[0]
 
 
 class OneBitState:
@@ -114,7 +126,7 @@ class OneBitState:
         self.sent_bytes += entry.exchange.sent_bytes
         if self.settings.delay == 0:
             return self._submit(entry.exchange, buffer)
-        before, entry.late = entry.late, self._submit(entry.exchange, torch.zeros_like(buffer))
+        before, entry.late = entry.late, self._submit(entry.exchange, entry.next_out(buffer))
         return before if before is not None else _ready(torch.zeros_like(buffer))
 
     def _bucket(self, bucket: GradBucket) -> _Bucket:
