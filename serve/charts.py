@@ -94,7 +94,7 @@ def effect_chart(
 
 
 def _short(name: str) -> str:
-    text = name if len(name) <= 22 else name[:21] + "…"
+    text = name if len(name) <= 20 else name[:19] + "…"
     return escape(text)
 
 

@@ -264,14 +264,21 @@ def write_report(report: Report, path: Path) -> None:
     path.write_text(page, encoding="utf-8")
 
 
+def _shown(value: float, kind: str) -> str:
+    if kind != "timestamp":
+        return f"{value:g}"
+    # Of any year: `datetime` ends with 9999.
+    return str(np.datetime64(int(value), "s").astype("datetime64[D]"))
+
+
 def _column_row(column: Column, rows: int) -> dict[str, Any]:
     values = ""
     if column.categories is not None:
         values = ", ".join(f"{name} ({count:,})" for name, count in list(column.categories.items())[:5])
         values += ", …" if len(column.categories) > 5 else ""
     elif column.quantiles is not None:
-        low, middle, high = column.quantiles[0], column.quantiles[3], column.quantiles[-1]
-        values = f"{low:g} to {high:g}, median {middle:g}"
+        low, middle, high = (_shown(column.quantiles[k], column.kind) for k in (0, 3, -1))
+        values = f"{low} to {high}, median {middle}"
     return {
         "name": column.name, "kind": column.kind, "reason": column.reason, "missing": column.missing / max(rows, 1),
         "distinct": column.distinct, "examples": values,

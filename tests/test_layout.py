@@ -107,6 +107,10 @@ def _kernel_of(wheel: Path, folder: Path) -> str:
     """Which kernel and how many warnings a Python that has the wheel alone tells."""
     zipfile.ZipFile(wheel).extractall(folder)
     code = (
+        # An editable installation beside it would lend its kernels to the namespace package.
+        "import sys\n"
+        "sys.meta_path[:] = [f for f in sys.meta_path if '__editable__' not in getattr(f, '__module__', '')]\n"
+        "sys.path[:] = [path for path in sys.path if '__editable__' not in path]\n"
         "import warnings\nfrom ludocast.compression import quantise\n"
         "with warnings.catch_warnings(record=True) as told:\n    warnings.simplefilter('always')\n"
         "    kernel = quantise.kernel()\n    quantise.kernel()\n"

@@ -65,6 +65,8 @@ def test_a_run_leaves_report_metrics_schema_split_and_one_bundle(game: Path) -> 
     assert f"{most} ({count:,})" in shown
     low, high = described["win_rate"]["quantiles"][0], described["win_rate"]["quantiles"][-1]
     assert f"{low:g} to {high:g}" in shown
+    since = pd.read_csv(game / "data" / "players.csv")["registered_at"][(parts.part == "train").to_numpy()]
+    assert f"{since.min()[:10]} to {since.max()[:10]}, median " in shown
 
 
 def test_the_bundle_scores_as_the_report_says(game: Path) -> None:
