@@ -126,14 +126,19 @@ def contributions(
     odds = logit(np.clip(predict(many)[:, index], 1e-6, 1 - 1e-6))
     means = odds[1:].reshape(len(columns), len(rows)).mean(axis=1)
     found = [
-        Contribution(name, _shown(player[name]), float(odds[0] - mean))
+        Contribution(name, shown_value(player[name], columns[name].dtype), float(odds[0] - mean))
         for name, mean in zip(columns, means, strict=True)
     ]
     return sorted(found, key=lambda entry: -abs(entry.log_odds))
 
 
-def _shown(value: object) -> str:
+def shown_value(value: object, dtype: np.dtype) -> str:
+    """A raw value as people read it; of float64, which only times have, the day."""
     if isinstance(value, str):
         return value if value else "missing"
     number = float(value)  # type: ignore[arg-type]
-    return "missing" if number != number else f"{number:g}"
+    if number != number:
+        return "missing"
+    if dtype == np.float64:
+        return str(np.datetime64(int(number), "s").astype("datetime64[D]"))  # any year: `datetime` ends with 9999
+    return f"{number:g}"

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader
+from ludocast.datamodules.cells import DTYPES
 from ludocast.datamodules.infer import RawColumns
 from ludocast.datamodules.schema import Column, Schema
 from ludocast.models import curves
@@ -20,6 +21,7 @@ from ludocast.models.importance import (
     contributions,
     effects,
     permutation_importance,
+    shown_value,
 )
 from ludocast.models.metrics import Interval, Standing, classification_metrics, compare
 from ludocast.serve.charts import Series, bar_chart, effect_chart, line_chart
@@ -264,20 +266,14 @@ def write_report(report: Report, path: Path) -> None:
     path.write_text(page, encoding="utf-8")
 
 
-def _shown(value: float, kind: str) -> str:
-    if kind != "timestamp":
-        return f"{value:g}"
-    # Of any year: `datetime` ends with 9999.
-    return str(np.datetime64(int(value), "s").astype("datetime64[D]"))
-
-
 def _column_row(column: Column, rows: int) -> dict[str, Any]:
     values = ""
     if column.categories is not None:
         values = ", ".join(f"{name} ({count:,})" for name, count in list(column.categories.items())[:5])
         values += ", …" if len(column.categories) > 5 else ""
     elif column.quantiles is not None:
-        low, middle, high = (_shown(column.quantiles[k], column.kind) for k in (0, 3, -1))
+        dtype = np.dtype(DTYPES[column.kind])
+        low, middle, high = (shown_value(column.quantiles[k], dtype) for k in (0, 3, -1))
         values = f"{low} to {high}, median {middle}"
     return {
         "name": column.name, "kind": column.kind, "reason": column.reason, "missing": column.missing / max(rows, 1),

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from ludocast.datamodules.infer import RawColumns
-from ludocast.models.importance import contributions, effects, permutation_importance
+from ludocast.models.importance import contributions, effects, permutation_importance, shown_value
 
 
 def predict(columns: RawColumns) -> np.ndarray:
@@ -48,3 +48,10 @@ def test_contributions_of_an_additive_model_are_differences_from_the_mean() -> N
     assert found["x"].log_odds == pytest.approx(2 - 2 * float(columns["x"][rows].mean()), abs=1e-5)
     assert found["c"].log_odds == pytest.approx(1 - float((columns["c"][rows] == "a").mean()), abs=1e-6)
     assert found["z"].log_odds == pytest.approx(0, abs=1e-9)
+
+
+def test_values_are_shown_as_people_read_them() -> None:
+    assert shown_value(2.5, np.dtype(np.float32)) == "2.5"
+    assert shown_value(float("nan"), np.dtype(np.float32)) == "missing"
+    assert shown_value(86_400.0 * 365, np.dtype(np.float64)) == "1971-01-01"
+    assert shown_value("", np.dtype(object)) == "missing"
