@@ -57,7 +57,8 @@ class BucketExchange:
         self._average = torch.zeros(plan.elements, device=device)
         self._plain = plan.plain.to(device)
         mine, largest = self.layouts[rank].size, max(layout.size for layout in self.layouts)
-        self._send = torch.zeros(sum(layout.size for layout in self.layouts), dtype=torch.uint8, device=device)
+        self._sizes = [layout.size for layout in self.layouts]
+        self._send = torch.zeros(sum(self._sizes), dtype=torch.uint8, device=device)
         self._received = torch.zeros(plan.ranks * mine, dtype=torch.uint8, device=device)
         self._answer = torch.zeros(largest, dtype=torch.uint8, device=device)
         self._answers = torch.zeros(plan.ranks * largest, dtype=torch.uint8, device=device)
@@ -72,19 +73,14 @@ class BucketExchange:
         """Code gradient + residual, float32 or bfloat16 [n], for every owner; the gradient is free thereafter."""
         finite = True
         plain = self._plain_shares(gradient)
-        start = 0
-        for owner, layout in enumerate(self.layouts):
-            part = self._send[start : start + layout.size]
-            start += layout.size
-            rows = self.plan.owned[owner]
+        parts = torch.split(self._send, self._sizes)
+        for part, layout, rows, share in zip(parts, self.layouts, self.plan.owned, plain, strict=True):
             if len(rows):
                 message = Message(rows, part[: layout.coded])
                 finite &= quantise(gradient, self.worker.now, self.worker.next, rows, message)
-            _plain_view(part, layout, self.dtype).copy_(plain[owner])
-        start = 0
-        for layout in self.layouts:
-            self._send[start + layout.flag_at] = not finite
-            start += layout.size
+            _plain_view(part, layout, self.dtype).copy_(share)
+        for part, layout in zip(parts, self.layouts, strict=True):
+            part[layout.flag_at] = not finite
 
     def _plain_shares(self, gradient: Tensor) -> Tensor:
         shares = torch.zeros(self.plan.ranks * self.plan.plain_share, dtype=self.dtype, device=self.device)
@@ -94,8 +90,7 @@ class BucketExchange:
     def to_owners(self, group: dist.ProcessGroup) -> None:
         """Phase 1: exchange, average the rows that this rank owns, and code the average."""
         mine = self.layouts[self.rank]
-        sizes = [layout.size for layout in self.layouts]
-        dist.all_to_all_single(self._received, self._send, [mine.size] * self.plan.ranks, sizes, group=group)
+        dist.all_to_all_single(self._received, self._send, [mine.size] * self.plan.ranks, self._sizes, group=group)
         parts = self._received.view(self.plan.ranks, mine.size)
         rows = self.plan.owned[self.rank]
         share = 1 / self.plan.ranks
