@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-PATIENCE = 5.0  # seconds in which the launcher ends a process whose failure another one tells
+PATIENCE = 15.0  # seconds in which the launcher ends a process whose failure another one tells
 _TORCHRUN = "TORCHELASTIC_RUN_ID"
 _LIGHTNING = ("LOCAL_RANK", "NODE_RANK", "MASTER_PORT")  # what its launcher sets
 _LOST = re.compile(
