@@ -90,7 +90,7 @@ def follow(command: Callable[[], int]) -> int:
     except BaseException:
         time.sleep(PATIENCE)
         raise
-    if code != 0:
+    if code not in (0, 130):  # of Ctrl-C the launcher tells all of them
         time.sleep(PATIENCE)
         sys.stderr.write(said.getvalue())
     return code
