@@ -33,6 +33,8 @@ def launch_quantise(gradient: Tensor, residual: Tensor, next_residual: Tensor, r
     Returns:
         [1] int32 on the device: 1 where gradient + residual is not finite.
     """
+    if message.width != 1:
+        raise ValueError(f"on a GPU a value is sent as 1 bit, got {message.width}; leave width at 1")
     bad = torch.zeros(1, dtype=torch.int32, device=gradient.device)
     if len(rows) > 0:
         pointers = (message.bits, message.values, message.exponents, bad)

@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import torch
 from ludocast.compression.hook import OneBitState, register_onebit_hook
@@ -27,10 +28,15 @@ METHODS = {
     "powersgd4": "torch's PowerSGD, rank 4, one bucket",
     "onebit": "ours",
     "onebit-delay": "ours, delay=1",
+    "onebit-8": "ours, averages of 8 bits",
+    "auto": "ours, auto=True",
     "none": "no communication: the limit",
 }
 WARMUP = 4  # steps: DDP divides its buckets after the first, PowerSGD begins at the third
 _POWERSGD_START = 2
+import os
+
+CAP = float(os.environ.get("CAP", "0")) or None
 
 
 def mlp(widths: Sequence[int] = WIDTHS) -> nn.Sequential:
@@ -60,7 +66,8 @@ class Contestant:
     def __init__(self, method: str, ranks: int) -> None:
         self.method, self.ranks, self.steps = method, ranks, 0
         one_bucket = method.startswith("powersgd")  # with two or more it hangs on gloo
-        self.model = DistributedDataParallel(mlp(), bucket_cap_mb=1024 if one_bucket else None)
+        cap = 1024 if one_bucket else CAP if method.startswith("onebit") else None
+        self.model = DistributedDataParallel(mlp(), bucket_cap_mb=cap)
         self.onebit: OneBitState | None = None
         if method == "fp16":
             self.model.register_comm_hook(None, fp16_compress_hook)
@@ -70,7 +77,11 @@ class Contestant:
         elif method == "none":
             self.model.register_comm_hook(None, _as_it_is)
         elif method != "fp32":
-            self.onebit = register_onebit_hook(self.model, delay=int(method == "onebit-delay"))
+            ways: dict[str, dict[str, Any]] = {
+                "onebit-delay": {"delay": 1}, "onebit-8": {"width": 8}, "auto": {"auto": True},
+            }  # fmt: skip
+            options = ways.get(method, {})
+            self.onebit = register_onebit_hook(self.model, **options)
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.01)
 
     def step(self, x_BD: Tensor, y_B: Tensor) -> None:
