@@ -34,9 +34,6 @@ METHODS = {
 }
 WARMUP = 4  # steps: DDP divides its buckets after the first, PowerSGD begins at the third
 _POWERSGD_START = 2
-import os
-
-CAP = float(os.environ.get("CAP", "0")) or None
 
 
 def mlp(widths: Sequence[int] = WIDTHS) -> nn.Sequential:
@@ -66,7 +63,7 @@ class Contestant:
     def __init__(self, method: str, ranks: int) -> None:
         self.method, self.ranks, self.steps = method, ranks, 0
         one_bucket = method.startswith("powersgd")  # with two or more it hangs on gloo
-        cap = 1024 if one_bucket else CAP if method.startswith("onebit") else None
+        cap = 1024 if one_bucket else None
         self.model = DistributedDataParallel(mlp(), bucket_cap_mb=cap)
         self.onebit: OneBitState | None = None
         if method == "fp16":

@@ -254,7 +254,8 @@ def test_levels_are_the_same_in_every_kernel_and_near(monkeypatch: pytest.Monkey
             row = c[start : start + length].double()
             half_step = 0.5 * float(row.abs().max()) / top
             far = (decoded[start : start + length].double() - row).abs().max()
-            assert float(far) <= half_step * (1 + top * 2.0**-10) + 2.0**-126
+            # Where 1 / distance overflows, nothing is sent.
+            assert float(far) <= max(half_step * (1 + top * 2.0**-10), top * 2.0**-127)
 
 
 @pytest.mark.parametrize("width", [1, 8])
