@@ -63,8 +63,7 @@ class Contestant:
     def __init__(self, method: str, ranks: int) -> None:
         self.method, self.ranks, self.steps = method, ranks, 0
         one_bucket = method.startswith("powersgd")  # with two or more it hangs on gloo
-        cap = 1024 if one_bucket else None
-        self.model = DistributedDataParallel(mlp(), bucket_cap_mb=cap)
+        self.model = DistributedDataParallel(mlp(), bucket_cap_mb=1024 if one_bucket else None)
         self.onebit: OneBitState | None = None
         if method == "fp16":
             self.model.register_comm_hook(None, fp16_compress_hook)
