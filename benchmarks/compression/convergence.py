@@ -4,7 +4,8 @@ A process a rank (one thread of torch each) on gloo, training over the real hook
 have the same start and the same batches, whatever the method; the gap is a method's loss less fp32's of the same seed.
 Its 95 % interval is of Student's t over the seeds.
 
-Every run that ends is kept in a JSON file; a run of the bench that was interrupted goes on where it was.
+Every run that ends is kept in a JSON file; a run of the bench that was interrupted goes on where it was. Take a new
+file where the code has changed: it knows nothing of that.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from math import inf
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import mean, stdev
@@ -155,9 +157,9 @@ def run_once(pipes: Sequence[Connection], *arguments: Any) -> Run:
 
 
 def interval(gaps: Sequence[float]) -> tuple[float, float]:
-    """Mean and half the width of its 95 % interval, NaN of a single one."""
+    """Mean and half the width of its 95 % interval, infinite for a single one."""
     if len(gaps) < 2:
-        return mean(gaps), float("nan")
+        return mean(gaps), inf
     half = float(student.ppf(0.975, len(gaps) - 1)) * stdev(gaps) / len(gaps) ** 0.5
     return mean(gaps), half
 
@@ -172,7 +174,7 @@ def table(runs: Mapping[str, Mapping[int, Run]]) -> str:
             line += f"{'–':>10}{'–':>22}"
         else:
             gap, half = interval(paired)
-            line += f"{gap:+10.4f}" + f"{gap - half:+.4f} to {gap + half:+.4f}".rjust(22)
+            line += f"{gap:+10.4f}" + (f"{gap - half:+.4f} to {gap + half:+.4f}" if half < inf else "–").rjust(22)
         saved = [run["bytes_saved"] for run in by_seed.values() if run["bytes_saved"] is not None]
         lines.append(line + (f"{mean(saved):13.2f}" if saved else f"{'–':>13}"))
     return "\n".join(lines)
