@@ -100,12 +100,12 @@ class Contestant:
         if self.onebit is not None:
             return self.onebit.sent_bytes / self.steps
         if self.method.startswith("powersgd"):
-            total = sum(map(partial(_low_rank, rank=int(self.method[-1])), shapes))
+            total = sum(map(partial(low_rank, rank=int(self.method[-1])), shapes))
         width = {"none": 0, "fp16": 2}.get(self.method, 4)
         return 2 * (self.ranks - 1) / self.ranks * total * width  # gloo's all-reduce is a ring
 
 
-def _low_rank(shape: tuple[int, ...], rank: int) -> int:
+def low_rank(shape: tuple[int, ...], rank: int) -> int:
     """Numbers that PowerSGD sends of a tensor: P and Q, or all where that saves less than half."""
     n, m = shape[0], math.prod(shape[1:])
     both = min(n, m, rank) * (n + m)
