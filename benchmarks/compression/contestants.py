@@ -68,7 +68,7 @@ class Contestant:
             state = PowerSGDState(None, int(method[-1]), start_powerSGD_iter=_POWERSGD_START)
             self.model.register_comm_hook(state, powerSGD_hook)
         elif method == "none":
-            self.model.register_comm_hook(None, as_it_is)
+            self.model.register_comm_hook(None, _as_it_is)
         elif method != "fp32":
             self.onebit = register_onebit_hook(self.model, delay=int(method == "onebit-delay"))
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.01)
@@ -105,12 +105,11 @@ def _low_rank(shape: tuple[int, ...], rank: int) -> int:
     return both if 2 * both < n * m else n * m
 
 
-def as_it_is(_state: object, bucket: GradBucket) -> torch.futures.Future[Tensor]:
-    """A hook that averages nothing."""
+def _as_it_is(_state: object, bucket: GradBucket) -> torch.futures.Future[Tensor]:
     future: torch.futures.Future[Tensor] = torch.futures.Future()
     future.set_result(bucket.buffer())
     return future
 
 
 # DDP compares the annotations themselves, not their text.
-as_it_is.__annotations__.update({"bucket": GradBucket, "return": torch.futures.Future[Tensor]})
+_as_it_is.__annotations__.update({"bucket": GradBucket, "return": torch.futures.Future[Tensor]})

@@ -27,7 +27,7 @@ from torch.multiprocessing.spawn import spawn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
-from benchmarks.compression.contestants import as_it_is, mlp
+from benchmarks.compression.contestants import _as_it_is, mlp
 from benchmarks.gpu.device import backend_of, describe, nccl_version, why_not
 
 METHODS = ("fp32", "fp16", "onebit", "onebit-delay", "none")
@@ -40,7 +40,7 @@ def build(method: str, widths: list[int], device: torch.device) -> DistributedDa
     if method == "fp16":
         model.register_comm_hook(None, fp16_compress_hook)
     elif method == "none":
-        model.register_comm_hook(None, as_it_is)
+        model.register_comm_hook(None, _as_it_is)
     elif method != "fp32":
         register_onebit_hook(model, delay=int(method == "onebit-delay"))
     return model
