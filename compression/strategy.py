@@ -54,7 +54,7 @@ class OneBitDDPStrategy(DDPStrategy):
             find_unused_parameters=find_unused_parameters,
             static_graph=static_graph,
         )
-        self._options = {
+        self._options: dict[str, Any] = {
             "warmup_steps": warmup_steps, "delay": delay, "row_length": row_length, "smallest": smallest,
         }  # fmt: skip
         self._saved: list[dict[str, Any]] | None = None
