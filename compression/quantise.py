@@ -226,15 +226,17 @@ def _quantise(
                 message.width, rows.elements >= STREAM,
             )
         )  # fmt: skip
+    if not on_cpu:
+        from ludocast.compression import triton_kernels
+
+        if share:
+            return triton_kernels.owner_step(gradient, residual, next_residual, rows, received, share, message)
+        return triton_kernels.quantise(gradient, residual, next_residual, rows, message)
     if share:
         sum_ = gradient.float() * share
         for one in received:
             decode(one, rows, sum_, share, accumulate=True)
         gradient = sum_
-    if not on_cpu:
-        from ludocast.compression import triton_kernels
-
-        return triton_kernels.quantise(gradient, residual, next_residual, rows, message)
     with np.errstate(all="ignore"):
         c = gradient.detach().float().numpy() + residual.detach().numpy()
     after = next_residual.detach().numpy()

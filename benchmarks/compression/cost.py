@@ -46,12 +46,14 @@ class Cluster:
 
     Attributes:
         ranks: N.
-        bits: Bits a second of a host's link, in each direction; within a host communication is free.
-        ranks_per_host: r, which share that link.
+        bits: Bits a second of a host's link, in each direction.
+        ranks_per_host: r, which share that link. They average among themselves, and 1-bit is between hosts.
         ranks_per_core: By which the processor's work is slower, 1 or more.
         latency: Seconds from one rank to another, of a message that others wait for.
         message: Seconds of a rank's time for each further message of an all-to-all.
-        tree: All-reduce by messages that wait for one another 2 · log2 N times, rather than 2 · (N - 1).
+        tree: All-reduce by messages that wait for one another 2 · log2 N times, rather than 2 · (N - 1), and that
+            leave a host as if it were one rank: the best that an all-reduce can do.
+        local_bits: Bits a second within a host, which only 1-bit waits for: all-reduce has both at a time.
         bucket: Bytes of gradient that are averaged at a time; DDP's usual 25 MiB.
     """
 
@@ -62,7 +64,18 @@ class Cluster:
     latency: float = 0.0
     message: float = 0.0
     tree: bool = False
+    local_bits: float = math.inf
     bucket: int = 25 << 20
+
+    @property
+    def shared(self) -> bool:
+        """Whether there are several hosts of several ranks each; one host alone has no link to spare."""
+        return 1 < self.ranks_per_host < self.ranks
+
+    @property
+    def speaking(self) -> int:
+        """Ranks between which 1-bit is exchanged."""
+        return self.ranks // self.ranks_per_host if self.shared else self.ranks
 
 
 @dataclass(frozen=True)
@@ -111,22 +124,25 @@ def rank_bytes(method: str, shape: Shape, ranks: int) -> float:
 
 
 def link_bytes(method: str, shape: Shape, cluster: Cluster) -> float:
-    """Bytes that a host's link sends a step.
-
-    A ring leaves a host once, whatever the host's number of ranks; an all-to-all leaves it from each of its ranks.
-    """
-    n, r = cluster.ranks, cluster.ranks_per_host
-    if n <= r:
+    """Bytes that a host's link sends a step: a ring's leave it once, a tree's as if each host were one rank."""
+    if cluster.ranks <= cluster.ranks_per_host and cluster.ranks_per_host > 1:
         return 0.0
-    if not method.startswith("onebit"):
-        return rank_bytes(method, shape, n)
-    return (r * (n - r) / n + (n - 1) / n) * message_bytes(method, shape)
+    between_hosts = cluster.tree or method.startswith("onebit")
+    return rank_bytes(method, shape, cluster.speaking if between_hosts else cluster.ranks)
+
+
+def local_seconds(method: str, shape: Shape, cluster: Cluster) -> float:
+    """Of the reduction within a host before 1-bit's exchange and the broadcast after it, uncompressed."""
+    if not cluster.shared or not method.startswith("onebit"):
+        return 0.0
+    return 8 * 2 * 4 * shape.elements / cluster.local_bits
 
 
 def waiting(method: str, shape: Shape, cluster: Cluster) -> float:
     """Seconds of all messages' latency a step: all-to-all and a ring's all-gather for 1-bit, else all-reduce."""
     n = cluster.ranks
     if method.startswith("onebit"):
+        n = cluster.speaking
         once = cluster.latency + (n - 1) * cluster.message + (n - 1) * cluster.latency
     else:
         once = cluster.latency * (2 * math.ceil(math.log2(n)) if cluster.tree else 2 * (n - 1))
@@ -141,13 +157,13 @@ def buckets(method: str, shape: Shape, cluster: Cluster) -> int:
 
 def work(method: str, shape: Shape, cluster: Cluster, costs: Costs) -> float:
     """Seconds of a rank's processor a step beside compute."""
-    n, elements = cluster.ranks, shape.elements
+    n, elements = cluster.speaking if method.startswith("onebit") else cluster.ranks, shape.elements
     coding = 0.0
     if method.startswith("onebit"):
         coded, owned = elements - shape.plain, (elements - shape.plain) / n
         worker = costs.quantise * coded * (n - 1) / n  # what others own
         owner = owned * ((n - 1) * costs.decode + costs.quantise)
-        calls = buckets(method, shape, cluster) * ((n - 1) + (n - 1) + 1 + n) * costs.call
+        calls = buckets(method, shape, cluster) * ((n - 1) + 1 + n) * costs.call  # worker, owner, last decoding
         coding = costs.coding * (worker + owner + costs.decode * coded) * _NS + calls
     elif method.startswith("powersgd"):
         coding = (costs.powersgd + int(method[-1]) * costs.powersgd_rank) * elements * _NS
@@ -168,7 +184,8 @@ def step_seconds(method: str, compute: float, shape: Shape, cluster: Cluster, co
     """
     if method == "none" or cluster.ranks == 1:
         return compute
-    wire = costs.wire * 8 * link_bytes(method, shape, cluster) / cluster.bits + waiting(method, shape, cluster)
+    wire = costs.wire * 8 * link_bytes(method, shape, cluster) / cluster.bits
+    wire += waiting(method, shape, cluster) + local_seconds(method, shape, cluster)
     if method == "onebit-delay":
         left = max(wire - costs.overlap_delay * compute, 0.0)
     else:

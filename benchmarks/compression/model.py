@@ -25,6 +25,7 @@ GBITS = (1.0, 2.5, 10.0, 25.0, 50.0, 100.0, 200.0, 400.0)
 SIZES = {"1 M": 10**6, "10 M": 10**7, "100 M": 10**8, "1 B": 10**9, "10 B": 10**10}
 RIVALS = {"fp32": ("fp32",), "the faster of fp32 and fp16": ("fp32", "fp16")}
 NOT_MEASURED = "A MODEL, NOT A MEASUREMENT"
+LOCAL_BITS = 1.6e12  # a second, within a host of GPUs
 GOODPUT = 0.95  # of a link's nominal rate
 
 
@@ -59,7 +60,9 @@ class Machine:
     def cluster(self, ranks: int, gbits: float) -> Cluster:
         """So many of it."""
         bits = gbits * 1e9 * GOODPUT
-        return Cluster(ranks, bits, self.ranks_per_host, 1.0, self.latency, self.message, self.tree, self.bucket)
+        return Cluster(
+            ranks, bits, self.ranks_per_host, 1.0, self.latency, self.message, self.tree, LOCAL_BITS, self.bucket
+        )
 
 
 def cpu(costs: Costs, compute: float, origin: str, bucket: int) -> Machine:
@@ -95,10 +98,10 @@ def gpu(ranks_per_host: int, tokens: int, tflops: float, bandwidth: float, bucke
         5e-6, 1e-6, True, bucket,
         (
             f"assumed: {tokens} tokens a rank and step at {tflops:.0f} TFLOP/s; kernels at {bandwidth / 1e12:.1f} TB/s "
-            "of 12.1 B (quantise) and 4.1 B (decode) an element; 10 µs a kernel call, 3 N - 1 of them a bucket",
-            "assumed: 5 µs latency of a message, 1 µs a further one of an all-to-all; all-reduce in a tree's time, "
+            "of 12.1 B (quantise) and 4.1 B (decode) an element; 10 µs a kernel call, 2 a bucket for each host",
+            "assumed: 5 µs latency of a message, 1 µs a further one of an all-to-all; all-reduce at its best, "
             "all-gather in a ring's",
-            "assumed: 60 % of compute overlaps communication; traffic within a host is free",
+            f"assumed: 60 % of compute overlaps communication; {LOCAL_BITS / 8e9:.0f} GB/s within a host",
         ),
     )  # fmt: skip
 

@@ -66,14 +66,19 @@ def test_a_steps_seconds_by_hand() -> None:
     ) == pytest.approx(0.04)
 
 
-def test_a_ring_leaves_a_host_once_and_an_all_to_all_from_each_rank() -> None:
-    shape, cluster = Shape(800, 0), Cluster(16, 1e9, ranks_per_host=8)
-    assert link_bytes("fp32", shape, cluster) == pytest.approx(2 * 15 / 16 * 3200)
-    message = 100 * (1 + 40 / 2048)
-    assert link_bytes("onebit", shape, cluster) == pytest.approx((8 * 8 / 16 + 15 / 16) * message)
+def test_one_rank_speaks_for_a_host() -> None:
+    shape, costs = Shape(8_000_000, 0), Costs(quantise=1.0, decode=0.5, call=1e-3)
+    cluster = Cluster(16, 1e9, ranks_per_host=8, local_bits=1e10)
+    # A ring of all ranks leaves a host once; two hosts' speakers send one another half of the message twice.
+    assert link_bytes("fp32", shape, cluster) == pytest.approx(2 * 15 / 16 * 32e6)
+    assert link_bytes("fp32", shape, replace(cluster, tree=True)) == pytest.approx(32e6)
+    message = 1e6 * (1 + 40 / 2048)
+    assert link_bytes("onebit", shape, cluster) == pytest.approx(message)
     assert link_bytes("onebit", shape, replace(cluster, ranks=8)) == 0
-    one = replace(cluster, ranks_per_host=1)
-    assert link_bytes("onebit", shape, one) == pytest.approx(rank_bytes("onebit", shape, 16))
+    assert link_bytes("onebit", shape, replace(cluster, ranks_per_host=1)) == pytest.approx(2 * 15 / 16 * message)
+    # 4 M coded, 4 M decoded and coded, 8 M decoded: 14 ms; two buckets of 1 + 1 + 2 calls; 32 MB to the speaker and back.
+    wire = 8 * message / 1e9 + 64e6 * 8 / 1e10
+    assert step_seconds("onebit", 1.0, shape, cluster, costs) == pytest.approx(1 + 0.014 + 0.008 + wire)
 
 
 def test_without_a_network_coding_is_what_is_left() -> None:
