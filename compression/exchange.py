@@ -1,10 +1,10 @@
 """One bucket's way over the network in two phases, with error feedback in both.
 
 1. Each rank codes gradient + residual of the rows that others own, and sends each owner its rows (all-to-all).
-2. Each owner averages what it got with its own gradient, which it need not code, adds its own residual, codes the
-   average and sends it to all (all-gather).
+2. Each owner adds what it got to its own gradient + residual, which it need not code, codes the sum and sends it to all
+   (all-gather).
 
-Everyone decodes the same bytes, so all ranks hold the same average to the bit.
+Everyone decodes the same bytes and divides by the number of ranks, so all ranks hold the same average to the bit.
 """
 
 # N ranks, n elements of a bucket
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 from ludocast.compression.plan import Layout, Plan
-from ludocast.compression.quantise import Message, decode, own, quantise
+from ludocast.compression.quantise import Message, decode, quantise
 from ludocast.compression.rows import Rows
 from torch import Tensor
 
@@ -27,10 +27,10 @@ _all_gather: Callable[..., object] = getattr(dist, "all_gather_single", dist.all
 
 @dataclass
 class Residual:
-    """What was not sent yet, float32 [n], and the place of the next one; `commit` makes the next one current.
+    """What a rank has still to add, float32 [n], and the place of the next one; `commit` makes the next one current.
 
-    In the rows that a rank owns it is the owner's, what the average sent to all has left over; in all others the
-    worker's, what this rank has not told their owner.
+    In the rows that it owns it is what the sum that it sent to all has left over, in all others what this rank has not
+    told their owner: all of the size of a gradient, so that what is missing in an average is the residuals' mean.
     """
 
     now: Tensor
@@ -54,7 +54,7 @@ class BucketExchange:
         rank: This rank among the plan's.
         dtype: Of the bucket.
         device: Of the bucket.
-        late: The bucket's buffer is overwritten before `average`, so that `encode` keeps what is needed of it.
+        late: The bucket's buffer is overwritten before `add`, so that `encode` keeps what is needed of it.
     """
 
     def __init__(self, plan: Plan, rank: int, dtype: torch.dtype, device: torch.device, late: bool = False) -> None:
@@ -118,16 +118,13 @@ class BucketExchange:
         """Phase 1 on the network."""
         dist.all_to_all_single(self._got, self._send, self._got_sizes, self._sent_sizes, group=group)
 
-    def average(self, gradient: Tensor) -> None:
-        """Average the rows that this rank owns, its own gradient [n] with what it got, and code the average."""
+    def add(self, gradient: Tensor) -> None:
+        """Add what this rank got of the rows that it owns to its own gradient [n], and code the sum."""
         finite = self._finite and not any(piece.flag for piece in self._from)
         if self._rows and finite:
             received = [piece.message for piece in self._from]
             mine = self.residual.next if self.late else gradient
-            finite = own(
-                mine, self.residual.now, self.residual.next, self._rows, received, 1 / self.plan.ranks,
-                self._mine.message,
-            )  # fmt: skip
+            finite = quantise(mine, self.residual.now, self.residual.next, self._rows, self._mine.message, received)
         if self.plan.plain_share:
             shares = [piece.plain(self.dtype) for piece in self._from]
             shares.insert(self.rank, self._own_plain)  # one order of addition, whoever owns the share
@@ -156,7 +153,7 @@ class BucketExchange:
         decoded = out if direct else torch.empty(self.plan.elements, device=self.device)
         for piece in self._all:
             if piece.rows:
-                decode(piece.message, piece.rows, decoded)
+                decode(piece.message, piece.rows, decoded, 1 / self.plan.ranks)
         if not direct:
             for part in self.plan.compressed:
                 out[part.where] = decoded[part.where].to(out.dtype)
@@ -168,8 +165,6 @@ class BucketExchange:
 
     def flush(self, gradient: Tensor) -> None:
         """Add to a gradient that is to be averaged plainly what was not sent yet, and keep nothing."""
-        for start, end in self.plan.owned_ranges(self.rank):
-            self.residual.now[start:end] *= self.plan.ranks
         for part in self.plan.compressed:
             gradient[part.where] += self.residual.now[part.where].to(gradient.dtype)
         self.residual.now.zero_()

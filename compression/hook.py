@@ -24,10 +24,10 @@ from ludocast.compression.agreement import check_agreement
 from ludocast.compression.exchange import BucketExchange
 from ludocast.compression.failure import naming_the_dead
 from ludocast.compression.pipeline import Pipeline, Promise, TensorFuture, Work, ready
-from ludocast.compression.plan import SMALLEST, Plan, bucket_parts, owned_range
+from ludocast.compression.plan import SMALLEST, Plan, bucket_parts
 from ludocast.compression.quantise import WIDTHS
 from ludocast.compression.record import Record
-from ludocast.compression.residuals import FORMAT, Kept, check_saved, only
+from ludocast.compression.residuals import FORMAT, Kept, check_saved
 from ludocast.compression.topology import make_topology, ranks_per_host
 from torch import Tensor
 from torch._C._distributed_c10d import GradBucket
@@ -146,7 +146,7 @@ class OneBitState:
         self._streams: dict[torch.device, torch.cuda.Stream] = {}
 
     def _stage_names(self) -> list[str]:
-        own = ["encode", "all-to-all", "average", "all-gather", "decode"] if self.topology.share is not None else []
+        own = ["encode", "all-to-all", "add", "all-gather", "decode"] if self.topology.share is not None else []
         return ["reduce", *own, "broadcast"] if self.topology.local is not None else own
 
     def average(self, bucket: GradBucket) -> TensorFuture:
@@ -235,9 +235,9 @@ class OneBitState:
                     for part in there.plan.compressed:
                         self.record.add_norms(step, part.name, buffer[part.where], there.residual.now[part.where])
 
-            def average() -> None:
+            def add() -> None:
                 with timed(step, "quantise"):
-                    there.average(buffer)
+                    there.add(buffer)
 
             def decode() -> None:
                 with timed(step, "decode"):
@@ -245,7 +245,7 @@ class OneBitState:
 
             work += [
                 encode, collective("all-to-all", topology.across[0], there.to_owners),
-                average, collective("all-gather", topology.across[1], there.to_all), decode,
+                add, collective("all-gather", topology.across[1], there.to_all), decode,
             ]  # fmt: skip
         if topology.local is not None:
             work.append(
@@ -365,16 +365,11 @@ class OneBitState:
         number of ranks.
         """
         self._keep_all()
-        owned = {name: self._owned(name) for name in self._kept.residual}
         return {
             "format": FORMAT, "rank": self.rank, "ranks": self.ranks, "share": self.topology.share, "step": self.step,
-            "loss_scale": self._loss_scale, "residual": dict(self._kept.residual), "owned": owned,
+            "loss_scale": self._loss_scale, "residual": dict(self._kept.residual),
             "late": dict(self._kept.late),
         }  # fmt: skip
-
-    def _owned(self, name: str) -> tuple[int, int]:
-        rank, ranks = self.topology.share if self.topology.share is not None else (0, 1)
-        return owned_range(name, self._shapes[name], rank, ranks, self.settings.row_length)
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Go on from `state_dict()` of the same rank, or from `consolidate(...)` at any number of ranks.
@@ -387,8 +382,8 @@ class OneBitState:
         self._keep_all()
         self.step, self._loss_scale = int(saved["step"]), float(saved["loss_scale"])
         residual = {name: value.clone() for name, value in saved["residual"].items()}
-        if saved["ranks"] is None:  # of all ranks as one: owners take it up
-            residual = {} if share is None else {name: only(v, *self._owned(name)) for name, v in residual.items()}
+        if saved["ranks"] is None and share is None:  # of all ranks as one, and another rank speaks for this one
+            residual = {}
         self._kept = Kept(residual, {name: value.clone() for name, value in saved["late"].items()})
 
     def close(self) -> None:

@@ -172,16 +172,16 @@ static void decode_rows(const Kernel *kernel, const Message *message, const Rows
     fence(stream);
 }
 
-/* share · (gradient + all that was received) + residual, coded. The sum of a row never leaves the first cache. */
-static int own_rows(const Kernel *kernel, const Source *source, const Rows *rows, const Message *received,
-                    int64_t senders, double share, const Message *answer, float *sum, uint8_t *codes) {
+/* Gradient + all that was received + residual, coded. The sum of a row never leaves the first cache. */
+static int sum_rows(const Kernel *kernel, const Source *source, const Rows *rows, const Message *received,
+                    int64_t senders, const Message *answer, float *sum, uint8_t *codes) {
     int64_t r, k;
     int finite = 1;
     for (r = 0; finite && r < rows->count; r++) {
         const void *g = (const char *)source->gradient + rows->start[r] * (source->bf16 ? 2 : 4);
-        kernel->scaled[source->bf16](g, rows->length[r], (float)share, sum);
+        kernel->widened[source->bf16](g, rows->length[r], sum);
         for (k = 0; k < senders; k++)
-            decode_row(kernel, received + k, rows, r, sum, share, 1, 0);
+            decode_row(kernel, received + k, rows, r, sum, 1.0, 1, 0);
         finite = quantise_row(kernel, source, sum, 0, rows, r, answer, codes);
     }
     fence(source->stream);
@@ -215,13 +215,12 @@ static int begin(Call *call, const char *name, Address rows, Address messages) {
     return call->kernel != NULL;
 }
 
-/* quantise(kernel, gradient, is bfloat16, residual, next, rows, messages, senders, share, width, streams): the first
- * message is written; those behind it, one a sender, were received. A share of 0: nothing was, the gradient is whole. */
+/* quantise(kernel, gradient, is bfloat16, residual, next, rows, messages, senders, width, streams): the first message
+ * is written; those behind it, one a sender, were received and are added to the gradient. */
 static PyObject *quantise(PyObject *module, PyObject *args) {
     const char *name;
     Address g, e, next, rows, messages;
     long long senders;
-    double share;
     int bf16, width, stream, finite = 0;
     Call call;
     Message *received;
@@ -229,8 +228,7 @@ static PyObject *quantise(PyObject *module, PyObject *args) {
     uint8_t *codes;
     int64_t size, k;
     (void)module;
-    if (!PyArg_ParseTuple(args, "sKpKKKKLdip", &name, &g, &bf16, &e, &next, &rows, &messages, &senders, &share, &width,
-                          &stream) ||
+    if (!PyArg_ParseTuple(args, "sKpKKKKLip", &name, &g, &bf16, &e, &next, &rows, &messages, &senders, &width, &stream) ||
         !begin(&call, name, rows, messages))
         return NULL;
     size = longest(&call.rows);
@@ -245,10 +243,10 @@ static PyObject *quantise(PyObject *module, PyObject *args) {
         for (k = 0; k < senders; k++)
             received[k] = message_at(call.messages + 3 * (k + 1), 1);
         Py_BEGIN_ALLOW_THREADS
-        if (share == 0)
+        if (senders == 0)
             finite = quantise_rows(call.kernel, &source, &call.rows, &message, codes);
         else
-            finite = own_rows(call.kernel, &source, &call.rows, received, senders, share, &message, sum, codes);
+            finite = sum_rows(call.kernel, &source, &call.rows, received, senders, &message, sum, codes);
         Py_END_ALLOW_THREADS
     }
     PyMem_Free(received);

@@ -204,10 +204,10 @@ INLINE void decode_levels_of(const uint8_t *codes, int width, int64_t n, float *
     }
 }
 
-INLINE void scaled_of(const void *g, int64_t n, float scale, float *out, int bf16) {
+INLINE void widened_of(const void *g, int64_t n, float *out, int bf16) {
     int64_t i;
     for (i = 0; i < n; i++)
-        out[i] = scale * load(g, i, bf16);
+        out[i] = load(g, i, bf16);
 }
 
 /* ---- a kernel: functions for one row; those that read g twice, for float32 and for bfloat16 ---- */
@@ -221,7 +221,7 @@ typedef void Decode(const uint8_t *bits, int64_t n, float *out, const float *v, 
 typedef uint32_t Largest(const void *g, const float *e, int64_t n);
 typedef void Levels(const void *g, const float *e, int64_t n, float step, int top, uint8_t *codes, float *next);
 typedef void DecodeLevels(const uint8_t *codes, int width, int64_t n, float *out, float step, int accumulate);
-typedef void Scaled(const void *g, int64_t n, float scale, float *out);
+typedef void Widened(const void *g, int64_t n, float *out); /* as float32 */
 typedef struct {
     const char *name;
     Sums *sums[2];
@@ -230,7 +230,7 @@ typedef struct {
     Largest *largest[2];
     Levels *levels[2];
     DecodeLevels *decode_levels;
-    Scaled *scaled[2];
+    Widened *widened[2];
 } Kernel;
 
 #define OF_ONE_TYPE(name, type, bf16, ATTRIBUTE)                                                                       \
@@ -249,8 +249,8 @@ typedef struct {
                                               uint8_t *codes, float *next) {                                           \
         levels_of(g, e, n, step, top, codes, next, bf16);                                                              \
     }                                                                                                                  \
-    ATTRIBUTE static void scaled_##name##type(const void *g, int64_t n, float scale, float *out) {                     \
-        scaled_of(g, n, scale, out, bf16);                                                                             \
+    ATTRIBUTE static void widened_##name##type(const void *g, int64_t n, float *out) {                                 \
+        widened_of(g, n, out, bf16);                                                                                   \
     }
 #define TWO_TYPES(name, ATTRIBUTE)                                                                                     \
     OF_ONE_TYPE(name, _f32, 0, ATTRIBUTE)                                                                              \
@@ -265,7 +265,7 @@ typedef struct {
 #define BOTH(function, name) {function##_##name##_f32, function##_##name##_bf16}
 #define KERNEL(label, name)                                                                                            \
     {label, BOTH(sums, name), BOTH(residual, name), decode_##name,                                                     \
-     BOTH(largest, name), BOTH(levels, name), decode_levels_##name, BOTH(scaled, name)}
+     BOTH(largest, name), BOTH(levels, name), decode_levels_##name, BOTH(widened, name)}
 
 /* ---- portable ---- */
 

@@ -85,7 +85,7 @@ def quantise_levels(
             step_R1 = decode_values(values[chosen], exponents[chosen]).astype(np.float32)
             inverse_R1 = np.float32(1) / step_R1
             inverse_R1[~np.isfinite(inverse_R1)] = 0
-            level_RL = np.rint(np.clip(c_RL * inverse_R1, -top, top))
+            level_RL = np.rint(np.clip(c_RL * inverse_R1, -top, top)) + np.float32(0)  # no -0
             sliding_window_view(residual, size, writeable=True)[start[chosen]] = c_RL - level_RL * step_R1
             codes_RL = (level_RL + top).astype(np.uint8)
             if width == 4:

@@ -90,8 +90,10 @@ class Plan:
         """First element and the one behind the last of what `rank` owns, a parameter each."""
         found = []
         for part in self.compressed:
-            start, end = owned_range(part.name, part.shape, rank, self.ranks, self.row_length)
-            found.append((part.offset + start, part.offset + end))
+            rows = self._rows((part,))
+            (mine,) = np.nonzero(_owners(part.name, len(rows), self.ranks) == rank)
+            if len(mine):
+                found.append((int(rows.start[mine[0]]), int(rows.start[mine[-1]] + rows.length[mine[-1]])))
         return found
 
     def _rows(self, parts: Sequence[Part]) -> Rows:
@@ -157,15 +159,6 @@ def _owners(name: str, rows: int, ranks: int) -> np.ndarray:
     # The name turns the ranks, so that short parameters do not all fall to the first.
     turn = sum(name.encode()) % ranks
     return (np.arange(rows) * ranks // max(rows, 1) + turn) % ranks
-
-
-def owned_range(name: str, shape: tuple[int, ...], rank: int, ranks: int, row_length: int) -> tuple[int, int]:
-    """First element of a compressed parameter that `rank` owns, and the one behind the last; (0, 0) if none is."""
-    rows = Rows.of_parameters([shape], [0], row_length)
-    (found,) = np.nonzero(_owners(name, len(rows), ranks) == rank)
-    if len(found) == 0:
-        return 0, 0
-    return int(rows.start[found[0]]), int(rows.start[found[-1]] + rows.length[found[-1]])
 
 
 def is_compressed(shape: tuple[int, ...], dtype: torch.dtype, smallest: int) -> bool:

@@ -143,7 +143,14 @@ def _extension() -> Any:
     return importlib.import_module("ludocast.compression._kernels")
 
 
-def quantise(gradient: Tensor, residual: Tensor, next_residual: Tensor, rows: Rows, message: Message) -> bool:
+def quantise(
+    gradient: Tensor,
+    residual: Tensor,
+    next_residual: Tensor,
+    rows: Rows,
+    message: Message,
+    received: Sequence[Message] = (),
+) -> bool:
     """Writes gradient + residual as a message and what the message does not hold into the next residual.
 
     Out of place, so that a gradient that is not finite leaves the residual as it was; swap the two residuals on
@@ -154,60 +161,18 @@ def quantise(gradient: Tensor, residual: Tensor, next_residual: Tensor, rows: Ro
         residual: Flat float32, as long.
         next_residual: Flat float32, as long; written where rows lie. May be `residual` itself, which needs half the
             memory and is faster where all fits into the cache; but then nothing of it is kept if the gradient is not
-            finite. Otherwise it shares no memory with the others.
+            finite. May be `gradient`, which is then overwritten. Otherwise it shares no memory with the others.
         rows: Rows.
         message: Message of these rows; written.
+        received: Of the same rows, 1 bit a value: added to the gradient, one after the other, in float32. Each row's
+            sum stays in the processor's first cache.
 
     Returns:
-        Whether gradient + residual is finite in all rows. If not, the message and the next residual mean nothing.
+        Whether the sum is finite in all rows. If not, the message and the next residual mean nothing.
 
     Raises:
         ValueError: If the tensors do not fit.
     """
-    return _quantise(gradient, residual, next_residual, rows, message, (), 0.0)
-
-
-def own(
-    gradient: Tensor,
-    residual: Tensor,
-    next_residual: Tensor,
-    rows: Rows,
-    received: Sequence[Message],
-    share: float,
-    answer: Message,
-) -> bool:
-    """What an owner does: writes share · (gradient + all that was received) + residual as a message.
-
-    As `quantise` of that sum, which each row's pass makes in the processor's first cache: share · gradient, then share
-    times each received message in order, in float32.
-
-    Args:
-        gradient: The owner's own, as in `quantise`.
-        residual: What it has not sent on yet.
-        next_residual: Written.
-        rows: Rows that it owns.
-        received: Of the same rows, 1 bit a value, from the other ranks.
-        share: 1 / number of ranks.
-        answer: Message of the same rows; written.
-
-    Returns:
-        Whether the sum is finite in all rows.
-
-    Raises:
-        ValueError: If the tensors do not fit.
-    """
-    return _quantise(gradient, residual, next_residual, rows, answer, received, share)
-
-
-def _quantise(
-    gradient: Tensor,
-    residual: Tensor,
-    next_residual: Tensor,
-    rows: Rows,
-    message: Message,
-    received: Sequence[Message],
-    share: float,
-) -> bool:
     _check(gradient, rows, message, (torch.float32, torch.bfloat16))
     for other in (residual, next_residual):
         _check(other, rows, message, (torch.float32,))
@@ -222,21 +187,20 @@ def _quantise(
         return bool(
             _extension().quantise(
                 choice, gradient.data_ptr(), gradient.dtype == torch.bfloat16, residual.data_ptr(),
-                next_residual.data_ptr(), rows.pointers.ctypes.data, messages.ctypes.data, len(received), share,
+                next_residual.data_ptr(), rows.pointers.ctypes.data, messages.ctypes.data, len(received),
                 message.width, rows.elements >= STREAM,
             )
         )  # fmt: skip
     if not on_cpu:
         from ludocast.compression import triton_kernels
 
-        if share:
-            return triton_kernels.owner_step(gradient, residual, next_residual, rows, received, share, message)
+        if received:
+            return triton_kernels.owner_step(gradient, residual, next_residual, rows, received, 1.0, message)
         return triton_kernels.quantise(gradient, residual, next_residual, rows, message)
-    if share:
-        sum_ = gradient.float() * share
+    if received:
+        gradient = gradient.float().clone()
         for one in received:
-            decode(one, rows, sum_, share, accumulate=True)
-        gradient = sum_
+            decode(one, rows, gradient, accumulate=True)
     with np.errstate(all="ignore"):
         c = gradient.detach().float().numpy() + residual.detach().numpy()
     after = next_residual.detach().numpy()

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from ludocast.compression.exchange import BucketExchange
 from ludocast.compression.plan import Part
 from torch import Tensor
@@ -55,7 +54,7 @@ class Kept:
 def consolidate(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The `state_dict()`s of all ranks as one that any number of ranks can load.
 
-    It holds the mean of the workers' residuals plus the owners': all that was computed and not yet applied.
+    It holds the mean of their residuals: all that was computed and not yet applied.
 
     Args:
         states: Of all ranks, in order.
@@ -68,17 +67,10 @@ def consolidate(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     ) != 1 or states[0]["ranks"] != len(states):  # fmt: skip
         found = ", ".join(f"rank {s['rank']} of {s['ranks']} at step {s['step']}" for s in states)
         raise ValueError(f"consolidating takes the state of every rank, in order, of one step; got {found}")
-    holding = [state for state in states if state["share"] is not None]
-    whole: dict[str, Tensor] = {}
-    for state in holding:
-        count = state["share"][1]
-        for name, residual in state["residual"].items():
-            start, end = state["owned"][name]
-            weighed = residual.double() / count
-            weighed[start:end] *= count
-            whole[name] = whole[name] + weighed if name in whole else weighed
-    residual = {name: value.float() for name, value in whole.items()}
-    return {**states[0], "ranks": None, "rank": None, "share": None, "residual": residual, "owned": {}}
+    holding = [state["residual"] for state in states if state["share"] is not None]
+    means = {name: sum(kept[name].double() for kept in holding) / len(holding) for name in holding[0]}
+    residual = {name: mean.float() for name, mean in means.items()}
+    return {**states[0], "ranks": None, "rank": None, "share": None, "residual": residual}
 
 
 def check_saved(saved: Mapping[str, Any], sizes: Mapping[str, int], rank: int, ranks: int, share: object) -> None:
@@ -115,10 +107,3 @@ def check_saved(saved: Mapping[str, Any], sizes: Mapping[str, int], rank: int, r
                 f'this 1-bit state is of another model: its parameter "{name}" has {value.numel():,} elements, '
                 f"here it has {sizes.get(name, 0):,}"
             )
-
-
-def only(value: Tensor, start: int, end: int) -> Tensor:
-    """A copy that is zero outside `start` to `end`."""
-    found = torch.zeros_like(value)
-    found[start:end] = value[start:end]
-    return found

@@ -53,7 +53,11 @@ def owner_step(
     share: float,
     answer: Message,
 ) -> bool:
-    """As `ludocast.compression.quantise.own`, in one pass; waits for the device to know whether all is finite."""
+    """Writes share · gradient + share · each of what was received + residual as a message, in one pass.
+
+    In float32 and in this order. With a share of 1 it is `ludocast.compression.quantise.quantise`; waits for the device
+    to know whether all is finite.
+    """
     return not bool(launch_owner_step(gradient, residual, next_residual, rows, received, share, answer).item())
 
 
@@ -104,7 +108,7 @@ def decode(message: Message, rows: Rows, out: Tensor, scale: float, accumulate: 
 
 def _check(message: Message) -> None:
     if message.width != 1:
-        raise ValueError(f"on a GPU a value is sent as 1 bit, however: a message of {message.width} bits a value")
+        raise ValueError(f"on a GPU a value is sent as 1 bit, got {message.width}; leave width at 1")
 
 
 def _bits_of(number: float) -> int:

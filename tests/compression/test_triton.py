@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 CODE = """
 import numpy as np, torch
 from ludocast.compression import triton_kernels as tk
-from ludocast.compression.quantise import Message, decode, own, quantise
+from ludocast.compression.quantise import Message, decode, quantise
 from ludocast.compression.rows import Rows
 
 torch.manual_seed(0)
@@ -57,7 +57,7 @@ for case in range(12):
 # The owner's step in one pass is decode and quantise one after another, to the bit.
 apart = torch.zeros(5 * Message.size(rows) + 5 * 64, dtype=torch.uint8)
 for case in range(12):
-    count, share = (0, 1, 3, 4)[case % 4], (1.0, 1 / 2, 1 / 3, 0.2)[case % 4]
+    count, share = (0, 1, 3, 4)[case % 4], (1.0, 1 / 2, 1 / 3, 1.0)[case % 4]
     g, e = torch.randn(rows.span), torch.randn(rows.span) * 0.3
     if case in (5, 6):
         g, e = g * 1e-40, e * 1e-40
@@ -77,13 +77,16 @@ for case in range(12):
     assert tk.quantise(sum_, e, other, rows, theirs)
     assert torch.equal(ours.buffer, theirs.buffer) and after.numpy().tobytes() == other.numpy().tobytes(), case
     # Beside the CPU's: the same bits, fp16's last one of a value at most, and the residual of the values sent.
-    assert own(g, e, third, rows, received, share, cpus)
+    assert quantise(*((g, e, third, rows, cpus, received) if share == 1 else (sum_, e, third, rows, cpus)))
     assert torch.equal(ours.bits, cpus.bits)
     decoded, expected = torch.full_like(e, 7), torch.full_like(e, 7)
     decode(ours, rows, decoded)
     decode(cpus, rows, expected)
     torch.testing.assert_close(decoded, expected, rtol=2**-10, atol=1e-44)
     assert torch.equal(after[inside], (sum_ + e - decoded)[inside]) and bool((after[~inside] == 7).all())
+    over = g.float()  # the next residual may take the gradient's place
+    assert tk.owner_step(over, e, over, rows, received, share, theirs)
+    assert torch.equal(theirs.buffer, ours.buffer) and torch.equal(over[inside], after[inside])
     g[301] = float("inf")
     assert not tk.owner_step(g, e, after, rows, received, share, ours)
 
@@ -96,7 +99,7 @@ for wide in (4, 8):
         try:
             act()
         except ValueError as error:
-            assert f"a message of {wide} bits a value" in str(error)
+            assert f"1 bit, got {wide}" in str(error)
         else:
             raise AssertionError("written as 1 bit")
 
