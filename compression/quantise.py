@@ -191,14 +191,16 @@ def quantise(
                 message.width, rows.elements >= STREAM,
             )
         )  # fmt: skip
+    if not on_cpu:
+        from ludocast.compression import triton_kernels
+
+        if received:
+            return triton_kernels.owner_step(gradient, residual, next_residual, rows, received, 1.0, message)
+        return triton_kernels.quantise(gradient, residual, next_residual, rows, message)
     if received:
         gradient = gradient.float().clone()
         for one in received:
             decode(one, rows, gradient, accumulate=True)
-    if not on_cpu:
-        from ludocast.compression import triton_kernels
-
-        return triton_kernels.quantise(gradient, residual, next_residual, rows, message)
     with np.errstate(all="ignore"):
         c = gradient.detach().float().numpy() + residual.detach().numpy()
     after = next_residual.detach().numpy()
