@@ -1,30 +1,37 @@
 """One bucket's way over the network in two phases, with error feedback in both.
 
-1. Each rank codes gradient + residual and sends each owner the rows that it owns (all-to-all).
-2. Each owner averages what it got, adds its own residual, codes again and sends it to all (all-gather).
+1. Each rank codes gradient + residual of the rows that others own, and sends each owner its rows (all-to-all).
+2. Each owner adds what it got to its own gradient + residual, which it need not code, codes the sum and sends it to all
+   (all-gather).
 
-Everyone decodes the same bytes, so all ranks hold the same average to the bit.
+Everyone decodes the same bytes and divides by the number of ranks, so all ranks hold the same average to the bit.
 """
 
 # N ranks, n elements of a bucket
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
 from ludocast.compression.plan import Layout, Plan
 from ludocast.compression.quantise import Message, decode, quantise
+from ludocast.compression.rows import Rows
 from torch import Tensor
 
 # torch 2.13 renames it.
-_all_gather = getattr(dist, "all_gather_single", dist.all_gather_into_tensor)
+_all_gather: Callable[..., object] = getattr(dist, "all_gather_single", dist.all_gather_into_tensor)
 
 
 @dataclass
 class Residual:
-    """What was not sent yet, float32 [n], and the place of the next one; `commit` makes the next one current."""
+    """What a rank has still to add, float32 [n], and the place of the next one; `commit` makes the next one current.
+
+    In the rows that it owns it is what the sum that it sent to all has left over, in all others what this rank has not
+    told their owner: all of the size of a gradient, so that what is missing in an average is the residuals' mean.
+    """
 
     now: Tensor
     next: Tensor
@@ -40,47 +47,67 @@ class Residual:
 
 
 class BucketExchange:
-    """The buffers of one bucket, and the three steps in which it is exchanged.
+    """The buffers of one bucket, and the steps in which it is exchanged, to be called in this order.
 
     Args:
         plan: The bucket's.
         rank: This rank among the plan's.
         dtype: Of the bucket.
         device: Of the bucket.
+        late: The bucket's buffer is overwritten before `add`, so that `encode` keeps what is needed of it.
     """
 
-    def __init__(self, plan: Plan, rank: int, dtype: torch.dtype, device: torch.device) -> None:
-        self.plan, self.rank, self.dtype, self.device = plan, rank, dtype, device
-        self.layouts = [plan.layout(owner, dtype.itemsize) for owner in range(plan.ranks)]
-        self.worker = Residual.zeros(plan.elements, device)
-        self.owner = Residual.zeros(plan.elements, device)
-        self._average = torch.zeros(plan.elements, device=device)
+    def __init__(self, plan: Plan, rank: int, dtype: torch.dtype, device: torch.device, late: bool = False) -> None:
+        self.plan, self.rank, self.dtype, self.device, self.late = plan, rank, dtype, device, late
+        self.residual = Residual.zeros(plan.elements, device)
         self._plain = plan.plain.to(device)
-        mine, largest = self.layouts[rank].size, max(layout.size for layout in self.layouts)
-        self._sizes = [layout.size for layout in self.layouts]
-        self._send = torch.zeros(sum(self._sizes), dtype=torch.uint8, device=device)
-        self._received = torch.zeros(plan.ranks * mine, dtype=torch.uint8, device=device)
+        self._rows = plan.owned[rank]
+        self._others = [owner for owner in range(plan.ranks) if owner != rank]
+
+        asked = [plan.layout(owner, dtype.itemsize) for owner in range(plan.ranks)]
+        self._sent_sizes = [0 if owner == rank else asked[owner].size for owner in range(plan.ranks)]
+        self._got_sizes = [0 if other == rank else asked[rank].size for other in range(plan.ranks)]
+        self._send = torch.zeros(sum(self._sent_sizes), dtype=torch.uint8, device=device)
+        self._got = torch.zeros(sum(self._got_sizes), dtype=torch.uint8, device=device)
+        sent, got = (
+            torch.split(whole, sizes)
+            for whole, sizes in ((self._send, self._sent_sizes), (self._got, self._got_sizes))
+        )  # fmt: skip
+        self._to = {owner: _Piece(sent[owner], asked[owner], plan.owned[owner]) for owner in self._others}
+        self._from = [_Piece(got[other], asked[rank], self._rows) for other in self._others]
+
+        answered = [plan.layout(owner, dtype.itemsize, plan.width) for owner in range(plan.ranks)]
+        largest = max(layout.size for layout in answered)
         self._answer = torch.zeros(largest, dtype=torch.uint8, device=device)
         self._answers = torch.zeros(plan.ranks * largest, dtype=torch.uint8, device=device)
+        self._mine = _Piece(self._answer, answered[rank], self._rows, plan.width)
+        parts = torch.split(self._answers, largest)
+        self._all = [
+            _Piece(parts[owner], answered[owner], plan.owned[owner], plan.width) for owner in range(plan.ranks)
+        ]
+        self._own_plain = torch.zeros(plan.plain_share, dtype=dtype, device=device)
+        self._finite = True
 
     @property
     def sent_bytes(self) -> int:
         """Bytes that this rank sends to others in one exchange."""
-        to_others = len(self._send) - self.layouts[self.rank].size
-        return to_others + (self.plan.ranks - 1) * len(self._answer)
+        return len(self._send) + len(self._others) * len(self._answer)
 
     def encode(self, gradient: Tensor) -> None:
-        """Code gradient + residual, float32 or bfloat16 [n], for every owner; the gradient is free thereafter."""
+        """Code gradient + residual, float32 or bfloat16 [n], for the owners."""
         finite = True
-        plain = self._plain_shares(gradient)
-        parts = torch.split(self._send, self._sizes)
-        for part, layout, rows, share in zip(parts, self.layouts, self.plan.owned, plain, strict=True):
-            if len(rows):
-                message = Message(rows, part[: layout.coded])
-                finite &= quantise(gradient, self.worker.now, self.worker.next, rows, message)
-            _plain_view(part, layout, self.dtype).copy_(share)
-        for part, layout in zip(parts, self.layouts, strict=True):
-            part[layout.flag_at] = not finite
+        shares = self._plain_shares(gradient)
+        for owner, piece in self._to.items():
+            if piece.rows:
+                finite &= quantise(gradient, self.residual.now, self.residual.next, piece.rows, piece.message)
+            piece.plain(self.dtype).copy_(shares[owner])
+        self._own_plain.copy_(shares[self.rank])
+        self._finite = finite
+        for piece in self._to.values():
+            piece.set_flag(not finite)
+        if self.late:
+            for start, end in self.plan.owned_ranges(self.rank):
+                self.residual.next[start:end] = gradient[start:end]
 
     def _plain_shares(self, gradient: Tensor) -> Tensor:
         shares = torch.zeros(self.plan.ranks * self.plan.plain_share, dtype=self.dtype, device=self.device)
@@ -88,50 +115,74 @@ class BucketExchange:
         return shares.view(self.plan.ranks, -1)
 
     def to_owners(self, group: dist.ProcessGroup) -> None:
-        """Phase 1: exchange, average the rows that this rank owns, and code the average."""
-        mine = self.layouts[self.rank]
-        dist.all_to_all_single(self._received, self._send, [mine.size] * self.plan.ranks, self._sizes, group=group)
-        parts = self._received.view(self.plan.ranks, mine.size)
-        rows = self.plan.owned[self.rank]
-        share = 1 / self.plan.ranks
-        finite = not bool(parts[:, mine.flag_at].any())
-        if len(rows):
-            for rank, part in enumerate(parts):
-                decode(Message(rows, part[: mine.coded]), rows, self._average, share, accumulate=rank > 0)
-            answer = Message(rows, self._answer[: mine.coded])
-            finite &= quantise(self._average, self.owner.now, self.owner.next, rows, answer)
-        if self.plan.plain_share:
-            plain = torch.stack([_plain_view(part, mine, self.dtype) for part in parts])
-            wide = plain.double() if self.dtype == torch.float64 else plain.float()
-            _plain_view(self._answer, mine, self.dtype).copy_(wide.mean(dim=0))
-        self._answer[mine.flag_at] = not finite
+        """Phase 1 on the network."""
+        dist.all_to_all_single(self._got, self._send, self._got_sizes, self._sent_sizes, group=group)
 
-    def to_all(self, group: dist.ProcessGroup, out: Tensor) -> bool:
-        """Phase 2: gather all averages into `out` [n]; whether they are finite.
+    def add(self, gradient: Tensor) -> None:
+        """Add what this rank got of the rows that it owns to its own gradient [n], and code the sum."""
+        finite = self._finite and not any(piece.flag for piece in self._from)
+        if self._rows and finite:
+            received = [piece.message for piece in self._from]
+            mine = self.residual.next if self.late else gradient
+            finite = quantise(mine, self.residual.now, self.residual.next, self._rows, self._mine.message, received)
+        if self.plan.plain_share:
+            shares = [piece.plain(self.dtype) for piece in self._from]
+            shares.insert(self.rank, self._own_plain)  # one order of addition, whoever owns the share
+            plain = torch.stack(shares)
+            wide = plain.double() if self.dtype == torch.float64 else plain.float()
+            self._mine.plain(self.dtype).copy_(wide.mean(dim=0))
+        self._mine.set_flag(not finite)
+
+    def to_all(self, group: dist.ProcessGroup) -> None:
+        """Phase 2 on the network."""
+        _all_gather(self._answers, self._answer, group=group)
+
+    def decode(self, out: Tensor, keep: bool = True) -> bool:
+        """Write all averages into `out` [n]; whether they are finite.
 
         Where they are not, on any rank, `out` is NaN and the residuals stay as they were, on every rank alike.
+
+        Args:
+            out: Written.
+            keep: Whether the residuals change; not in a trial.
         """
-        _all_gather(self._answers, self._answer, group=group)
-        parts = self._answers.view(self.plan.ranks, -1)
-        flags = [bool(part[layout.flag_at]) for part, layout in zip(parts, self.layouts, strict=True)]
-        if any(flags):
+        if any(piece.flag for piece in self._all):
             out.fill_(float("nan"))
             return False
         direct = out.dtype == torch.float32 and out.is_contiguous()
-        decoded = out if direct else self._average
-        for part, layout, rows in zip(parts, self.layouts, self.plan.owned, strict=True):
-            if len(rows):
-                decode(Message(rows, part[: layout.coded]), rows, decoded)
+        decoded = out if direct else torch.empty(self.plan.elements, device=self.device)
+        for piece in self._all:
+            if piece.rows:
+                decode(piece.message, piece.rows, decoded, 1 / self.plan.ranks)
         if not direct:
-            for piece in self.plan.compressed:
-                out[piece.where] = decoded[piece.where].to(out.dtype)
+            for part in self.plan.compressed:
+                out[part.where] = decoded[part.where].to(out.dtype)
         if self.plan.plain_share:
-            shares = [_plain_view(part, layout, self.dtype) for part, layout in zip(parts, self.layouts, strict=True)]
-            out[self._plain] = torch.cat(shares)[: len(self._plain)]
-        self.worker.commit()
-        self.owner.commit()
+            out[self._plain] = torch.cat([piece.plain(self.dtype) for piece in self._all])[: len(self._plain)]
+        if keep:
+            self.residual.commit()
         return True
 
+    def flush(self, gradient: Tensor) -> None:
+        """Add to a gradient that is to be averaged plainly what was not sent yet, and keep nothing."""
+        for part in self.plan.compressed:
+            gradient[part.where] += self.residual.now[part.where].to(gradient.dtype)
+        self.residual.now.zero_()
 
-def _plain_view(part: Tensor, layout: Layout, dtype: torch.dtype) -> Tensor:
-    return part[layout.plain_at : layout.plain_at + layout.plain].view(dtype)
+
+class _Piece:
+    """One message in a buffer: rows, plain values, and the flag: 1 where a value was not finite."""
+
+    def __init__(self, buffer: Tensor, layout: Layout, rows: Rows, width: int = 1) -> None:
+        self.buffer, self._layout, self.rows = buffer, layout, rows
+        self.message = Message(rows, buffer[: layout.coded], width=width)
+
+    def plain(self, dtype: torch.dtype) -> Tensor:
+        return self.buffer[self._layout.plain_at : self._layout.plain_at + self._layout.plain].view(dtype)
+
+    @property
+    def flag(self) -> bool:
+        return bool(self.buffer[self._layout.flag_at])
+
+    def set_flag(self, flag: bool) -> None:
+        self.buffer[self._layout.flag_at] = flag

@@ -13,7 +13,7 @@ ROLL_CALL = 5.0  # seconds that survivors have to say that they live
 
 
 @contextmanager
-def naming_the_dead(collective: str, ranks: int, group: dist.ProcessGroup) -> Iterator[None]:
+def naming_the_dead(collective: str, group: dist.ProcessGroup) -> Iterator[None]:
     """Turn the failure of a collective into an error that names it and the ranks that do not answer.
 
     Raises:
@@ -22,25 +22,24 @@ def naming_the_dead(collective: str, ranks: int, group: dist.ProcessGroup) -> It
     try:
         yield
     except RuntimeError as error:
-        missing = _roll_call(ranks, group)
+        missing = _roll_call(group)
         who = "no answer of " + ", ".join(f"rank {rank}" for rank in missing) if missing else "every rank still answers"
         raise RuntimeError(
-            f"the {collective} of the 1-bit exchange failed on rank {dist.get_rank(group)}: {who}; "
+            f"the {collective} of the 1-bit exchange failed on rank {dist.get_rank()}: {who}; "
             "restart the job from its last checkpoint"
         ) from error
 
 
-def _roll_call(ranks: int, group: dist.ProcessGroup) -> list[int]:
+def _roll_call(group: dist.ProcessGroup) -> list[int]:
     """Ranks that do not write their name into the store in time; all others fail at the same collective and do."""
-    members = dist.get_process_group_ranks(group)
-    mine = dist.get_rank(group)
+    mine = dist.get_rank()
+    missing = [rank for rank in dist.get_process_group_ranks(group) if rank != mine]
     try:
         store = distributed_c10d._get_default_store()
-        store.set(f"onebit/alive/{members[mine]}", "yes")
+        store.set(f"onebit/alive/{mine}", "yes")
         until = time.monotonic() + ROLL_CALL
-        missing = [rank for rank in range(ranks) if rank != mine]
         while missing and time.monotonic() < until:
-            missing = [rank for rank in missing if not store.check([f"onebit/alive/{members[rank]}"])]
+            missing = [rank for rank in missing if not store.check([f"onebit/alive/{rank}"])]
             time.sleep(0.05)
     except (RuntimeError, ValueError):  # the store lives in rank 0's process
         return [0]

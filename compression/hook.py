@@ -10,24 +10,34 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
-from typing import Any, cast
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from math import prod
+from statistics import median
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from ludocast.compression.agreement import check_agreement
 from ludocast.compression.exchange import BucketExchange
 from ludocast.compression.failure import naming_the_dead
+from ludocast.compression.pipeline import Pipeline, Promise, TensorFuture, Work, ready
 from ludocast.compression.plan import SMALLEST, Plan, bucket_parts
+from ludocast.compression.quantise import WIDTHS
+from ludocast.compression.record import Record
 from ludocast.compression.residuals import FORMAT, Kept, check_saved
+from ludocast.compression.topology import make_topology, ranks_per_host
 from torch import Tensor
 from torch._C._distributed_c10d import GradBucket
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.nn.parallel import DistributedDataParallel
 
-TensorFuture = torch.futures.Future[Tensor]
 _REGISTERED = "_ludocast_onebit"
+_TRIALS = 3  # of each way, when `auto` compares them
+_WORTH = 1.1  # times as fast 1 bit has to be, for it is not exact
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -38,35 +48,59 @@ class OneBitSettings:
         warmup_steps: Steps of plain averaging before the first compressed one.
         delay: 1 applies each average one step late, so that the exchange overlaps the next step (double buffering,
             section 3.2 of the paper); 0 does not.
+        width: Bits a value of the averages that owners send to all: 1, 4 or 8; what ranks send owners is 1 bit.
         row_length: Elements that share two values, about.
         smallest: Elements from which a tensor of two dimensions or more is compressed.
+        auto: Compress a bucket only where that is faster than plain averaging, as timed after the first step.
+        auto_every: Steps after which `auto` compares again.
+        ranks_per_host: Neighbouring ranks that average uncompressed before one of them exchanges with other hosts;
+            None: as torchrun says where there are several hosts.
     """
 
     warmup_steps: int = 0
     delay: int = 0
+    width: int = 1
     row_length: int = 2048
     smallest: int = SMALLEST
+    auto: bool = False
+    auto_every: int = 1000
+    ranks_per_host: int | None = None
 
     def __post_init__(self) -> None:
-        if self.warmup_steps < 0:
-            raise ValueError(f"warmup_steps is 0 or more, got {self.warmup_steps}")
+        for name, low in (("warmup_steps", 0), ("row_length", 8), ("smallest", 1), ("auto_every", 2)):
+            if getattr(self, name) < low:
+                raise ValueError(f"{name} is {low} or more, got {getattr(self, name)}")
         if self.delay not in (0, 1):
             raise ValueError(f"delay is 0 or 1, got {self.delay}")
-        if self.row_length < 8:
-            raise ValueError(f"row_length is 8 or more, got {self.row_length}")
+        if self.width not in WIDTHS:
+            raise ValueError(f"width is 1, 4 or 8 bits, got {self.width}")
+        if self.auto and self.delay:
+            raise ValueError("auto changes between averages that come at once and late ones; leave delay at 0")
 
 
 @dataclass
 class _Bucket:
-    """A bucket's buffers and, with a delay, the average of its step before.
+    """A bucket's buffers and what is known of it.
 
     Attributes:
+        exchange: None on a rank for which another one speaks.
+        late: With a delay, the average of the step before.
         outs: With a delay, where averages go in turn: DDP reads one while the other is written.
+        tried: Step at which `auto` compared last.
+        seconds: What it measured: plain averaging and 1 bit, of the slowest rank.
     """
 
-    exchange: BucketExchange
+    exchange: BucketExchange | None
     late: TensorFuture | None = None
     outs: list[Tensor] = field(default_factory=list)
+    tried: int | None = None
+    seconds: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def pays(self) -> bool:
+        """Whether 1 bit was faster."""
+        plain, bits = self.seconds
+        return plain > _WORTH * bits
 
     def next_out(self, like: Tensor) -> Tensor:
         """The buffer that DDP has done with."""
@@ -86,100 +120,233 @@ class OneBitState:
     Attributes:
         step: Backward passes averaged so far.
         sent_bytes: Bytes that this rank has sent in compressed steps.
+        record: What was measured.
+        decision: What `auto` chose last, in words; empty without it.
     """
 
     def __init__(self, model: DistributedDataParallel, settings: OneBitSettings) -> None:
         self.settings = settings
         self.step = 0
         self.sent_bytes = 0
-        group = model.process_group
-        self.ranks, self.rank = dist.get_world_size(group), dist.get_rank(group)
+        self.record = Record()
+        self.decision = ""
+        self.group = model.process_group
+        self.ranks, self.rank = dist.get_world_size(self.group), dist.get_rank(self.group)
         parameters = dict(model.module.named_parameters())
         self._names = {id(parameter): name for name, parameter in parameters.items()}
-        self._sizes = {name: parameter.numel() for name, parameter in parameters.items()}
-        check_agreement(parameters, asdict(settings), group)
+        self._shapes = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
+        local = ranks_per_host(self.group, settings.ranks_per_host)
+        check_agreement(parameters, asdict(replace(settings, ranks_per_host=local)), self.group)
+        self.topology = make_topology(self.group, local)
         self._buckets: dict[tuple[str, ...], _Bucket] = {}
         self._kept = Kept()
         self._loss_scale = 1.0
-        members = dist.get_process_group_ranks(group)
-        # One ordered thread a phase, each with a process group of its own: no rank can wait for a phase that another
-        # rank means to do later.
-        self._groups = [
-            cast(dist.ProcessGroup, dist.new_group(members, use_local_synchronization=True)) for _ in range(2)
-        ]
-        self._threads = [ThreadPoolExecutor(1, thread_name_prefix=f"onebit phase {k + 1}") for k in range(2)]
+        self._stages = self._stage_names()
+        self._pipeline = Pipeline(self._stages)
+        self._streams: dict[torch.device, torch.cuda.Stream] = {}
+
+    def _stage_names(self) -> list[str]:
+        own = ["encode", "all-to-all", "add", "all-gather", "decode"] if self.topology.share is not None else []
+        return ["reduce", *own, "broadcast"] if self.topology.local is not None else own
 
     def average(self, bucket: GradBucket) -> TensorFuture:
         """The average of a bucket's gradients over the ranks, to come."""
-        buffer = bucket.buffer()
+        buffer, step = bucket.buffer(), self.step
+        self.step += bucket.is_last()
         if self.ranks == 1:
-            return _ready(buffer)
-        compress = self.step >= self.settings.warmup_steps and not buffer.is_sparse
-        if bucket.is_last():
-            self.step += 1
-        if not compress:
-            return self._submit_plain(buffer)
+            return ready(buffer)
+        if step < self.settings.warmup_steps or buffer.is_sparse:
+            return self._plain(bucket)
         entry = self._bucket(bucket)
-        if entry.late is not None:
-            entry.late.wait()  # its residual belongs to this step
-        entry.exchange.encode(buffer)
-        self.sent_bytes += entry.exchange.sent_bytes
-        if self.settings.delay == 0:
-            return self._submit(entry.exchange, buffer)
-        before, entry.late = entry.late, self._submit(entry.exchange, entry.next_out(buffer))
-        return before if before is not None else _ready(torch.zeros_like(buffer))
+        if self.settings.auto and not self._pays(entry, bucket, step):
+            return self._plain(bucket)
+        return self._compressed(entry, buffer, step, bucket.is_last())
+
+    def _plain(self, bucket: GradBucket) -> TensorFuture:
+        """Torch's own all-reduce, on the model's own process group."""
+
+        def named(done: TensorFuture) -> Tensor:
+            with naming_the_dead("all-reduce", self.group):
+                return done.value()
+
+        future: TensorFuture = allreduce_hook(self.group, bucket).then(named)
+        return future
+
+    def _compressed(self, entry: _Bucket, buffer: Tensor, step: int, last: bool) -> TensorFuture:
+        if entry.exchange is not None:
+            self.sent_bytes += entry.exchange.sent_bytes
+            self.record.add(step, "bytes", entry.exchange.sent_bytes)
+        result = average = Promise(buffer.device)
+        out = buffer
+        if self.settings.delay:
+            average, out = Promise(buffer.device), entry.next_out(buffer)
+        work = self._work(entry, buffer, out, step)
+        if self.settings.delay:
+            before, entry.late = entry.late, average.future
+            taking = self._stages.index("reduce" if entry.exchange is None else "encode")
+            take = work[taking]
+
+            def take_and_give() -> None:
+                earlier = torch.zeros_like(buffer) if before is None else before.wait()  # and its residual is there
+                take()
+                result.keep(earlier)
+
+            work[taking] = take_and_give
+        work.append(lambda: average.keep(out))
+        if last:
+            begin = time.perf_counter()
+            result.future.then(lambda _: self.record.add(step, "wait", time.perf_counter() - begin))
+        self._pipeline.submit(self._aside(work, buffer.device), (result, average))
+        return result.future
+
+    def _work(self, entry: _Bucket, buffer: Tensor, out: Tensor, step: int, keep: bool = True) -> list[Work]:
+        """What the stages do with a bucket.
+
+        Args:
+            entry: The bucket.
+            buffer: Its gradients.
+            out: Where their average goes.
+            step: Of the training.
+            keep: Whether the residuals change.
+        """
+        topology, exchange, timed = self.topology, entry.exchange, self.record.timed
+
+        def collective(name: str, group: dist.ProcessGroup, act: Callable[[dist.ProcessGroup], object]) -> Work:
+            def work() -> None:
+                with timed(step, "exchange"), naming_the_dead(name, group):
+                    act(group)
+
+            return work
+
+        def reduce(group: dist.ProcessGroup) -> None:
+            buffer.div_(topology.local_ranks)
+            dist.reduce(buffer, topology.leader, group=group)
+
+        work: list[Work] = []
+        if topology.local is not None:
+            work.append(collective("reduce", topology.local[0], reduce))
+        if exchange is not None and topology.across is not None:
+            there: BucketExchange = exchange
+
+            def encode() -> None:
+                with timed(step, "quantise"):
+                    there.encode(buffer)
+                if keep and self.record.wants_norms(step):
+                    for part in there.plan.compressed:
+                        self.record.add_norms(step, part.name, buffer[part.where], there.residual.now[part.where])
+
+            def add() -> None:
+                with timed(step, "quantise"):
+                    there.add(buffer)
+
+            def decode() -> None:
+                with timed(step, "decode"):
+                    there.decode(out, keep)
+
+            work += [
+                encode, collective("all-to-all", topology.across[0], there.to_owners),
+                add, collective("all-gather", topology.across[1], there.to_all), decode,
+            ]  # fmt: skip
+        if topology.local is not None:
+            work.append(
+                collective("broadcast", topology.local[1], lambda g: dist.broadcast(out, topology.leader, group=g))
+            )
+        return work
+
+    def _aside(self, work: Sequence[Work], device: torch.device) -> list[Work]:
+        """On a GPU the stages run on a stream of their own, after what the current one has been given so far."""
+        if device.type != "cuda":
+            return list(work)
+        if device not in self._streams:
+            self._streams[device] = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        stream, given = self._streams[device], torch.cuda.current_stream(device).record_event()
+
+        def aside(act: Work) -> Work:
+            def on_stream() -> None:
+                with torch.cuda.stream(stream):
+                    stream.wait_event(given)
+                    act()
+
+            return on_stream
+
+        return [aside(act) for act in work]
+
+    def _pays(self, entry: _Bucket, bucket: GradBucket, step: int) -> bool:
+        """Whether a bucket is to be compressed, compared anew now and then; collective."""
+        if step == 0:  # DDP divides the parameters into new buckets thereafter
+            return False
+        buffer = bucket.buffer()
+        if entry.tried is None or step - entry.tried >= self.settings.auto_every:
+            paid = entry.tried is not None and entry.pays
+            entry.tried, entry.seconds = step, self._try_both(entry, buffer, step)
+            if paid and not entry.pays and entry.exchange is not None:
+                entry.exchange.flush(buffer)  # plain averaging leaves nothing over
+            if bucket.is_last():
+                self._decide()
+        return entry.pays
+
+    def _try_both(self, entry: _Bucket, buffer: Tensor, step: int) -> tuple[float, float]:
+        """Seconds of plain averaging and of the 1-bit exchange of a bucket, of the slowest rank."""
+        self._pipeline.drain()
+        scratch, meet = torch.empty_like(buffer), torch.zeros(1, device=buffer.device)
+        found: tuple[list[float], list[float]] = ([], [])
+        for _ in range(_TRIALS):
+            for k in range(2):
+                scratch.copy_(buffer)
+                work = self._work(entry, scratch, scratch, step, keep=False)
+                dist.all_reduce(meet, group=self.group)
+                begin = time.perf_counter()
+                if k == 0:
+                    dist.all_reduce(scratch, group=self.group)
+                else:
+                    for act in work:
+                        act()
+                if buffer.is_cuda:
+                    torch.cuda.synchronize(buffer.device)
+                found[k].append(time.perf_counter() - begin)
+        seconds = torch.tensor([median(times) for times in found], device=buffer.device)
+        dist.all_reduce(seconds, dist.ReduceOp.MAX, group=self.group)
+        return float(seconds[0]), float(seconds[1])
+
+    def _decide(self) -> None:
+        """Put into words what was chosen for all buckets."""
+        entries = list(self._buckets.values())
+        chosen = [entry for entry in entries if entry.pays]
+        plain, bits = (1000 * sum(entry.seconds[k] for entry in (chosen or entries)) for k in range(2))
+        if not chosen:
+            self.decision = f"1-bit off: the network is faster than the quantiser ({plain:.1f} ms against {bits:.1f})"
+        else:
+            some = "" if len(chosen) == len(entries) else f" for {len(chosen)} of {len(entries)} buckets"
+            self.decision = f"1-bit on{some}: {plain / bits:.1f}× (exchange {plain:.0f} → {bits:.0f} ms)"
+        if self.rank == 0:
+            _log.info("%s", self.decision)
 
     def _bucket(self, bucket: GradBucket) -> _Bucket:
         names = tuple(self._names[id(parameter)] for parameter in bucket.parameters())
         if names not in self._buckets:
             if any(set(key) & set(names) for key in self._buckets):  # DDP has divided the parameters anew
                 self._keep_all()
-            self._buckets[names] = self._new_bucket(names, bucket)
+            self._buckets[names] = self._new_bucket(names, bucket.buffer())
         return self._buckets[names]
 
-    def _new_bucket(self, names: tuple[str, ...], bucket: GradBucket) -> _Bucket:
-        buffer = bucket.buffer()
-        shapes = [tuple(parameter.shape) for parameter in bucket.parameters()]
-        parts = bucket_parts(names, shapes, buffer.dtype, self.settings.smallest)
-        plan = Plan(parts, self.ranks, buffer.numel(), self.settings.row_length)
-        exchange = BucketExchange(plan, self.rank, buffer.dtype, buffer.device)
+    def _new_bucket(self, names: tuple[str, ...], buffer: Tensor) -> _Bucket:
         late = torch.zeros_like(buffer) if self._kept.late else None
-        self._kept.put_into(exchange, late)
-        return _Bucket(exchange, None if late is None else _ready(late))
+        parts = bucket_parts(names, [self._shapes[name] for name in names], buffer.dtype, self.settings.smallest)
+        exchange = None
+        if self.topology.share is not None:
+            rank, ranks = self.topology.share
+            plan = Plan(parts, ranks, buffer.numel(), self.settings.row_length, self.settings.width)
+            exchange = BucketExchange(plan, rank, buffer.dtype, buffer.device, late=bool(self.settings.delay))
+            self.record.layers |= plan.bits()
+        self._kept.put_into(parts, exchange, late)
+        return _Bucket(exchange, None if late is None else ready(late))
 
     def _keep_all(self) -> None:
         """Take all residuals out of their buckets, by name."""
-        for entry in self._buckets.values():
-            self._kept.take_from(entry.exchange, None if entry.late is None else entry.late.wait())
+        for names, entry in self._buckets.items():
+            parts = bucket_parts(names, [self._shapes[name] for name in names])
+            self._kept.take_from(parts, entry.exchange, None if entry.late is None else entry.late.wait())
         self._buckets.clear()
-
-    def _submit(self, exchange: BucketExchange, out: Tensor) -> TensorFuture:
-        first, second = self._groups
-        done = _Promise()
-
-        def phase_2() -> None:
-            with naming_the_dead("all-gather", self.ranks, second):
-                exchange.to_all(second, out)
-            done.keep(out)
-
-        def phase_1() -> None:
-            with naming_the_dead("all-to-all", self.ranks, first):
-                exchange.to_owners(first)
-            self._threads[1].submit(done.guard, phase_2)
-
-        self._threads[0].submit(done.guard, phase_1)
-        return done.future
-
-    def _submit_plain(self, buffer: Tensor) -> TensorFuture:
-        done = _Promise()
-
-        def phase() -> None:
-            with naming_the_dead("all-reduce", self.ranks, self._groups[0]):
-                dist.all_reduce(buffer, group=self._groups[0])
-            done.keep(buffer.div_(self.ranks))
-
-        self._threads[0].submit(done.guard, phase)
-        return done.future
 
     def set_loss_scale(self, scale: float) -> None:
         """Tell the factor by which the loss, and so every gradient, is multiplied now; residuals follow it."""
@@ -198,11 +365,10 @@ class OneBitState:
         number of ranks.
         """
         self._keep_all()
-        kept = self._kept
         return {
-            "format": FORMAT, "rank": self.rank, "ranks": self.ranks, "step": self.step,
-            "loss_scale": self._loss_scale, "worker": dict(kept.worker), "owner": dict(kept.owner),
-            "late": dict(kept.late),
+            "format": FORMAT, "rank": self.rank, "ranks": self.ranks, "share": self.topology.share, "step": self.step,
+            "loss_scale": self._loss_scale, "residual": dict(self._kept.residual),
+            "late": dict(self._kept.late),
         }  # fmt: skip
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
@@ -211,46 +377,18 @@ class OneBitState:
         Raises:
             ValueError: If it is another model's, or another number of ranks' and not consolidated.
         """
-        check_saved(saved, self._sizes, self.rank, self.ranks)
+        share = self.topology.share
+        check_saved(saved, {name: prod(shape) for name, shape in self._shapes.items()}, self.rank, self.ranks, share)
         self._keep_all()
         self.step, self._loss_scale = int(saved["step"]), float(saved["loss_scale"])
-        self._kept = Kept(*({name: v.clone() for name, v in saved[key].items()} for key in ("worker", "owner", "late")))
+        residual = {name: value.clone() for name, value in saved["residual"].items()}
+        if saved["ranks"] is None and share is None:  # of all ranks as one, and another rank speaks for this one
+            residual = {}
+        self._kept = Kept(residual, {name: value.clone() for name, value in saved["late"].items()})
 
     def close(self) -> None:
-        """End the two threads; no backward pass may follow."""
-        for thread in self._threads:
-            thread.shutdown()
-
-
-class _Promise:
-    """A future whose errors reach `backward()` as errors."""
-
-    def __init__(self) -> None:
-        self._inner: torch.futures.Future[Any] = torch.futures.Future()
-        # DDP reads the value in C++, where only an error raised in a callback is an error.
-        self.future: TensorFuture = self._inner.then(_unwrap)
-
-    def keep(self, value: Tensor) -> None:
-        self._inner.set_result(value)
-
-    def guard(self, work: Callable[[], None]) -> None:
-        try:
-            work()
-        except BaseException as error:
-            self._inner.set_result(error)
-
-
-def _unwrap(inner: torch.futures.Future[Any]) -> Tensor:
-    value = inner.value()
-    if isinstance(value, BaseException):
-        raise value
-    return cast(Tensor, value)
-
-
-def _ready(value: Tensor) -> TensorFuture:
-    future: TensorFuture = torch.futures.Future()
-    future.set_result(value)
-    return future
+        """End the threads; no backward pass may follow."""
+        self._pipeline.close()
 
 
 def onebit_hook(state: OneBitState, bucket: GradBucket) -> TensorFuture:
@@ -266,8 +404,12 @@ def register_onebit_hook(
     model: DistributedDataParallel,
     warmup_steps: int = 0,
     delay: int = 0,
+    width: int = 1,
     row_length: int = 2048,
     smallest: int = SMALLEST,
+    auto: bool = False,
+    auto_every: int = 1000,
+    ranks_per_host: int | None = None,
 ) -> OneBitState:
     """Have a DDP model exchange its gradients as 1 bit a value.
 
@@ -277,8 +419,13 @@ def register_onebit_hook(
         model: Wrapped in DistributedDataParallel, on gloo or NCCL.
         warmup_steps: Steps of plain averaging before the first compressed one.
         delay: 1 applies each average one step late, so that the exchange overlaps the next step.
+        width: Bits a value of the averages that owners send to all: 1, 4 or 8; what ranks send owners is 1 bit.
         row_length: Elements that share two values, about.
         smallest: Elements from which a tensor of two dimensions or more is compressed.
+        auto: Compress a bucket only where that is faster than plain averaging, as timed after the first step.
+        auto_every: Steps after which `auto` compares again.
+        ranks_per_host: Neighbouring ranks that average uncompressed before one of them exchanges with other hosts; by
+            default torchrun's LOCAL_WORLD_SIZE where there are several hosts.
 
     Returns:
         The hook's state: `state_dict()` belongs into checkpoints.
@@ -296,7 +443,8 @@ def register_onebit_hook(
     backend = dist.get_backend(model.process_group)
     if backend not in ("gloo", "nccl"):
         raise ValueError(f'the 1-bit hook works on process groups of gloo or nccl, this one is of "{backend}"')
-    state = OneBitState(model, OneBitSettings(warmup_steps, delay, row_length, smallest))
+    settings = OneBitSettings(warmup_steps, delay, width, row_length, smallest, auto, auto_every, ranks_per_host)
+    state = OneBitState(model, settings)
     model.register_comm_hook(state, onebit_hook)
     setattr(model, _REGISTERED, state)
     return state

@@ -22,9 +22,6 @@
 #include "kernels_neon.h"
 #endif
 
-/* Elements from which stores bypass the cache: what was written a step ago is in no near cache by now. */
-static const int64_t STREAM = 1 << 16;
-
 /* ---- rows ---- */
 
 static const Kernel KERNELS[] = {
@@ -72,25 +69,37 @@ typedef struct {
     const int64_t *start, *length, *byte;
     int64_t count;
 } Rows;
-typedef struct {
+typedef struct { /* a row's bits begin at byte · width */
     uint8_t *bits, *values;
     int8_t *exponents;
+    int width;
 } Message;
+typedef struct { /* what is coded: gradient + residual; both are float32 but the gradient, which may be bfloat16 */
+    const void *gradient;
+    const float *residual;
+    float *next;
+    int bf16, stream;
+} Source;
 
 INLINE int is_finite(float x) { return x - x == 0; }
 
-static int quantise_rows(const Kernel *kernel, const void *gradient, int bf16, const float *residual, float *next,
-                         Rows rows, Message message, int stream) {
-    int64_t r;
-    for (r = 0; r < rows.count; r++) {
-        const int64_t start = rows.start[r], n = rows.length[r];
-        const void *g = (const char *)gradient + start * (bf16 ? 2 : 4);
-        const float *e = residual + start;
-        float sums[2], scaled[2] = {0, 0}, v[2];
-        double mean[2];
+INLINE int values_of(int width) { return width == 1 ? 2 : 1; } /* a row */
+
+/* One row, whose gradient may lie elsewhere than the source's. Returns whether it is finite. */
+static int quantise_row(const Kernel *kernel, const Source *source, const void *g, int bf16, const Rows *rows, int64_t r,
+                        const Message *message, uint8_t *codes) {
+    const int64_t start = rows->start[r], n = rows->length[r];
+    const void *next_g = (const char *)source->gradient + (start + n) * (source->bf16 ? 2 : 4);
+    const float *e = source->residual + start;
+    uint8_t *bits = message->bits + rows->byte[r] * message->width;
+    uint8_t *values = message->values + 2 * values_of(message->width) * r;
+    float *next = source->next + start, v[2];
+    double mean[2];
+    if (message->width == 1) {
+        float sums[2], scaled[2] = {0, 0};
         int64_t count[2];
         int k;
-        count[1] = kernel->sums[bf16](g, e, n, message.bits + rows.byte[r], sums);
+        count[1] = kernel->sums[bf16](g, e, n, bits, sums, next_g);
         count[0] = n - count[1];
         if (!is_finite(sums[0]) || !is_finite(sums[1]))
             scaled_sums(g, e, n, bf16, scaled);
@@ -103,23 +112,80 @@ static int quantise_rows(const Kernel *kernel, const void *gradient, int bf16, c
             }
             mean[k] = count[k] > 0 ? sum / (double)count[k] : 0.0;
         }
-        encode_values(mean, message.values + 4 * r, message.exponents + r);
-        decode_values(message.values + 4 * r, message.exponents[r], 1.0, v);
-        kernel->residual[bf16](g, e, n, next + start, v, stream);
+        encode_values(mean, 2, values, message->exponents + r);
+        decode_values(values, message->exponents[r], 1.0, 2, v);
+        kernel->residual[bf16](g, e, n, next, v, source->stream, next_g);
+    } else {
+        const uint32_t word = kernel->largest[bf16](g, e, n);
+        const int top = top_of(message->width);
+        float largest;
+        memcpy(&largest, &word, 4);
+        if (!is_finite(largest))
+            return 0;
+        mean[0] = (double)largest / top;
+        encode_values(mean, 1, values, message->exponents + r);
+        decode_values(values, message->exponents[r], 1.0, 1, v);
+        kernel->levels[bf16](g, e, n, v[0], top, message->width == 8 ? bits : codes, next);
+        if (message->width == 4)
+            pack_nibbles(codes, n, bits);
     }
-    fence(stream);
     return 1;
 }
 
-static void decode_rows(const Kernel *kernel, Message message, Rows rows, float *out, double scale, int accumulate,
-                        int stream) {
+static void decode_row(const Kernel *kernel, const Message *message, const Rows *rows, int64_t r, float *out,
+                       double scale, int accumulate, int stream) {
+    const uint8_t *bits = message->bits + rows->byte[r] * message->width;
+    const int count = values_of(message->width);
+    float v[2];
+    decode_values(message->values + 2 * count * r, message->exponents[r], scale, count, v);
+    if (message->width == 1)
+        kernel->decode(bits, rows->length[r], out, v, accumulate, stream);
+    else
+        kernel->decode_levels(bits, message->width, rows->length[r], out, v[0], accumulate);
+}
+
+static int64_t longest(const Rows *rows) {
+    int64_t r, found = 0;
+    for (r = 0; r < rows->count; r++)
+        found = rows->length[r] > found ? rows->length[r] : found;
+    return found;
+}
+
+/* `codes`: one byte for each element of the longest row, where the message's width is 4. */
+static int quantise_rows(const Kernel *kernel, const Source *source, const Rows *rows, const Message *message,
+                         uint8_t *codes) {
     int64_t r;
-    for (r = 0; r < rows.count; r++) {
-        float v[2];
-        decode_values(message.values + 4 * r, message.exponents[r], scale, v);
-        kernel->decode(message.bits + rows.byte[r], rows.length[r], out + rows.start[r], v, accumulate, stream);
+    int finite = 1;
+    for (r = 0; finite && r < rows->count; r++) {
+        const void *g = (const char *)source->gradient + rows->start[r] * (source->bf16 ? 2 : 4);
+        finite = quantise_row(kernel, source, g, source->bf16, rows, r, message, codes);
     }
+    fence(source->stream);
+    return finite;
+}
+
+static void decode_rows(const Kernel *kernel, const Message *message, const Rows *rows, float *out, double scale,
+                        int accumulate, int stream) {
+    int64_t r;
+    for (r = 0; r < rows->count; r++)
+        decode_row(kernel, message, rows, r, out + rows->start[r], scale, accumulate, stream);
     fence(stream);
+}
+
+/* Gradient + all that was received + residual, coded. The sum of a row never leaves the first cache. */
+static int sum_rows(const Kernel *kernel, const Source *source, const Rows *rows, const Message *received,
+                    int64_t senders, const Message *answer, float *sum, uint8_t *codes) {
+    int64_t r, k;
+    int finite = 1;
+    for (r = 0; finite && r < rows->count; r++) {
+        const void *g = (const char *)source->gradient + rows->start[r] * (source->bf16 ? 2 : 4);
+        kernel->widened[source->bf16](g, rows->length[r], sum);
+        for (k = 0; k < senders; k++)
+            decode_row(kernel, received + k, rows, r, sum, 1.0, 1, 0);
+        finite = quantise_row(kernel, source, sum, 0, rows, r, answer, codes);
+    }
+    fence(source->stream);
+    return finite;
 }
 
 /* ---- Python: addresses come as integers, checked by quantise.py ---- */
@@ -127,49 +193,83 @@ static void decode_rows(const Kernel *kernel, Message message, Rows rows, float 
 typedef unsigned long long Address;
 #define AT(type, address) ((type)(uintptr_t)(address))
 
-static PyObject *quantise(PyObject *module, PyObject *args) {
-    const char *name;
-    Address g, e, next, start, length, byte, bits, values, exponents;
-    long long count, elements;
-    int bf16, finite;
-    const Kernel *kernel;
-    (void)module;
-    if (!PyArg_ParseTuple(args, "sKpKKKKKLKKKL", &name, &g, &bf16, &e, &next, &start, &length, &byte, &count, &bits,
-                          &values, &exponents, &elements))
-        return NULL;
-    kernel = find(name);
-    if (kernel == NULL)
-        return NULL;
-    Py_BEGIN_ALLOW_THREADS
-    {
-        Rows rows = {AT(const int64_t *, start), AT(const int64_t *, length), AT(const int64_t *, byte), count};
-        Message message = {AT(uint8_t *, bits), AT(uint8_t *, values), AT(int8_t *, exponents)};
-        finite = quantise_rows(kernel, AT(const void *, g), bf16, AT(const float *, e), AT(float *, next), rows,
-                               message, e != next && elements >= STREAM);
-    }
-    Py_END_ALLOW_THREADS
-    return PyBool_FromLong(finite);
+static Message message_at(const uint64_t *three, int width) {
+    Message message = {AT(uint8_t *, three[0]), AT(uint8_t *, three[1]), AT(int8_t *, three[2]), width};
+    return message;
 }
 
+/* Where rows lie: start, length, byte, count; each message: bits, values, exponents. All as one array of int64. */
+typedef struct {
+    const Kernel *kernel;
+    Rows rows;
+    const uint64_t *messages;
+} Call;
+
+static int begin(Call *call, const char *name, Address rows, Address messages) {
+    const uint64_t *four = AT(const uint64_t *, rows);
+    Rows found = {AT(const int64_t *, four[0]), AT(const int64_t *, four[1]), AT(const int64_t *, four[2]),
+                  (int64_t)four[3]};
+    call->kernel = find(name);
+    call->rows = found;
+    call->messages = AT(const uint64_t *, messages);
+    return call->kernel != NULL;
+}
+
+/* quantise(kernel, gradient, is bfloat16, residual, next, rows, messages, senders, width, streams): the first message
+ * is written; those behind it, one a sender, were received and are added to the gradient. */
+static PyObject *quantise(PyObject *module, PyObject *args) {
+    const char *name;
+    Address g, e, next, rows, messages;
+    long long senders;
+    int bf16, width, stream, finite = 0;
+    Call call;
+    Message *received;
+    float *sum;
+    uint8_t *codes;
+    int64_t size, k;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "sKpKKKKLip", &name, &g, &bf16, &e, &next, &rows, &messages, &senders, &width, &stream) ||
+        !begin(&call, name, rows, messages))
+        return NULL;
+    size = longest(&call.rows);
+    received = PyMem_Malloc((size_t)(senders + 1) * sizeof(Message));
+    sum = PyMem_Malloc((size_t)(size + 1) * sizeof(float));
+    codes = PyMem_Malloc((size_t)(size + 1));
+    if (received == NULL || sum == NULL || codes == NULL) {
+        PyErr_NoMemory();
+    } else {
+        Source source = {AT(const void *, g), AT(const float *, e), AT(float *, next), bf16, stream && e != next};
+        Message message = message_at(call.messages, width);
+        for (k = 0; k < senders; k++)
+            received[k] = message_at(call.messages + 3 * (k + 1), 1);
+        Py_BEGIN_ALLOW_THREADS
+        if (senders == 0)
+            finite = quantise_rows(call.kernel, &source, &call.rows, &message, codes);
+        else
+            finite = sum_rows(call.kernel, &source, &call.rows, received, senders, &message, sum, codes);
+        Py_END_ALLOW_THREADS
+    }
+    PyMem_Free(received);
+    PyMem_Free(sum);
+    PyMem_Free(codes);
+    return PyErr_Occurred() ? NULL : PyBool_FromLong(finite);
+}
+
+/* decode(kernel, rows, messages, out, scale, accumulate, width, streams) */
 static PyObject *decode(PyObject *module, PyObject *args) {
     const char *name;
-    Address out, start, length, byte, bits, values, exponents;
-    long long count, elements;
+    Address out, rows, messages;
     double scale;
-    int accumulate;
-    const Kernel *kernel;
+    int accumulate, width, stream;
+    Call call;
     (void)module;
-    if (!PyArg_ParseTuple(args, "sKKKKKKLKdpL", &name, &bits, &values, &exponents, &start, &length, &byte, &count, &out,
-                          &scale, &accumulate, &elements))
-        return NULL;
-    kernel = find(name);
-    if (kernel == NULL)
+    if (!PyArg_ParseTuple(args, "sKKKdpip", &name, &rows, &messages, &out, &scale, &accumulate, &width, &stream) ||
+        !begin(&call, name, rows, messages))
         return NULL;
     Py_BEGIN_ALLOW_THREADS
     {
-        Rows rows = {AT(const int64_t *, start), AT(const int64_t *, length), AT(const int64_t *, byte), count};
-        Message message = {AT(uint8_t *, bits), AT(uint8_t *, values), AT(int8_t *, exponents)};
-        decode_rows(kernel, message, rows, AT(float *, out), scale, accumulate, !accumulate && elements >= STREAM);
+        Message message = message_at(call.messages, width);
+        decode_rows(call.kernel, &message, &call.rows, AT(float *, out), scale, accumulate, stream && !accumulate);
     }
     Py_END_ALLOW_THREADS
     Py_RETURN_NONE;

@@ -7,13 +7,15 @@ INLINE float32x4_t load4(const void *g, int64_t i, int bf16) {
     return vld1q_f32((const float *)g + i);
 }
 
-INLINE int64_t sums_neon(const void *g, const float *e, int64_t n, uint8_t *bits, float *sums, int bf16) {
+INLINE int64_t sums_neon(const void *g, const float *e, int64_t n, uint8_t *bits, float *sums,
+                          const void *next_g, int bf16) {
     static const uint32_t powers[4] = {1, 2, 4, 8};
     const uint32x4_t power = vld1q_u32(powers);
     float32x4_t below[4], above[4];
     Lanes lanes;
     int64_t i, count = 0;
     int k;
+    (void)next_g;
     for (k = 0; k < 4; k++)
         below[k] = above[k] = vdupq_n_f32(0);
     for (i = 0; i + LANES <= n; i += LANES) {
@@ -36,10 +38,12 @@ INLINE int64_t sums_neon(const void *g, const float *e, int64_t n, uint8_t *bits
     return count + finish(g, e, i, n, bits, &lanes, sums, bf16);
 }
 
-INLINE void residual_neon(const void *g, const float *e, int64_t n, float *next, const float *v, int stream, int bf16) {
+INLINE void residual_neon(const void *g, const float *e, int64_t n, float *next, const float *v, int stream,
+                          const void *next_g, int bf16) {
     const float32x4_t zero = vdupq_n_f32(0), v0 = vdupq_n_f32(v[0]), v1 = vdupq_n_f32(v[1]);
     int64_t i;
     (void)stream;
+    (void)next_g;
     for (i = 0; i + 4 <= n; i += 4) {
         float32x4_t c = vaddq_f32(load4(g, i, bf16), vld1q_f32(e + i));
         vst1q_f32(next + i, vsubq_f32(c, vbslq_f32(vcgeq_f32(c, zero), v1, v0)));

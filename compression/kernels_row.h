@@ -58,26 +58,31 @@ static double double_of(uint16_t half) {
     return half & 0x8000 ? -size : size;
 }
 
-static void encode_values(const double *mean, uint8_t *values, int8_t *exponent) {
-    double below = mean[0] < 0 ? -mean[0] : mean[0], largest = below > mean[1] ? below : mean[1];
+/* `count` values, 1 or 2, in fp16 with one exponent. */
+static void encode_values(const double *mean, int count, uint8_t *values, int8_t *exponent) {
+    double largest = 0;
     uint64_t word;
     int e = 0, k;
+    for (k = 0; k < count; k++) {
+        double size = mean[k] < 0 ? -mean[k] : mean[k];
+        largest = size > largest ? size : largest;
+    }
     memcpy(&word, &largest, 8);
     if (largest > 0) {
         e = (int)(word >> 52) - 1023 - 14;
         e = e < LOWEST ? LOWEST : e > HIGHEST ? HIGHEST : e;
     }
     *exponent = (int8_t)e;
-    for (k = 0; k < 2; k++) {
+    for (k = 0; k < count; k++) {
         float scaled = (float)(mean[k] * power_of_two(-e));
         uint16_t half = half_of(scaled > LARGEST ? LARGEST : scaled < -LARGEST ? -LARGEST : scaled);
         memcpy(values + 2 * k, &half, 2);
     }
 }
 
-static void decode_values(const uint8_t *values, int8_t exponent, double scale, float *decoded) {
+static void decode_values(const uint8_t *values, int8_t exponent, double scale, int count, float *decoded) {
     int k;
-    for (k = 0; k < 2; k++) {
+    for (k = 0; k < count; k++) {
         uint16_t half;
         memcpy(&half, values + 2 * k, 2);
         decoded[k] = (float)(double_of(half) * power_of_two(exponent) * scale);
@@ -147,44 +152,131 @@ INLINE void decode_from(const uint8_t *bits, int64_t i, int64_t n, float *out, c
     }
 }
 
-/* A kernel is three functions for one row. `sums`: bits and the sums below and above zero, returns the count above.
- * `residual`: c - decoded. `decode`. `stream`: past the cache. Each of the first two for float32 and for bfloat16. */
-typedef int64_t Sums(const void *g, const float *e, int64_t n, uint8_t *bits, float *sums);
-typedef void Residual(const void *g, const float *e, int64_t n, float *next, const float *v, int stream);
+/* ---- levels: 4 or 8 bits a value, evenly spaced; plain loops, which compilers turn into vectors ---- */
+
+INLINE int top_of(int width) { return width == 4 ? 7 : 127; } /* levels above zero, and as many below */
+
+/* The largest |c|, as the bits of a float32: what is not finite is largest of all. */
+INLINE uint32_t largest_of(const void *g, const float *e, int64_t n, int bf16) {
+    uint32_t found = 0;
+    int64_t i;
+    for (i = 0; i < n; i++) {
+        float c = load(g, i, bf16) + e[i];
+        uint32_t word;
+        memcpy(&word, &c, 4);
+        word &= 0x7fffffff;
+        found = word > found ? word : found;
+    }
+    return found;
+}
+
+/* Codes, one byte each, and c - decoded. */
+INLINE void levels_of(const void *g, const float *e, int64_t n, float step, int top, uint8_t *codes, float *next,
+                      int bf16) {
+    const float magic = 12582912.0f; /* 1.5 · 2^23: adding it rounds to an integer, ties to even */
+    const float plain = 1 / step, inverse = plain - plain == 0 ? plain : 0, most = (float)top;
+    int64_t i;
+    for (i = 0; i < n; i++) {
+        float c = load(g, i, bf16) + e[i], q = c * inverse;
+        q = q > most ? most : q;
+        q = q < -most ? -most : q;
+        q = (q + magic) - magic;
+        codes[i] = (uint8_t)((int32_t)q + top);
+        next[i] = c - q * step;
+    }
+}
+
+INLINE void pack_nibbles(const uint8_t *codes, int64_t n, uint8_t *out) {
+    int64_t i;
+    for (i = 0; i < n / 2; i++)
+        out[i] = (uint8_t)(codes[2 * i] | codes[2 * i + 1] << 4);
+    if (n % 2)
+        out[n / 2] = codes[n - 1];
+}
+
+INLINE void decode_levels_of(const uint8_t *codes, int width, int64_t n, float *out, float step, int accumulate) {
+    const int top = top_of(width);
+    int64_t i;
+    for (i = 0; i < n; i++) {
+        int code = width == 8 ? codes[i] : codes[i / 2] >> 4 * (i % 2) & 15;
+        float value = (float)(code - top) * step;
+        out[i] = accumulate ? out[i] + value : value;
+    }
+}
+
+INLINE void widened_of(const void *g, int64_t n, float *out, int bf16) {
+    int64_t i;
+    for (i = 0; i < n; i++)
+        out[i] = load(g, i, bf16);
+}
+
+/* ---- a kernel: functions for one row; those that read g twice, for float32 and for bfloat16 ---- */
+
+/* Bits and the sums below and above zero; returns the count above. `next_g` is worth fetching. */
+typedef int64_t Sums(const void *g, const float *e, int64_t n, uint8_t *bits, float *sums, const void *next_g);
+/* c - decoded; `stream`: past the cache. */
+typedef void Residual(const void *g, const float *e, int64_t n, float *next, const float *v, int stream,
+                      const void *next_g);
 typedef void Decode(const uint8_t *bits, int64_t n, float *out, const float *v, int accumulate, int stream);
+typedef uint32_t Largest(const void *g, const float *e, int64_t n);
+typedef void Levels(const void *g, const float *e, int64_t n, float step, int top, uint8_t *codes, float *next);
+typedef void DecodeLevels(const uint8_t *codes, int width, int64_t n, float *out, float step, int accumulate);
+typedef void Widened(const void *g, int64_t n, float *out); /* as float32 */
 typedef struct {
     const char *name;
     Sums *sums[2];
     Residual *residual[2];
     Decode *decode;
+    Largest *largest[2];
+    Levels *levels[2];
+    DecodeLevels *decode_levels;
+    Widened *widened[2];
 } Kernel;
 
-#define TWO_TYPES(name, ATTRIBUTE)                                                                                     \
-    ATTRIBUTE static int64_t sums_##name##_f32(const void *g, const float *e, int64_t n, uint8_t *bits, float *s) {    \
-        return sums_##name(g, e, n, bits, s, 0);                                                                       \
+#define OF_ONE_TYPE(name, type, bf16, ATTRIBUTE)                                                                       \
+    ATTRIBUTE static int64_t sums_##name##type(const void *g, const float *e, int64_t n, uint8_t *bits, float *sums,   \
+                                               const void *next_g) {                                                   \
+        return sums_##name(g, e, n, bits, sums, next_g, bf16);                                                         \
     }                                                                                                                  \
-    ATTRIBUTE static int64_t sums_##name##_bf16(const void *g, const float *e, int64_t n, uint8_t *bits, float *s) {   \
-        return sums_##name(g, e, n, bits, s, 1);                                                                       \
+    ATTRIBUTE static void residual_##name##type(const void *g, const float *e, int64_t n, float *next, const float *v, \
+                                                int stream, const void *next_g) {                                      \
+        residual_##name(g, e, n, next, v, stream, next_g, bf16);                                                       \
     }                                                                                                                  \
-    ATTRIBUTE static void residual_##name##_f32(const void *g, const float *e, int64_t n, float *next, const float *v, \
-                                                int stream) {                                                          \
-        residual_##name(g, e, n, next, v, stream, 0);                                                                  \
+    ATTRIBUTE static uint32_t largest_##name##type(const void *g, const float *e, int64_t n) {                         \
+        return largest_of(g, e, n, bf16);                                                                              \
     }                                                                                                                  \
-    ATTRIBUTE static void residual_##name##_bf16(const void *g, const float *e, int64_t n, float *next,                \
-                                                 const float *v, int stream) {                                         \
-        residual_##name(g, e, n, next, v, stream, 1);                                                                  \
+    ATTRIBUTE static void levels_##name##type(const void *g, const float *e, int64_t n, float step, int top,           \
+                                              uint8_t *codes, float *next) {                                           \
+        levels_of(g, e, n, step, top, codes, next, bf16);                                                              \
+    }                                                                                                                  \
+    ATTRIBUTE static void widened_##name##type(const void *g, int64_t n, float *out) {                                 \
+        widened_of(g, n, out, bf16);                                                                                   \
     }
+#define TWO_TYPES(name, ATTRIBUTE)                                                                                     \
+    OF_ONE_TYPE(name, _f32, 0, ATTRIBUTE)                                                                              \
+    OF_ONE_TYPE(name, _bf16, 1, ATTRIBUTE)                                                                             \
+    ATTRIBUTE static void decode_levels_##name(const uint8_t *codes, int width, int64_t n, float *out, float step,     \
+                                               int accumulate) {                                                       \
+        if (width == 8)                                                                                                \
+            decode_levels_of(codes, 8, n, out, step, accumulate);                                                      \
+        else                                                                                                           \
+            decode_levels_of(codes, 4, n, out, step, accumulate);                                                      \
+    }
+#define BOTH(function, name) {function##_##name##_f32, function##_##name##_bf16}
 #define KERNEL(label, name)                                                                                            \
-    {label, {sums_##name##_f32, sums_##name##_bf16}, {residual_##name##_f32, residual_##name##_bf16}, decode_##name}
+    {label, BOTH(sums, name), BOTH(residual, name), decode_##name,                                                     \
+     BOTH(largest, name), BOTH(levels, name), decode_levels_##name, BOTH(widened, name)}
 
 /* ---- portable ---- */
 
-INLINE int64_t sums_portable(const void *g, const float *e, int64_t n, uint8_t *bits, float *sums, int bf16) {
+INLINE int64_t sums_portable(const void *g, const float *e, int64_t n, uint8_t *bits, float *sums,
+                             const void *next_g, int bf16) {
     Lanes lanes = {{0}, {0}};
     float below[LANES] = {0}, above[LANES] = {0};
     uint32_t counts[LANES] = {0};
     int64_t i, count = 0;
     int k;
+    (void)next_g;
     for (i = 0; i + LANES <= n; i += LANES) {
         uint32_t is_above[LANES];
         unsigned word = 0;
@@ -215,8 +307,9 @@ INLINE int64_t sums_portable(const void *g, const float *e, int64_t n, uint8_t *
 }
 
 INLINE void residual_portable(const void *g, const float *e, int64_t n, float *next, const float *v, int stream,
-                              int bf16) {
+                              const void *next_g, int bf16) {
     (void)stream;
+    (void)next_g;
     residual_from(g, e, 0, n, next, v, bf16);
 }
 

@@ -3,9 +3,9 @@
 
 /* The row behind this one, as a rule the next to be quantised: its first half is fetched while this row's sums are
  * taken, its second half while its residual is written, so that the memory bus never waits for arithmetic. */
-INLINE void fetch(const void *g, const float *e, int64_t i, int bf16) {
-    _mm_prefetch((const char *)g + i * (bf16 ? 2 : 4), _MM_HINT_T0);
-    _mm_prefetch((const char *)(e + i), _MM_HINT_T0);
+INLINE void fetch(const void *next_g, const float *next_e, int64_t i, int bf16) {
+    _mm_prefetch((const char *)next_g + i * (bf16 ? 2 : 4), _MM_HINT_T0);
+    _mm_prefetch((const char *)(next_e + i), _MM_HINT_T0);
 }
 
 /* ---- AVX2 ---- */
@@ -19,7 +19,8 @@ INLINE AVX2 __m256 load8(const void *g, int64_t i, int bf16) {
     return _mm256_loadu_ps((const float *)g + i);
 }
 
-INLINE AVX2 int64_t sums_avx2(const void *g, const float *e, int64_t n, uint8_t *bits, float *sums, int bf16) {
+INLINE AVX2 int64_t sums_avx2(const void *g, const float *e, int64_t n, uint8_t *bits, float *sums,
+                               const void *next_g, int bf16) {
     const __m256 zero = _mm256_setzero_ps();
     __m256 below[2] = {zero, zero}, above[2] = {zero, zero};
     Lanes lanes;
@@ -28,7 +29,7 @@ INLINE AVX2 int64_t sums_avx2(const void *g, const float *e, int64_t n, uint8_t 
     for (i = 0; i + LANES <= n; i += LANES) {
         unsigned word = 0;
         if (i % 32 == 0)
-            fetch(g, e, n + i / 2, bf16);
+            fetch(next_g, e + n, i / 2, bf16);
         for (k = 0; k < 2; k++) {
             __m256 c = _mm256_add_ps(load8(g, i + 8 * k, bf16), _mm256_loadu_ps(e + i + 8 * k));
             __m256 mask = _mm256_cmp_ps(c, zero, _CMP_GE_OQ);
@@ -47,7 +48,7 @@ INLINE AVX2 int64_t sums_avx2(const void *g, const float *e, int64_t n, uint8_t 
 }
 
 INLINE AVX2 void residual_avx2(const void *g, const float *e, int64_t n, float *next, const float *v, int stream,
-                               int bf16) {
+                               const void *next_g, int bf16) {
     const __m256 zero = _mm256_setzero_ps(), v0 = _mm256_set1_ps(v[0]), v1 = _mm256_set1_ps(v[1]);
     int64_t i, first = 0; /* that an aligned store can write */
     stream = stream && (uintptr_t)next % 4 == 0;
@@ -59,7 +60,7 @@ INLINE AVX2 void residual_avx2(const void *g, const float *e, int64_t n, float *
     for (i = first; i + 8 <= n; i += 8) {
         __m256 c, d;
         if ((i - first) % 32 == 0)
-            fetch(g, e, n + n / 2 + i / 2, bf16);
+            fetch(next_g, e + n, n / 2 + i / 2, bf16);
         c = _mm256_add_ps(load8(g, i, bf16), _mm256_loadu_ps(e + i));
         d = _mm256_sub_ps(c, _mm256_blendv_ps(v0, v1, _mm256_cmp_ps(c, zero, _CMP_GE_OQ)));
         if (stream)
@@ -110,15 +111,16 @@ INLINE AVX512 __m512 load16(const void *g, int64_t i, int bf16) {
         word |= (uint64_t)mask << 16 * (k);                                                                            \
     } while (0)
 
-INLINE AVX512 int64_t sums_avx512(const void *g, const float *e, int64_t n, uint8_t *bits, float *sums, int bf16) {
+INLINE AVX512 int64_t sums_avx512(const void *g, const float *e, int64_t n, uint8_t *bits, float *sums,
+                               const void *next_g, int bf16) {
     const __m512 zero = _mm512_setzero_ps();
     __m512 below = zero, above = zero;
     Lanes lanes;
     int64_t i, count = 0;
     for (i = 0; i + 64 <= n; i += 64) {
         uint64_t word = 0;
-        fetch(g, e, n + i / 2, bf16);
-        fetch(g, e, n + i / 2 + 16, bf16);
+        fetch(next_g, e + n, i / 2, bf16);
+        fetch(next_g, e + n, i / 2 + 16, bf16);
         STEP512(0);
         STEP512(1);
         STEP512(2);
@@ -138,7 +140,7 @@ INLINE AVX512 int64_t sums_avx512(const void *g, const float *e, int64_t n, uint
 }
 
 INLINE AVX512 void residual_avx512(const void *g, const float *e, int64_t n, float *next, const float *v, int stream,
-                                   int bf16) {
+                                   const void *next_g, int bf16) {
     const __m512 zero = _mm512_setzero_ps(), v0 = _mm512_set1_ps(v[0]), v1 = _mm512_set1_ps(v[1]);
     int64_t i, first = 0; /* that an aligned store can write */
     stream = stream && (uintptr_t)next % 4 == 0;
@@ -150,7 +152,7 @@ INLINE AVX512 void residual_avx512(const void *g, const float *e, int64_t n, flo
     for (i = first; i + 16 <= n; i += 16) {
         __m512 c, d;
         if ((i - first) % 32 == 0)
-            fetch(g, e, n + n / 2 + i / 2, bf16);
+            fetch(next_g, e + n, n / 2 + i / 2, bf16);
         c = _mm512_add_ps(load16(g, i, bf16), _mm512_loadu_ps(e + i));
         d = _mm512_sub_ps(c, _mm512_mask_blend_ps(_mm512_cmp_ps_mask(c, zero, _CMP_GE_OQ), v0, v1));
         if (stream)

@@ -5,6 +5,8 @@ Arithmetic, the same in C to the bit:
   k + 8, then k + 4, 2, 1. float32 is precise enough: a lane of 128 elements errs by some 1e-5 at most, while the mean
   is rounded to fp16 (2.4e-4) and the residual takes up whatever was not sent. 16 lanes are one AVX-512 register.
 - A sum that is not finite is taken again of c · 2^-40, which cannot overflow while c is finite.
+- 4 or 8 bits: the distance of two levels is max |c| / 7 (or 127), coded like a mean; level = c · (1 / distance),
+  clipped, rounded half to even; a distance whose inverse overflows counts as infinite.
 - Means are float64. A row's exponent brings the larger one to [2^14, 2^15), so that a value of 2^-28 of it keeps
   fp16's full precision; [-125, 113] keeps every decoded value an exact finite float32, subnormal ones included.
 
@@ -18,6 +20,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 LOWEST, HIGHEST = -125, 113  # exponents
 LARGEST = 32752.0  # largest fp16 below 2^15: times 2^113 it is still a finite float32
+LEVELS = {4: 7, 8: 127}  # above zero, and as many below, of that many bits
 SMALL = np.float32(2.0**-40)
 _CHUNK = 1 << 17  # elements that are worked on at a time, so that they stay in the cache
 
@@ -60,42 +63,81 @@ def quantise(
     return True
 
 
+def quantise_levels(
+    c: np.ndarray,
+    rows: tuple[np.ndarray, np.ndarray, np.ndarray],
+    bits: np.ndarray,
+    values: np.ndarray,
+    exponents: np.ndarray,
+    residual: np.ndarray,
+    width: int,
+) -> bool:
+    """As `quantise`, with evenly spaced levels of `width` bits; values are [R, 1]."""
+    start, length, byte = rows
+    top = LEVELS[width]
+    with np.errstate(all="ignore"):
+        for size, chosen in _groups(length):
+            c_RL = sliding_window_view(c, size)[start[chosen]]
+            largest_R1 = np.abs(c_RL).max(axis=1, keepdims=True)
+            if not np.isfinite(largest_R1).all():
+                return False
+            values[chosen], exponents[chosen] = encode_values(largest_R1.astype(np.float64) / top)
+            step_R1 = decode_values(values[chosen], exponents[chosen]).astype(np.float32)
+            inverse_R1 = np.float32(1) / step_R1
+            inverse_R1[~np.isfinite(inverse_R1)] = 0
+            level_RL = np.rint(np.clip(c_RL * inverse_R1, -top, top)) + np.float32(0)  # no -0
+            sliding_window_view(residual, size, writeable=True)[start[chosen]] = c_RL - level_RL * step_R1
+            codes_RL = (level_RL + top).astype(np.uint8)
+            if width == 4:
+                codes_RL = np.pad(codes_RL, ((0, 0), (0, size % 2)))
+                codes_RL = codes_RL[:, ::2] | codes_RL[:, 1::2] << 4
+            window = sliding_window_view(bits, codes_RL.shape[1], writeable=True)
+            window[byte[chosen] * width] = codes_RL
+    return True
+
+
 def decode(
     bits: np.ndarray,
-    values_R2: np.ndarray,
+    values_RV: np.ndarray,
     rows: tuple[np.ndarray, np.ndarray, np.ndarray],
     out: np.ndarray,
     accumulate: bool,
+    width: int = 1,
 ) -> None:
-    """Writes or adds each row's two values.
+    """Writes or adds what the bits or codes stand for.
 
     Args:
         bits: uint8.
-        values_R2: float32, what elements below and above zero stand for.
+        values_RV: float32; of 1 bit [R, 2], what elements below and above zero stand for; else the levels' distance.
         rows: Start, length and byte of each row, [R] int64 each.
         out: Flat float32; written where rows lie.
         accumulate: Adds to `out` rather than overwrite it.
+        width: Bits a value.
     """
     start, length, byte = rows
     for size, chosen in _groups(length):
-        packed = sliding_window_view(bits, -(-size // 8))[byte[chosen]]
-        above_RL = np.unpackbits(packed, axis=1, count=size, bitorder="little").view(bool)
-        decoded_RL = np.where(above_RL, values_R2[chosen, 1:], values_R2[chosen, :1])
+        packed = sliding_window_view(bits, -(-size * width // 8))[byte[chosen] * width]
+        if width == 1:
+            above_RL = np.unpackbits(packed, axis=1, count=size, bitorder="little").view(bool)
+            decoded_RL = np.where(above_RL, values_RV[chosen, 1:], values_RV[chosen, :1])
+        else:
+            codes_RL = packed if width == 8 else np.stack([packed & 15, packed >> 4], axis=2).reshape(len(packed), -1)
+            decoded_RL = (codes_RL[:, :size].astype(np.float32) - LEVELS[width]) * values_RV[chosen]
         window = sliding_window_view(out, size, writeable=True)
         window[start[chosen]] = window[start[chosen]] + decoded_RL if accumulate else decoded_RL
 
 
-def encode_values(mean_R2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """[R, 2] float16 values and [R] int8 exponents of float64 means."""
-    largest_R = np.abs(mean_R2).max(axis=1)
+def encode_values(mean_RV: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """[R, V] float16 values and [R] int8 exponents of float64 means."""
+    largest_R = np.abs(mean_RV).max(axis=1)
     exponent_R = np.where(largest_R > 0, np.clip(np.frexp(largest_R)[1] - 15, LOWEST, HIGHEST), 0)
-    scaled_R2 = np.ldexp(mean_R2, -exponent_R[:, None]).astype(np.float32)
-    return np.clip(scaled_R2, -LARGEST, LARGEST).astype(np.float16), exponent_R.astype(np.int8)
+    scaled_RV = np.ldexp(mean_RV, -exponent_R[:, None]).astype(np.float32)
+    return np.clip(scaled_RV, -LARGEST, LARGEST).astype(np.float16), exponent_R.astype(np.int8)
 
 
-def decode_values(values_R2: np.ndarray, exponent_R: np.ndarray) -> np.ndarray:
-    """[R, 2] float64: value · 2^exponent, exact."""
-    return np.ldexp(values_R2.astype(np.float64), exponent_R[:, None].astype(np.int32))
+def decode_values(values_RV: np.ndarray, exponent_R: np.ndarray) -> np.ndarray:
+    """[R, V] float64: value · 2^exponent, exact."""
+    return np.ldexp(values_RV.astype(np.float64), exponent_R[:, None].astype(np.int32))
 
 
 def _groups(length: np.ndarray) -> list[tuple[int, np.ndarray]]:

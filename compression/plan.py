@@ -50,12 +50,14 @@ class Plan:
         ranks: N.
         elements: Of the bucket's buffer.
         row_length: Wanted elements a row.
+        width: Bits a value of the averages that owners send: 1, 4 or 8.
     """
 
     parts: tuple[Part, ...]
     ranks: int
     elements: int
     row_length: int = 2048
+    width: int = 1
 
     @cached_property
     def rows(self) -> Rows:
@@ -81,12 +83,18 @@ class Plan:
     def owner(self) -> np.ndarray:
         """Owning rank of each row, int64 [R]."""
         found = [np.zeros(0, np.int64)]
-        for part in self.compressed:
-            count = len(self._rows((part,)))
-            # The name turns the ranks, so that short parameters do not all fall to the first.
-            turn = sum(part.name.encode()) % self.ranks
-            found.append((np.arange(count) * self.ranks // count + turn) % self.ranks)
+        found += [_owners(part.name, len(self._rows((part,))), self.ranks) for part in self.compressed]
         return np.concatenate(found)
+
+    def owned_ranges(self, rank: int) -> list[tuple[int, int]]:
+        """First element and the one behind the last of what `rank` owns, a parameter each."""
+        found = []
+        for part in self.compressed:
+            rows = self._rows((part,))
+            (mine,) = np.nonzero(_owners(part.name, len(rows), self.ranks) == rank)
+            if len(mine):
+                found.append((int(rows.start[mine[0]]), int(rows.start[mine[-1]] + rows.length[mine[-1]])))
+        return found
 
     def _rows(self, parts: Sequence[Part]) -> Rows:
         return Rows.of_parameters([part.shape for part in parts], [part.offset for part in parts], self.row_length)
@@ -102,9 +110,21 @@ class Plan:
         """Elements of the plain values that each rank averages; the last share is padded."""
         return -(-len(self.plain) // self.ranks)
 
-    def layout(self, rank: int, width: int) -> Layout:
-        """The message that carries the rows which `rank` owns, with plain values of `width` bytes."""
-        return Layout(Message.size(self.owned[rank]), self.plain_share * width)
+    def bits(self) -> dict[str, dict[str, float]]:
+        """By parameter: its elements, and the bits a value that a rank sends its owners and owners send to all."""
+        found = {}
+        for part in self.parts:
+            plain = {"elements": part.elements, "to_owners": 32.0, "to_all": 32.0}
+            if part.compressed:
+                rows = self._rows((part,))
+                sizes = (8 * Message.size(rows, width) / max(part.elements, 1) for width in (1, self.width))
+                plain |= dict(zip(("to_owners", "to_all"), sizes, strict=True))
+            found[part.name] = plain
+        return found
+
+    def layout(self, rank: int, item: int, width: int = 1) -> Layout:
+        """The message that carries the rows which `rank` owns in `width` bits, with plain values of `item` bytes."""
+        return Layout(Message.size(self.owned[rank], width), self.plain_share * item)
 
 
 @dataclass(frozen=True)
@@ -134,8 +154,23 @@ def _aligned(size: int) -> int:
     return -(-size // ALIGNMENT) * ALIGNMENT
 
 
+def _owners(name: str, rows: int, ranks: int) -> np.ndarray:
+    """Owning rank of each row of one parameter; each rank owns neighbouring rows."""
+    # The name turns the ranks, so that short parameters do not all fall to the first.
+    turn = sum(name.encode()) % ranks
+    return (np.arange(rows) * ranks // max(rows, 1) + turn) % ranks
+
+
+def is_compressed(shape: tuple[int, ...], dtype: torch.dtype, smallest: int) -> bool:
+    """Whether a tensor is worth sending as bits: two dimensions or more, `smallest` elements, float32 or bfloat16."""
+    return len(shape) > 1 and math.prod(shape) >= smallest and dtype in (torch.float32, torch.bfloat16)
+
+
 def bucket_parts(
-    names: Sequence[str], shapes: Sequence[tuple[int, ...]], dtype: torch.dtype, smallest: int = SMALLEST
+    names: Sequence[str],
+    shapes: Sequence[tuple[int, ...]],
+    dtype: torch.dtype = torch.float32,
+    smallest: int = SMALLEST,
 ) -> tuple[Part, ...]:
     """The parts of a bucket whose parameters lie behind one another.
 
@@ -147,7 +182,6 @@ def bucket_parts(
     """
     parts, offset = [], 0
     for name, shape in zip(names, shapes, strict=True):
-        worth = len(shape) > 1 and math.prod(shape) >= smallest and dtype in (torch.float32, torch.bfloat16)
-        parts.append(Part(name, tuple(shape), offset, worth))
+        parts.append(Part(name, tuple(shape), offset, is_compressed(tuple(shape), dtype, smallest)))
         offset += math.prod(shape)
     return tuple(parts)

@@ -1,4 +1,4 @@
-"""Gradients as one bit a value and two values a row, with error feedback (Seide et al., Interspeech 2014).
+"""Gradients as 1 bit a value, or 4 or 8, with error feedback (Seide et al., Interspeech 2014).
 
 R rows.
 """
@@ -9,6 +9,8 @@ import functools
 import importlib
 import os
 import warnings
+from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,28 +19,37 @@ from ludocast.compression import numpy_kernels
 from ludocast.compression.rows import Rows
 from torch import Tensor
 
+WIDTHS = (1, 4, 8)  # bits a value
+STREAM = 1 << 16  # elements from which stores bypass the cache: what was written a step ago is in no near cache by now
 _NAMES = {"numpy": "numpy", "portable": "portable C", "avx2": "avx2", "avx512": "avx512", "neon": "neon"}
 
 
 class Message:
     """What is sent of the rows: one contiguous buffer.
 
-    Bits (1: zero or above; little-endian within a byte, as numpy's `packbits(bitorder="little")`; padded to a multiple
-    of 64 bytes), then values, fp16 [R, 2] (below zero, above), then exponents, int8 [R]: an element stands for
-    value · 2^exponent. Padded to a multiple of 8 bytes in all, so that messages behind one another stay aligned.
+    Of 1 bit a value: bits (1: zero or above; little-endian within a byte, as numpy's `packbits(bitorder="little")`),
+    then values, fp16 [R, 2] (what elements below zero stand for, and those above), then exponents, int8 [R]: a value
+    counts value · 2^exponent. Of 4 or 8 bits a value: codes (two in a byte, the first one in the lower half), then one
+    value a row, fp16 [R, 1], the distance of two levels, then exponents; code − 7 (or 127) is the level. Bits are
+    padded to a multiple of 64 bytes, the whole to a multiple of 8, so that messages behind one another stay aligned.
 
     Args:
         rows: Rows.
-        buffer: A received message to read or space to write one into, uint8 [size(rows)], contiguous; zeros are
+        buffer: A received message to read or space to write one into, uint8 [size(rows, width)], contiguous; zeros are
             allocated if None.
         device: Where to allocate.
+        width: Bits a value: 1, 4 or 8.
 
     Raises:
         ValueError: If the buffer is not of this form.
     """
 
-    def __init__(self, rows: Rows, buffer: Tensor | None = None, device: torch.device | str = "cpu") -> None:
-        size = Message.size(rows)
+    def __init__(
+        self, rows: Rows, buffer: Tensor | None = None, device: torch.device | str = "cpu", width: int = 1
+    ) -> None:
+        if width not in WIDTHS:
+            raise ValueError(f"a value is sent as 1, 4 or 8 bits, got {width}")
+        size = Message.size(rows, width)
         if buffer is None:
             buffer = torch.zeros(size, dtype=torch.uint8, device=device)
         if buffer.dtype != torch.uint8 or buffer.shape != (size,) or not buffer.is_contiguous():
@@ -46,25 +57,25 @@ class Message:
                 f"a message of these rows is {size} contiguous uint8 values, however: "
                 f"{buffer.dtype}{list(buffer.shape)}, strides {buffer.stride()}"
             )
-        self.buffer = buffer
+        self.buffer, self.width = buffer, width
         self._rows = len(rows)
-        self._values = _values_offset(rows)
-        self._exponents = self._values + 4 * self._rows
+        self._values = _values_offset(rows, width)
+        self._exponents = self._values + 2 * _values_a_row(width) * self._rows
 
     @staticmethod
-    def size(rows: Rows) -> int:
+    def size(rows: Rows, width: int = 1) -> int:
         """Bytes of a message."""
-        return -(-(_values_offset(rows) + 5 * len(rows)) // 8) * 8
+        return -(-(_values_offset(rows, width) + (2 * _values_a_row(width) + 1) * len(rows)) // 8) * 8
 
     @property
     def bits(self) -> Tensor:
-        """The bits with their padding, uint8, a view."""
+        """The bits or codes with their padding, uint8, a view."""
         return self.buffer[: self._values]
 
     @property
     def values(self) -> Tensor:
-        """[R, 2] float16, a view; the buffer has to lie at an even address."""
-        return self.buffer[self._values : self._exponents].view(torch.float16).view(-1, 2)
+        """[R, 2] or [R, 1] float16, a view; the buffer has to lie at an even address."""
+        return self.buffer[self._values : self._exponents].view(torch.float16).view(-1, _values_a_row(self.width))
 
     @property
     def exponents(self) -> Tensor:
@@ -74,17 +85,22 @@ class Message:
     def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Bits, values and exponents as numpy views, at any address."""
         array = self.buffer.numpy()
-        values = array[self._values : self._exponents].view(np.float16).reshape(-1, 2)
+        values = array[self._values : self._exponents].view(np.float16).reshape(-1, _values_a_row(self.width))
         return array[: self._values], values, array[self._exponents : self._exponents + self._rows].view(np.int8)
 
+    @cached_property
     def pointers(self) -> tuple[int, int, int]:
         """Addresses of bits, values and exponents."""
         start = self.buffer.data_ptr()
         return start, start + self._values, start + self._exponents
 
 
-def _values_offset(rows: Rows) -> int:
-    return -(-rows.bytes // 64) * 64
+def _values_a_row(width: int) -> int:
+    return 2 if width == 1 else 1
+
+
+def _values_offset(rows: Rows, width: int) -> int:
+    return -(-rows.bytes * width // 64) * 64
 
 
 def kernel() -> str:
@@ -127,7 +143,14 @@ def _extension() -> Any:
     return importlib.import_module("ludocast.compression._kernels")
 
 
-def quantise(gradient: Tensor, residual: Tensor, next_residual: Tensor, rows: Rows, message: Message) -> bool:
+def quantise(
+    gradient: Tensor,
+    residual: Tensor,
+    next_residual: Tensor,
+    rows: Rows,
+    message: Message,
+    received: Sequence[Message] = (),
+) -> bool:
     """Writes gradient + residual as a message and what the message does not hold into the next residual.
 
     Out of place, so that a gradient that is not finite leaves the residual as it was; swap the two residuals on
@@ -137,13 +160,15 @@ def quantise(gradient: Tensor, residual: Tensor, next_residual: Tensor, rows: Ro
         gradient: Flat, float32 or bfloat16, contiguous, `rows.span` elements or more.
         residual: Flat float32, as long.
         next_residual: Flat float32, as long; written where rows lie. May be `residual` itself, which needs half the
-            memory and is faster, as fast as `residual.add_(gradient)`; but then nothing of it is kept if the gradient
-            is not finite. Otherwise it shares no memory with the others.
+            memory and is faster where all fits into the cache; but then nothing of it is kept if the gradient is not
+            finite. May be `gradient`, which is then overwritten. Otherwise it shares no memory with the others.
         rows: Rows.
         message: Message of these rows; written.
+        received: Of the same rows, 1 bit a value: added to the gradient, one after the other, in float32. Each row's
+            sum stays in the processor's first cache.
 
     Returns:
-        Whether gradient + residual is finite in all rows. If not, the message and the next residual mean nothing.
+        Whether the sum is finite in all rows. If not, the message and the next residual mean nothing.
 
     Raises:
         ValueError: If the tensors do not fit.
@@ -153,27 +178,35 @@ def quantise(gradient: Tensor, residual: Tensor, next_residual: Tensor, rows: Ro
         _check(other, rows, message, (torch.float32,))
         if len(other) != len(gradient):
             raise ValueError(f"gradient and residuals differ in length: {len(gradient)} and {len(other)}")
-    if gradient.device.type != "cpu":
+    for one in received:
+        _check(residual, rows, one, (torch.float32,))
+    on_cpu = gradient.device.type == "cpu"
+    choice = _choice() if on_cpu else ""
+    if on_cpu and choice != "numpy":
+        messages = np.array([one.pointers for one in (message, *received)], dtype=np.int64)
+        return bool(
+            _extension().quantise(
+                choice, gradient.data_ptr(), gradient.dtype == torch.bfloat16, residual.data_ptr(),
+                next_residual.data_ptr(), rows.pointers.ctypes.data, messages.ctypes.data, len(received),
+                message.width, rows.elements >= STREAM,
+            )
+        )  # fmt: skip
+    if not on_cpu:
         from ludocast.compression import triton_kernels
 
+        if received:
+            return triton_kernels.owner_step(gradient, residual, next_residual, rows, received, 1.0, message)
         return triton_kernels.quantise(gradient, residual, next_residual, rows, message)
-    choice = _choice()
-    if choice == "numpy":
-        with np.errstate(all="ignore"):
-            c = gradient.detach().float().numpy() + residual.detach().numpy()
-        return numpy_kernels.quantise(c, _arrays(rows), *message.arrays(), next_residual.detach().numpy())
-    return bool(
-        _extension().quantise(
-            choice,
-            gradient.data_ptr(),
-            gradient.dtype == torch.bfloat16,
-            residual.data_ptr(),
-            next_residual.data_ptr(),
-            *rows.pointers,
-            *message.pointers(),
-            rows.elements,
-        )
-    )
+    if received:
+        gradient = gradient.float().clone()
+        for one in received:
+            decode(one, rows, gradient, accumulate=True)
+    with np.errstate(all="ignore"):
+        c = gradient.detach().float().numpy() + residual.detach().numpy()
+    after = next_residual.detach().numpy()
+    if message.width == 1:
+        return numpy_kernels.quantise(c, _arrays(rows), *message.arrays(), after)
+    return numpy_kernels.quantise_levels(c, _arrays(rows), *message.arrays(), after, message.width)
 
 
 def decode(message: Message, rows: Rows, out: Tensor, scale: float = 1.0, accumulate: bool = False) -> None:
@@ -183,7 +216,7 @@ def decode(message: Message, rows: Rows, out: Tensor, scale: float = 1.0, accumu
         message: Message of these rows.
         rows: Rows.
         out: Flat float32, contiguous, `rows.span` elements or more; written where rows lie.
-        scale: Factor; each row's two values are multiplied by it once, in float64, and rounded to float32.
+        scale: Factor; each row's values are multiplied by it once, in float64, and rounded to float32.
         accumulate: Adds to `out` rather than overwrite it.
 
     Raises:
@@ -199,10 +232,14 @@ def decode(message: Message, rows: Rows, out: Tensor, scale: float = 1.0, accumu
     if choice == "numpy":
         bits, values, exponents = message.arrays()
         with np.errstate(all="ignore"):
-            values_R2 = (numpy_kernels.decode_values(values, exponents) * scale).astype(np.float32)
-            numpy_kernels.decode(bits, values_R2, _arrays(rows), out.detach().numpy(), accumulate)
+            values_RV = (numpy_kernels.decode_values(values, exponents) * scale).astype(np.float32)
+            numpy_kernels.decode(bits, values_RV, _arrays(rows), out.detach().numpy(), accumulate, message.width)
         return
-    _extension().decode(choice, *message.pointers(), *rows.pointers, out.data_ptr(), scale, accumulate, rows.elements)
+    addresses = np.array(message.pointers, dtype=np.int64)
+    _extension().decode(
+        choice, rows.pointers.ctypes.data, addresses.ctypes.data, out.data_ptr(), scale, accumulate, message.width,
+        rows.elements >= STREAM,
+    )  # fmt: skip
 
 
 def _arrays(rows: Rows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -217,5 +254,6 @@ def _check(x: Tensor, rows: Rows, message: Message, dtypes: tuple[torch.dtype, .
         )
     if x.device != message.buffer.device:
         raise ValueError(f"the tensor is on {x.device}, the message on {message.buffer.device}")
-    if len(message.buffer) != Message.size(rows):
-        raise ValueError(f"the message is of other rows: {len(message.buffer)} bytes, {Message.size(rows)} are needed")
+    size = Message.size(rows, message.width)
+    if len(message.buffer) != size:
+        raise ValueError(f"the message is of other rows: {len(message.buffer)} bytes, {size} are needed")

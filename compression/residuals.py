@@ -7,47 +7,46 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ludocast.compression.exchange import BucketExchange
+from ludocast.compression.plan import Part
 from torch import Tensor
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass
 class Kept:
-    """What lies in no bucket at the moment, by parameter name; float32, flat.
+    """What lies in no bucket at the moment, by parameter name; flat.
 
     Attributes:
-        worker: What this rank has not sent.
-        owner: What this rank, as owner, has not sent on; only the rows that it owns, the others are zero.
+        residual: What was not sent yet, float32.
         late: Averages that wait for the next step, with a delay of 1.
     """
 
-    worker: dict[str, Tensor] = field(default_factory=dict)
-    owner: dict[str, Tensor] = field(default_factory=dict)
+    residual: dict[str, Tensor] = field(default_factory=dict)
     late: dict[str, Tensor] = field(default_factory=dict)
 
-    def take_from(self, exchange: BucketExchange, late: Tensor | None) -> None:
-        """Keep a bucket's residuals, and its late average."""
-        for part in exchange.plan.compressed:
-            self.worker[part.name] = exchange.worker.now[part.where].clone()
-            self.owner[part.name] = exchange.owner.now[part.where].clone()
+    def take_from(self, parts: Sequence[Part], exchange: BucketExchange | None, late: Tensor | None) -> None:
+        """Keep a bucket's residuals, where this rank has some, and its late average."""
+        if exchange is not None:
+            for part in exchange.plan.compressed:
+                self.residual[part.name] = exchange.residual.now[part.where].clone()
         if late is not None:
-            for part in exchange.plan.parts:
-                self.late[part.name] = late[part.where].clone()
+            self.late |= {part.name: late[part.where].clone() for part in parts}
 
-    def put_into(self, exchange: BucketExchange, late: Tensor | None) -> None:
+    def put_into(self, parts: Sequence[Part], exchange: BucketExchange | None, late: Tensor | None) -> None:
         """Move what is kept of a bucket's parameters into it, and their late averages into `late`."""
-        for part in exchange.plan.compressed:
-            for kept, residual in ((self.worker, exchange.worker), (self.owner, exchange.owner)):
-                if part.name in kept:
-                    residual.now[part.where] = kept.pop(part.name).to(exchange.device)
-        for part in exchange.plan.parts:
-            if late is not None and part.name in self.late:
-                late[part.where] = self.late.pop(part.name).to(late)
+        if exchange is not None:
+            for part in exchange.plan.compressed:
+                if part.name in self.residual:
+                    exchange.residual.now[part.where] = self.residual.pop(part.name).to(exchange.device)
+        if late is not None:
+            for part in parts:
+                if part.name in self.late:
+                    late[part.where] = self.late.pop(part.name).to(late)
 
     def scale(self, factor: float) -> None:
         """Multiply all of it."""
-        for kept in (self.worker, self.owner, self.late):
+        for kept in (self.residual, self.late):
             for value in kept.values():
                 value.mul_(factor)
 
@@ -55,7 +54,7 @@ class Kept:
 def consolidate(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The `state_dict()`s of all ranks as one that any number of ranks can load.
 
-    Each rank gets the mean of the workers' residuals plus the owners': what was not yet applied stays the same in all.
+    It holds the mean of their residuals: all that was computed and not yet applied.
 
     Args:
         states: Of all ranks, in order.
@@ -63,19 +62,18 @@ def consolidate(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     Raises:
         ValueError: If they are not those of all ranks of one step.
     """
-    ranks = len(states)
-    if [(s["rank"], s["ranks"], s["step"]) for s in states] != [(r, ranks, states[0]["step"]) for r in range(ranks)]:
+    if not states or [state["rank"] for state in states] != list(range(len(states))) or len(
+        {(state["ranks"], state["step"]) for state in states}
+    ) != 1 or states[0]["ranks"] != len(states):  # fmt: skip
         found = ", ".join(f"rank {s['rank']} of {s['ranks']} at step {s['step']}" for s in states)
         raise ValueError(f"consolidating takes the state of every rank, in order, of one step; got {found}")
-    worker = {}
-    for name in states[0]["worker"]:
-        total = sum(state["worker"][name].double() for state in states) / ranks
-        owners = [state["owner"][name].double() for state in states if name in state["owner"]]
-        worker[name] = (total + sum(owners)).float()
-    return {**states[0], "ranks": None, "rank": None, "worker": worker, "owner": {}}
+    holding = [state["residual"] for state in states if state["share"] is not None]
+    means = {name: sum(kept[name].double() for kept in holding) / len(holding) for name in holding[0]}
+    residual = {name: mean.float() for name, mean in means.items()}
+    return {**states[0], "ranks": None, "rank": None, "share": None, "residual": residual}
 
 
-def check_saved(saved: Mapping[str, Any], sizes: Mapping[str, int], rank: int, ranks: int) -> None:
+def check_saved(saved: Mapping[str, Any], sizes: Mapping[str, int], rank: int, ranks: int, share: object) -> None:
     """Refuse a state that does not belong to this model and rank.
 
     Args:
@@ -83,20 +81,27 @@ def check_saved(saved: Mapping[str, Any], sizes: Mapping[str, int], rank: int, r
         sizes: Elements of each parameter of the model.
         rank: This rank.
         ranks: Number of ranks.
+        share: Which part this rank has in the exchange, of how many; None if it has none.
 
     Raises:
         ValueError: Saying what does not fit.
     """
     if saved.get("format") != FORMAT:
         raise ValueError(f"this 1-bit state has format {saved.get('format')}; this version reads format {FORMAT}")
-    if saved["ranks"] is not None and saved["ranks"] != ranks:
-        raise ValueError(
-            f"this 1-bit state was saved by {saved['ranks']} ranks and cannot be shared out over {ranks}; "
-            "consolidate(...) the states of all ranks first"
-        )
-    if saved["rank"] is not None and saved["rank"] != rank:
-        raise ValueError(f"this 1-bit state is that of rank {saved['rank']}, this is rank {rank}")
-    for name, value in saved["worker"].items():
+    if saved["ranks"] is not None:
+        if saved["ranks"] != ranks:
+            raise ValueError(
+                f"this 1-bit state was saved by {saved['ranks']} ranks and cannot be shared out over {ranks}; "
+                "consolidate(...) the states of all ranks first"
+            )
+        if saved["rank"] != rank:
+            raise ValueError(f"this 1-bit state is that of rank {saved['rank']}, this is rank {rank}")
+        if saved["share"] != share:
+            raise ValueError(
+                "this 1-bit state was saved with other ranks sharing a host; consolidate(...) the states of all ranks "
+                "first"
+            )
+    for name, value in saved["residual"].items():
         if sizes.get(name) != value.numel():
             raise ValueError(
                 f'this 1-bit state is of another model: its parameter "{name}" has {value.numel():,} elements, '

@@ -88,9 +88,9 @@ class Rows:
         return int(self.start[-1] + self.length[-1]) if len(self) else 0
 
     @cached_property
-    def pointers(self) -> tuple[int, int, int, int]:
-        """Addresses of `start`, `length` and `byte`, and the number of rows, as the C kernels take them."""
-        return self.start.data_ptr(), self.length.data_ptr(), self.byte.data_ptr(), len(self)
+    def pointers(self) -> np.ndarray:
+        """Addresses of `start`, `length` and `byte`, and the number of rows, int64 [4], as the C kernels take them."""
+        return np.array([self.start.data_ptr(), self.length.data_ptr(), self.byte.data_ptr(), len(self)], np.int64)
 
 
 def _lengths(shape: tuple[int, ...], target: int) -> np.ndarray:

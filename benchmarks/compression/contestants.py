@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import torch
 from ludocast.compression.hook import OneBitState, register_onebit_hook
@@ -27,6 +28,8 @@ METHODS = {
     "powersgd4": "torch's PowerSGD, rank 4, one bucket",
     "onebit": "ours",
     "onebit-delay": "ours, delay=1",
+    "onebit-8": "ours, averages of 8 bits",
+    "auto": "ours, auto=True",
     "none": "no communication: the limit",
 }
 WARMUP = 4  # steps: DDP divides its buckets after the first, PowerSGD begins at the third
@@ -70,7 +73,11 @@ class Contestant:
         elif method == "none":
             self.model.register_comm_hook(None, _as_it_is)
         elif method != "fp32":
-            self.onebit = register_onebit_hook(self.model, delay=int(method == "onebit-delay"))
+            ways: dict[str, dict[str, Any]] = {
+                "onebit-delay": {"delay": 1}, "onebit-8": {"width": 8}, "auto": {"auto": True},
+            }  # fmt: skip
+            options = ways.get(method, {})
+            self.onebit = register_onebit_hook(self.model, **options)
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.01)
 
     def step(self, x_BD: Tensor, y_B: Tensor) -> None:
@@ -93,12 +100,12 @@ class Contestant:
         if self.onebit is not None:
             return self.onebit.sent_bytes / self.steps
         if self.method.startswith("powersgd"):
-            total = sum(map(partial(_low_rank, rank=int(self.method[-1])), shapes))
+            total = sum(map(partial(low_rank, rank=int(self.method[-1])), shapes))
         width = {"none": 0, "fp16": 2}.get(self.method, 4)
         return 2 * (self.ranks - 1) / self.ranks * total * width  # gloo's all-reduce is a ring
 
 
-def _low_rank(shape: tuple[int, ...], rank: int) -> int:
+def low_rank(shape: tuple[int, ...], rank: int) -> int:
     """Numbers that PowerSGD sends of a tensor: P and Q, or all where that saves less than half."""
     n, m = shape[0], math.prod(shape[1:])
     both = min(n, m, rank) * (n + m)

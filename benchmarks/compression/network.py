@@ -20,15 +20,19 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
 from statistics import mean, median
 
+import torch
 from ludocast.compression.quantise import kernel
 
 from benchmarks.compression import namespaces
 from benchmarks.compression.contestants import METHODS, WIDTHS
+from benchmarks.compression.points import Kernel, Point, add, measure_kernel
 from benchmarks.compression.race import Turns, race
 
 LINKS = (namespaces.UNSHAPED, "10gbit", "1gbit", "100mbit")
+PARAMETERS = sum((n + 1) * m for n, m in pairwise(WIDTHS))
 HEAD = (
     f"{'':14}{'median':>9}{'best':>9}{'cpu':>8}   {'× fp32':>7}{'best':>7}   {'% of none':>9}{'best':>7}{'paired':>8}"
     f"   {'sent':>10}{'payload':>10}{'fp32 /':>9}\n"
@@ -42,8 +46,7 @@ def table(ranks: Sequence[Mapping[str, Turns]]) -> str:
     Args:
         ranks: What each rank measured, by method.
     """
-    seconds = {m: [max(t) for t in zip(*(rank[m].seconds for rank in ranks), strict=True)] for m in ranks[0]}
-    sent = {m: mean(median(rank[m].sent) for rank in ranks) for m in seconds}
+    seconds, sent = _seconds(ranks), _sent(ranks)
     lines = [HEAD]
     for method, times in seconds.items():
         line = f"{method:14}{1e3 * median(times):9.1f}{1e3 * min(times):9.1f}"
@@ -53,6 +56,39 @@ def table(ranks: Sequence[Mapping[str, Turns]]) -> str:
         worth = "fp32" in sent and method != "none"
         lines.append(line + (f"{sent['fp32'] / sent[method]:9.2f}" if worth else f"{'–':>9}"))
     return "\n".join(lines)
+
+
+def _seconds(ranks: Sequence[Mapping[str, Turns]]) -> dict[str, list[float]]:
+    return {m: [max(t) for t in zip(*(rank[m].seconds for rank in ranks), strict=True)] for m in ranks[0]}
+
+
+def _sent(ranks: Sequence[Mapping[str, Turns]]) -> dict[str, float]:
+    return {m: mean(median(rank[m].sent) for rank in ranks) for m in ranks[0]}
+
+
+def measured_points(
+    ranks: Sequence[Mapping[str, Turns]], link: str, goodput: tuple[float, float], batch: int, nice: int, how: Kernel
+) -> list[Point]:
+    """What a setting's table tells, for a file: a point a method.
+
+    Args:
+        ranks: What each rank measured, by method.
+        link: The rate.
+        goodput: Measured, bits a second, of one connection and of one of two in both directions.
+        batch: Rows a rank.
+        nice: Of the ranks.
+        how: The quantiser's kernel.
+    """
+    sent = _sent(ranks)
+    return [
+        Point(
+            ranks=len(ranks), cores=os.cpu_count() or 1, link=link, goodput=goodput[0], both_ways=goodput[1],
+            batch=batch, method=method, parameters=PARAMETERS, steps=len(times), median=median(times), best=min(times),
+            cpu=mean(median(rank[method].cpu) for rank in ranks), sent=sent[method],
+            payload=mean(rank[method].payload for rank in ranks), nice=nice, load=os.getloadavg()[0], kernel=how,
+        )
+        for method, times in _seconds(ranks).items()
+    ]  # fmt: skip
 
 
 def _faster(fp32: list[float] | None, times: list[float]) -> str:
@@ -78,10 +114,11 @@ def _link(rate: str) -> str:
 
 
 def print_tables(options: argparse.Namespace) -> None:
-    parameters = sum((n + 1) * m for n, m in pairwise(WIDTHS))
-    print(f"MLP {'-'.join(map(str, WIDTHS))}: {parameters:,} parameters, float32; plain SGD; gloo; kernel: {kernel()}")
+    print(f"MLP {'-'.join(map(str, WIDTHS))}: {PARAMETERS:,} parameters, float32; plain SGD; gloo; kernel: {kernel()}")
     for method in options.methods:
         print(f"  {method:14}{METHODS[method]}")
+    torch.set_num_threads(1)
+    how = None if options.json is None else measure_kernel(kernel())
     namespaces.enter_own()
     namespaces.make_bridge()
     for ranks in options.ranks:
@@ -97,6 +134,8 @@ def print_tables(options: argparse.Namespace) -> None:
                     load = f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
                     print(f"\nbatch {rows} a rank, {options.steps} steps, nice {options.nice}; {load}")
                     print(table(measured), flush=True)
+                    if how is not None:
+                        add(options.json, measured_points(measured, link, (alone, both), rows, options.nice, how))
 
 
 def _arguments() -> argparse.Namespace:
@@ -107,10 +146,18 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=15, help="timed, of each method")
     parser.add_argument("--nice", type=int, default=0, help="of the ranks; below 0 they go before other work here")
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="also write the points measured into it, beside those it holds"
+    )
     options = parser.parse_args()
     smallest = {"--ranks": min(options.ranks) - 2, "--batch": min(options.batch) - 1, "--steps": options.steps - 1}
     if any(value < 0 for value in smallest.values()) or max(options.ranks) > 250:
         parser.error("--ranks takes 2 to 250, --batch and --steps take 1 or more")
+    if options.json is not None:
+        try:
+            add(options.json, [])  # before minutes of measuring
+        except (OSError, ValueError) as error:
+            parser.error(f"--json: {error}")
     for link in options.links:
         try:
             namespaces.bits_a_second(link)

@@ -27,7 +27,7 @@ def follow(rank: int, steps: int, options: dict[str, Any], bucket_mb: float) -> 
         given = gradients(SHAPES, rank, step)
         averaged = average_once(model, given)
         saved = state.state_dict()
-        found.append({"given": given, "averaged": averaged, "worker": saved["worker"], "owner": saved["owner"]})
+        found.append({"given": given, "averaged": averaged, **saved})
     return found
 
 
@@ -40,9 +40,8 @@ def test_what_is_sent_and_what_is_kept_is_what_was_given(ranks: int) -> None:
             states = [records[step] for records in everyone]
             wanted = sum(state["given"][name].double() for state in states) / ranks + kept
             kept = torch.zeros_like(kept)
-            for state in states:
-                if name in state["worker"]:
-                    kept += (state["worker"][name].double() / ranks + state["owner"][name].double()).view_as(kept)
+            if ranks > 1 and name in states[0]["residual"]:
+                kept = consolidate(states)["residual"][name].double().view_as(kept)
             sent = states[0]["averaged"][name].double()
             torch.testing.assert_close(sent + kept, wanted, rtol=1e-6, atol=1e-6 * float(wanted.abs().max()))
             for state in states[1:]:
@@ -52,19 +51,20 @@ def test_what_is_sent_and_what_is_kept_is_what_was_given(ranks: int) -> None:
 
 
 def test_two_values_a_row_by_hand() -> None:
-    averaged, worker = on_ranks(2, by_hand)[0]
-    # Rank 0 holds ±1 and ±3 in turn, rank 1 zeros: means of c < 0 and c >= 0 are −2 and 2 on rank 0, 0 on rank 1.
+    averaged, residual = on_ranks(2, by_hand)[0]
+    # Rank 0 holds ±1 and ±3 in turn, rank 1 zeros: the mean of the sum's c >= 0 is 2, half of it the average; of what
+    # rank 0 sends rank 1 of the other's row it is 2 as well.
     assert averaged.unique().tolist() == [-1.0, 1.0]
-    torch.testing.assert_close(worker, torch.tensor([-1.0, 1.0, 1.0, -1.0]).repeat(512))
+    torch.testing.assert_close(residual, torch.tensor([-1.0, 1.0, 1.0, -1.0]).repeat(512))
 
 
 def by_hand(rank: int) -> tuple[Tensor, Tensor]:
     shapes = {"w": (2, 1024)}
     model = wrapped(shapes)
-    state = register_onebit_hook(model, smallest=1)
+    state = register_onebit_hook(model, smallest=1, row_length=1024)
     given = torch.tensor([1.0, -1.0, 3.0, -3.0]).repeat(512).view(2, 1024) * (1 - rank)
     averaged = average_once(model, {"w": given})["w"]
-    return averaged, state.state_dict()["worker"]["w"]
+    return averaged, state.state_dict()["residual"]["w"]
 
 
 def run_late(rank: int, delay: int) -> list[dict[str, Tensor]]:
@@ -104,9 +104,9 @@ def test_a_resumed_run_repeats_the_unbroken_one_to_the_bit(delay: int) -> None:
 def test_another_number_of_ranks_keeps_the_mass() -> None:
     four = consolidate([state for _, state in on_ranks(4, resumed, None, 0, 3, 0)])
     two = consolidate([state for _, state in on_ranks(2, resumed, [four], 3, 3, 0)])
-    assert set(four["worker"]) == {"a", "c", "e", "f"}
-    for name, mass in four["worker"].items():
-        torch.testing.assert_close(two["worker"][name], mass, rtol=1e-6, atol=1e-7)
+    assert set(four["residual"]) == {"a", "c", "e", "f"}
+    for name, mass in four["residual"].items():
+        assert torch.equal(two["residual"][name], mass)
     with pytest.raises(AssertionError, match="saved by 4 ranks"):
         on_ranks(2, resumed, [state for _, state in on_ranks(4, resumed, None, 0, 1, 0)], 1, 1, 0)
 
@@ -129,9 +129,8 @@ def poisoned(rank: int, value: float) -> tuple[dict[str, Tensor], Any, Any, dict
 def test_a_value_that_is_not_finite_reaches_all_ranks_and_no_residual(value: float) -> None:
     for bad, before, after, good in on_ranks(3, poisoned, value):
         assert not bad["e"].isfinite().any()
-        for kind in ("worker", "owner"):
-            for name, kept in before[kind].items():
-                assert torch.equal(after[kind][name], kept)
+        for name, kept in before["residual"].items():
+            assert torch.equal(after["residual"][name], kept)
         assert all(value.isfinite().all() for value in good.values())
 
 
@@ -140,9 +139,9 @@ def scaled(rank: int) -> tuple[Tensor, Tensor, Tensor]:
     model = wrapped(shapes)
     state = register_onebit_hook(model, smallest=1)
     average_once(model, gradients(shapes, rank, 0))
-    before = state.state_dict()["worker"]["w"].clone()
+    before = state.state_dict()["residual"]["w"].clone()
     state.set_loss_scale(1024.0)
-    after = state.state_dict()["worker"]["w"]
+    after = state.state_dict()["residual"]["w"]
     given = {"w": 1024 * gradients(shapes, rank, 1)["w"]}
     return before, after, average_once(model, given)["w"] / 1024
 

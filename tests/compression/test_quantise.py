@@ -215,6 +215,76 @@ def test_a_large_bucket_is_the_same_in_every_kernel(monkeypatch: pytest.MonkeyPa
         assert torch.equal(other_decoded, added)
 
 
+def test_levels_by_hand(forced: str) -> None:
+    rows = rows_of([5, 3])
+    g = torch.tensor([7.0, -3.4, 2.5, -7.0, 0.4, 0.0, 0.0, 0.0])
+    message, after, decoded = Message(rows, width=4), torch.zeros(8), torch.zeros(8)
+    assert quantise(g, torch.zeros(8), after, rows, message)
+    decode(message, rows, decoded)
+    # The distance of two levels is 7 / 7 = 1; a tie goes to the even level.
+    assert decoded.tolist() == [7.0, -3.0, 2.0, -7.0, 0.0, 0.0, 0.0, 0.0]
+    torch.testing.assert_close(after, g - decoded, rtol=0, atol=0)
+    assert message.bits[:3].tolist() == [14 | 4 << 4, 9 | 0 << 4, 7]
+    assert len(message.buffer) == 64 + 2 * 2 + 2 + 2
+
+
+@pytest.mark.parametrize("width", [4, 8])
+def test_levels_are_the_same_in_every_kernel_and_near(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    draw = np.random.default_rng(1)
+    top = {4: 7, 8: 127}[width]
+    for _ in range(2_000):
+        g, e, rows = _random_case(draw)
+        c = g + e
+        found = {}
+        for name in KERNELS:
+            monkeypatch.setenv("LUDOCAST_KERNEL", name)
+            message, after, decoded = Message(rows, width=width), torch.zeros_like(e), torch.zeros_like(e)
+            finite = quantise(g, e, after, rows, message)
+            assert finite == bool(torch.isfinite(c).all())
+            if finite:
+                decode(message, rows, decoded)
+                found[name] = tuple(x.numpy().tobytes() for x in (message.buffer, after, decoded))
+        if not finite:
+            continue
+        assert len(set(found.values())) == 1
+        assert bool(torch.isfinite(decoded).all() & torch.isfinite(after).all())
+        error = (decoded.double() + after.double() - c.double()).abs()
+        assert bool((error <= 1e-6 * (c.double().abs() + decoded.double().abs())).all())
+        for start, length in zip(rows.start.tolist(), rows.length.tolist(), strict=True):
+            row = c[start : start + length].double()
+            half_step = 0.5 * float(row.abs().max()) / top
+            far = (decoded[start : start + length].double() - row).abs().max()
+            # Where 1 / distance overflows, nothing is sent.
+            assert float(far) <= max(half_step * (1 + top * 2.0**-10), top * 2.0**-127)
+
+
+@pytest.mark.parametrize("width", [1, 8])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_was_received_is_added_in_order(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, width: int) -> None:
+    rows = Rows.of_parameters([(70, 1000), (5, 2049), (3, 501)], [3, 70_005, 80_255])
+    torch.manual_seed(0)
+    g, e = torch.randn(rows.span).to(dtype), torch.randn(rows.span)
+    received = [Message(rows) for _ in range(3)]
+    monkeypatch.setenv("LUDOCAST_KERNEL", "numpy")
+    total = g.float().clone()
+    for one in received:
+        assert quantise(torch.randn(rows.span), torch.zeros(rows.span), torch.zeros(rows.span), rows, one)
+        decode(one, rows, total, accumulate=True)
+    wanted, left = Message(rows, width=width), torch.zeros_like(e)
+    assert quantise(total, e, left, rows, wanted)
+    for name in KERNELS:
+        monkeypatch.setenv("LUDOCAST_KERNEL", name)
+        answer, after = Message(rows, width=width), torch.zeros_like(e)
+        assert quantise(g, e, after, rows, answer, received)
+        assert torch.equal(answer.buffer, wanted.buffer)
+        assert torch.equal(after, left)
+    if dtype == torch.float32:  # over the gradient, as where the bucket is needed no longer
+        assert quantise(g, e, g, rows, answer, received)
+        assert torch.equal(answer.buffer, wanted.buffer)
+        for start, length in zip(rows.start.tolist(), rows.length.tolist(), strict=True):
+            assert torch.equal(g[start : start + length], left[start : start + length])
+
+
 def test_means_are_those_of_float64(forced: str) -> None:
     torch.manual_seed(1)
     g = torch.randn(2048)
@@ -241,6 +311,8 @@ def test_what_does_not_fit_is_said() -> None:
         decode(message, rows, torch.zeros(3))
     with pytest.raises(ValueError, match="differ in length"):
         quantise(good, torch.zeros(5), good, rows, message)
+    with pytest.raises(ValueError, match="1, 4 or 8 bits, got 2"):
+        Message(rows, width=2)
     with pytest.raises(ValueError, match="of other rows"):
         decode(message, rows_of([4, 3]), torch.zeros(7))
 

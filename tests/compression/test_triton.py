@@ -54,6 +54,55 @@ for case in range(12):
         decode(ours, rows, there, scale, accumulate)
         assert here.numpy().tobytes() == there.numpy().tobytes(), (case, scale)
 
+# The owner's step in one pass is decode and quantise one after another, to the bit.
+apart = torch.zeros(5 * Message.size(rows) + 5 * 64, dtype=torch.uint8)
+for case in range(12):
+    count, share = (0, 1, 3, 4)[case % 4], (1.0, 1 / 2, 1 / 3, 1.0)[case % 4]
+    g, e = torch.randn(rows.span), torch.randn(rows.span) * 0.3
+    if case in (5, 6):
+        g, e = g * 1e-40, e * 1e-40
+    if case >= 8:
+        g = g.bfloat16()  # none of its subnormal ones, which Triton's interpreter reads as other numbers
+    received = []
+    for k in range(count):
+        at = (3 * k + 1) % 5 * (Message.size(rows) + 64)  # neither in order nor behind one another
+        received.append(Message(rows, apart[at : at + Message.size(rows)]))
+        assert quantise(torch.randn(rows.span) * 10.0 ** -(case + k), e, torch.zeros_like(e), rows, received[-1])
+    sum_ = g.float() * share
+    for one in received:
+        decode(one, rows, sum_, share, accumulate=True)
+    ours, theirs, cpus = Message(rows), Message(rows), Message(rows)
+    after, other, third = (torch.full_like(e, 7) for _ in range(3))
+    assert tk.owner_step(g, e, after, rows, received, share, ours)
+    assert tk.quantise(sum_, e, other, rows, theirs)
+    assert torch.equal(ours.buffer, theirs.buffer) and after.numpy().tobytes() == other.numpy().tobytes(), case
+    # Beside the CPU's: the same bits, fp16's last one of a value at most, and the residual of the values sent.
+    assert quantise(*((g, e, third, rows, cpus, received) if share == 1 else (sum_, e, third, rows, cpus)))
+    assert torch.equal(ours.bits, cpus.bits)
+    decoded, expected = torch.full_like(e, 7), torch.full_like(e, 7)
+    decode(ours, rows, decoded)
+    decode(cpus, rows, expected)
+    torch.testing.assert_close(decoded, expected, rtol=2**-10, atol=1e-44)
+    assert torch.equal(after[inside], (sum_ + e - decoded)[inside]) and bool((after[~inside] == 7).all())
+    over = g.float()  # the next residual may take the gradient's place
+    assert tk.owner_step(over, e, over, rows, received, share, theirs)
+    assert torch.equal(theirs.buffer, ours.buffer) and torch.equal(over[inside], after[inside])
+    g[301] = float("inf")
+    assert not tk.owner_step(g, e, after, rows, received, share, ours)
+
+for wide in (4, 8):
+    for act in (
+        lambda: tk.quantise(g, e, after, rows, Message(rows, width=wide)),
+        lambda: tk.decode(Message(rows, width=wide), rows, after, 1.0, False),
+        lambda: tk.owner_step(g, e, after, rows, [], 1.0, Message(rows, width=wide)),
+    ):
+        try:
+            act()
+        except ValueError as error:
+            assert f"1 bit, got {wide}" in str(error)
+        else:
+            raise AssertionError("written as 1 bit")
+
 for bad in (float("nan"), float("inf"), float("-inf")):
     for position in (0, 255, 301, 1000, 1328, 1353):
         g = torch.randn(rows.span)
@@ -79,6 +128,14 @@ for dtype in ("*fp32", "*bf16"):
     types = dict(g_ptr=dtype, e_ptr="*fp32", next_ptr="*fp32", **rows, **message, bad_ptr="*i32", BLOCK="constexpr")
     source = ASTSource(tk._quantise, types, {(10,): 2048})
     triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": 8})
+    got = dict(got_ptr="*u8", offset_ptr="*i64", values_at="i64", exponents_at="i64", count="i32", share_bits="i64")
+    types = dict(
+        g_ptr=dtype, e_ptr="*fp32", next_ptr="*fp32", **rows, **got, **message, bad_ptr="*i32", BLOCK="constexpr"
+    )
+    source = ASTSource(tk._owner_step, types, {(16,): 2048})
+    options = {"num_warps": 8, "enable_fp_fusion": False}
+    ptx = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options).asm["ptx"]
+    assert "fma.rn.f32" not in ptx
 types = dict(**rows, **message, out_ptr="*fp32", scale_bits="i64", ACCUMULATE="constexpr", BLOCK="constexpr")
 source = ASTSource(tk._decode, types, {(8,): True, (9,): 2048})
 triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": 8})
