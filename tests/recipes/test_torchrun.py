@@ -85,6 +85,21 @@ def test_a_killed_process_ends_the_other_and_the_resumed_run_is_the_unbroken_one
     assert hashes[0] == hashes[1]
 
 
+def test_a_yaml_file_with_the_onebit_strategy_trains_on_two_processes(game: Path, tmp_path: Path) -> None:
+    (tmp_path / "demo").symlink_to(game / "data")
+    (tmp_path / "two.yaml").write_text(
+        "trainer:\n  accelerator: cpu\n  devices: 2\n  max_epochs: 3\n  enable_progress_bar: false\n  strategy:\n"
+        "    class_path: ludocast.compression.strategy.OneBitDDPStrategy\n    init_args: {warmup_steps: 1}\n"
+    )
+    files = ["--config", str(ROOT / "configs" / "churn.yaml"), "--config", "two.yaml"]
+    done = run([sys.executable, "-m", "ludocast", "fit", *files], tmp_path)
+    assert done.returncode == 0, done.stderr
+    checkpoint = torch.load(next(tmp_path.rglob("*.ckpt")), weights_only=False)
+    states = checkpoint["ludocast_onebit"]
+    assert [state["step"] for state in states] == [checkpoint["global_step"]] * 2 == [3, 3]  # 432 rows, 256 a batch
+    assert states[1]["residual"]
+
+
 def test_torchrun_says_how_many_processes_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     assert started_ranks(3) == Ranks(0, 3, 1)
     told = {
