@@ -132,6 +132,12 @@ class OneBitState:
         self.decision = ""
         self.group = model.process_group
         self.ranks, self.rank = dist.get_world_size(self.group), dist.get_rank(self.group)
+        self._may_drop = bool(model.find_unused_parameters)
+        if self._may_drop and settings.delay:
+            raise ValueError(
+                "delay=1 needs every parameter in every step: DDP drops what comes late for one that no rank has used; "
+                "set find_unused_parameters=False or delay=0"
+            )
         parameters = dict(model.module.named_parameters())
         self._names = {id(parameter): name for name, parameter in parameters.items()}
         self._shapes = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
@@ -277,10 +283,9 @@ class OneBitState:
             return False
         buffer = bucket.buffer()
         if entry.tried is None or step - entry.tried >= self.settings.auto_every:
-            paid = entry.tried is not None and entry.pays
             entry.tried, entry.seconds = step, self._try_both(entry, buffer, step)
-            if paid and not entry.pays and entry.exchange is not None:
-                entry.exchange.flush(buffer)  # plain averaging leaves nothing over
+            if not entry.pays and entry.exchange is not None:
+                entry.exchange.flush(buffer, self.topology.local_ranks)  # plain averaging leaves nothing over
             if bucket.is_last():
                 self._decide()
         return entry.pays
@@ -336,16 +341,24 @@ class OneBitState:
         if self.topology.share is not None:
             rank, ranks = self.topology.share
             plan = Plan(parts, ranks, buffer.numel(), self.settings.row_length, self.settings.width)
-            exchange = BucketExchange(plan, rank, buffer.dtype, buffer.device, late=bool(self.settings.delay))
+            exchange = BucketExchange(
+                plan, rank, buffer.dtype, buffer.device, late=bool(self.settings.delay), may_drop=self._may_drop
+            )
             self.record.layers |= plan.bits()
         self._kept.put_into(parts, exchange, late)
         return _Bucket(exchange, None if late is None else ready(late))
 
-    def _keep_all(self) -> None:
-        """Take all residuals out of their buckets, by name."""
+    def _everything(self) -> Kept:
+        """Copies of all residuals, by name; the buckets stay, for other ranks may not be asked at the same time."""
+        kept = Kept(dict(self._kept.residual), dict(self._kept.late))
         for names, entry in self._buckets.items():
             parts = bucket_parts(names, [self._shapes[name] for name in names])
-            self._kept.take_from(parts, entry.exchange, None if entry.late is None else entry.late.wait())
+            kept.take_from(parts, entry.exchange, None if entry.late is None else entry.late.wait())
+        return kept
+
+    def _keep_all(self) -> None:
+        """Take all residuals out of their buckets."""
+        self._kept = self._everything()
         self._buckets.clear()
 
     def set_loss_scale(self, scale: float) -> None:
@@ -364,11 +377,10 @@ class OneBitState:
         The same rank of as many resumes from it to the bit; `residuals.consolidate` makes of all ranks' one for any
         number of ranks.
         """
-        self._keep_all()
+        kept = self._everything()
         return {
             "format": FORMAT, "rank": self.rank, "ranks": self.ranks, "share": self.topology.share, "step": self.step,
-            "loss_scale": self._loss_scale, "residual": dict(self._kept.residual),
-            "late": dict(self._kept.late),
+            "loss_scale": self._loss_scale, "residual": kept.residual, "late": kept.late,
         }  # fmt: skip
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
@@ -433,10 +445,11 @@ def register_onebit_hook(
     Raises:
         ValueError: If the model is not wrapped in DDP, has a hook already, or the ranks disagree.
     """
+    name = type(model).__name__
     if not isinstance(model, DistributedDataParallel):
         raise ValueError(
-            f"register_onebit_hook takes a model wrapped in DistributedDataParallel, got {type(model).__name__}"
-            + ("; FSDP shards gradients by itself and takes no such hook" if "FSDP" in type(model).__name__ else "")
+            f"register_onebit_hook takes a model wrapped in DistributedDataParallel, got {name}"
+            + ("; FSDP shards gradients by itself and takes no such hook" if "FSDP" in name or "FullySharded" in name else "")
         )
     if hasattr(model, _REGISTERED):
         raise ValueError("this model has the 1-bit hook already; DDP takes one hook only")

@@ -124,15 +124,19 @@ class Plan:
 
     def layout(self, rank: int, item: int, width: int = 1) -> Layout:
         """The message that carries the rows which `rank` owns in `width` bits, with plain values of `item` bytes."""
-        return Layout(Message.size(self.owned[rank], width), self.plain_share * item)
+        return Layout(Message.size(self.owned[rank], width), self.plain_share * item, 1 + len(self.compressed))
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Bytes of one message: bits and values, then plain values, then a flag: 1 where a value was not finite."""
+    """Bytes of one message: bits and values, then plain values, then flags of a byte each.
+
+    The first flag is 1 where a value was not finite, those behind it where a compressed parameter had no gradient.
+    """
 
     coded: int
     plain: int
+    flags: int = 1
 
     @property
     def plain_at(self) -> int:
@@ -140,14 +144,14 @@ class Layout:
         return _aligned(self.coded)
 
     @property
-    def flag_at(self) -> int:
-        """Where the flag stands."""
+    def flags_at(self) -> int:
+        """Where the flags begin."""
         return self.plain_at + self.plain
 
     @property
     def size(self) -> int:
         """Bytes in all."""
-        return _aligned(self.flag_at + 1)
+        return _aligned(self.flags_at + self.flags)
 
 
 def _aligned(size: int) -> int:

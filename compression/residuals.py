@@ -47,8 +47,8 @@ class Kept:
     def scale(self, factor: float) -> None:
         """Multiply all of it."""
         for kept in (self.residual, self.late):
-            for value in kept.values():
-                value.mul_(factor)
+            for name, value in kept.items():
+                kept[name] = value * factor
 
 
 def consolidate(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import cast
+from datetime import timedelta
+from typing import Any, cast
 
+import torch
 import torch.distributed as dist
 
 
@@ -59,11 +61,17 @@ def make_topology(group: dist.ProcessGroup, local_ranks: int) -> Topology:
     host, place = divmod(rank, local_ranks)
     leaders = members[::local_ranks]
     mine = members[host * local_ranks : (host + 1) * local_ranks]
-    across = _two_groups(leaders) if place == 0 else None
-    local = _two_groups(mine) if local_ranks > 1 else None
+    across = _two_groups(leaders, _timeout(group)) if place == 0 else None
+    local = _two_groups(mine, _timeout(group)) if local_ranks > 1 else None
     return Topology((host, len(leaders)) if place == 0 else None, local, across, local_ranks, leaders[host])
 
 
-def _two_groups(members: list[int]) -> tuple[dist.ProcessGroup, dist.ProcessGroup]:
-    first, second = (dist.new_group(members, use_local_synchronization=True) for _ in range(2))
+def _timeout(group: dist.ProcessGroup) -> timedelta:
+    """The group's, which a new group would not have by itself."""
+    backend: Any = group._get_backend(torch.device(group._device_types[0]))
+    return cast(timedelta, backend.options._timeout)
+
+
+def _two_groups(members: list[int], timeout: timedelta) -> tuple[dist.ProcessGroup, dist.ProcessGroup]:
+    first, second = (dist.new_group(members, timeout, use_local_synchronization=True) for _ in range(2))
     return cast(dist.ProcessGroup, first), cast(dist.ProcessGroup, second)
