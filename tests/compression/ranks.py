@@ -90,7 +90,7 @@ def _serve(pipe: Connection) -> None:
 
 
 class Given(nn.Module):
-    """Parameters whose gradients are whatever is given: the loss is their inner product."""
+    """Parameters whose gradients are whatever is given: the loss is their inner product; what is not given is unused."""
 
     def __init__(self, shapes: Shapes, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
@@ -98,12 +98,15 @@ class Given(nn.Module):
             self.register_parameter(name, nn.Parameter(torch.zeros(shape, dtype=dtype)))
 
     def forward(self, gradients: dict[str, Tensor]) -> Tensor:
-        products = [(parameter * gradients[name]).sum() for name, parameter in self.named_parameters()]
+        parameters = dict(self.named_parameters())
+        products = [(parameters[name] * gradient).sum() for name, gradient in gradients.items()]
         return torch.stack(products).sum()
 
 
-def wrapped(shapes: Shapes, bucket_mb: float = 25.0, **options: Any) -> DistributedDataParallel:
-    return DistributedDataParallel(Given(shapes), bucket_cap_mb=bucket_mb, **options)
+def wrapped(
+    shapes: Shapes, bucket_mb: float = 25.0, dtype: torch.dtype = torch.float32, **options: Any
+) -> DistributedDataParallel:
+    return DistributedDataParallel(Given(shapes, dtype), bucket_cap_mb=bucket_mb, **options)
 
 
 def gradients(shapes: Shapes, rank: int, step: int) -> dict[str, Tensor]:
