@@ -140,7 +140,11 @@ class OneBitState:
             )
         parameters = dict(model.module.named_parameters())
         self._names = {id(parameter): name for name, parameter in parameters.items()}
-        self._shapes = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
+        # DDP's buckets hold two real numbers of a complex one.
+        self._shapes = {
+            name: tuple((torch.view_as_real(parameter) if parameter.is_complex() else parameter).shape)
+            for name, parameter in parameters.items()
+        }
         local = ranks_per_host(self.group, settings.ranks_per_host)
         check_agreement(parameters, asdict(replace(settings, ranks_per_host=local)), self.group)
         self.topology = make_topology(self.group, local)
@@ -171,8 +175,10 @@ class OneBitState:
     def _plain(self, bucket: GradBucket) -> TensorFuture:
         """Torch's own all-reduce, on the model's own process group."""
 
-        def named(done: TensorFuture) -> Tensor:
-            with naming_the_dead("all-reduce", self.group):
+        ranks = dist.get_process_group_ranks(self.group)
+
+        def named(done: TensorFuture) -> Tensor:  # in the group's own thread, in which the group may not end
+            with naming_the_dead("all-reduce", ranks):
                 return done.value()
 
         future: TensorFuture = allreduce_hook(self.group, bucket).then(named)
@@ -219,7 +225,7 @@ class OneBitState:
 
         def collective(name: str, group: dist.ProcessGroup, act: Callable[[dist.ProcessGroup], object]) -> Work:
             def work() -> None:
-                with timed(step, "exchange"), naming_the_dead(name, group):
+                with timed(step, "exchange"), naming_the_dead(name, dist.get_process_group_ranks(group)):
                     act(group)
 
             return work

@@ -27,7 +27,7 @@ def on_ranks(
 
     Args:
         ranks: N.
-        function: Of a module; what it returns is pickled.
+        function: Of a module; what it returns is pickled, and is not None.
         arguments: Of it.
         timeout: Of the process group, in seconds.
         fresh: In processes of their own, which may be killed.
@@ -42,9 +42,10 @@ def on_ranks(
         for rank, (_, pipe) in enumerate(pool[:ranks]):
             pipe.send((rank, ranks, folder, function, arguments, timeout))
         results = [_receive(pipe) for _, pipe in pool[:ranks]]
-    if fresh:
+    if fresh or any(result is None for result in results):
         for process, _ in pool:
             process.kill()
+        pool.clear()
     for result in results:
         if isinstance(result, _Failure):
             raise AssertionError(result.text)
@@ -63,7 +64,7 @@ def _start() -> tuple[Any, Connection]:
 def _receive(pipe: Connection) -> Any:
     try:
         return pipe.recv()
-    except EOFError:
+    except (EOFError, ConnectionResetError):
         return None
 
 
