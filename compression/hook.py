@@ -174,7 +174,6 @@ class OneBitState:
 
     def _plain(self, bucket: GradBucket) -> TensorFuture:
         """Torch's own all-reduce, on the model's own process group."""
-
         ranks = dist.get_process_group_ranks(self.group)
 
         def named(done: TensorFuture) -> Tensor:  # in the group's own thread, in which the group may not end
@@ -455,7 +454,11 @@ def register_onebit_hook(
     if not isinstance(model, DistributedDataParallel):
         raise ValueError(
             f"register_onebit_hook takes a model wrapped in DistributedDataParallel, got {name}"
-            + ("; FSDP shards gradients by itself and takes no such hook" if "FSDP" in name or "FullySharded" in name else "")
+            + (
+                "; FSDP shards gradients by itself and takes no such hook"
+                if "FSDP" in name or "FullySharded" in name
+                else ""
+            )
         )
     if hasattr(model, _REGISTERED):
         raise ValueError("this model has the 1-bit hook already; DDP takes one hook only")

@@ -27,7 +27,9 @@ def linear(frozen: bool = False) -> Built:
 
 def channels_last() -> Built:
     network = nn.Sequential(nn.Conv2d(6, 14, 3), nn.ReLU(), nn.Conv2d(14, 10, 3)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return network, lambda generator: torch.randn(3, 6, 9, 11, generator=generator).to(memory_format=torch.channels_last)
+    return network, lambda generator: torch.randn(3, 6, 9, 11, generator=generator).to(
+        memory_format=torch.channels_last
+    )
 
 
 class Tied(nn.Module):
@@ -144,7 +146,9 @@ def test_what_is_unused_stays_without_gradient_and_its_residual_waits() -> None:
             assert set(averaged) == set(wanted) == (set(SHAPES) - {"a"} if step in (1, 2) else set(SHAPES))
             for name, average in averaged.items():
                 left = after.get(name, torch.zeros(average.numel())).double().view_as(average)
-                torch.testing.assert_close(average.double() + left, wanted[name].double() + before[name], rtol=0, atol=3e-6)
+                torch.testing.assert_close(
+                    average.double() + left, wanted[name].double() + before[name], rtol=0, atol=3e-6
+                )
         if step in (1, 2):
             torch.testing.assert_close(after["a"].view(SHAPES["a"]).double(), before["a"], rtol=1e-6, atol=1e-6)
         before |= {name: value.double().view(SHAPES[name]) for name, value in after.items()}
@@ -172,7 +176,9 @@ def test_uneven_batches_lose_nothing(delay: int) -> None:
     for name, shape in SHAPES.items():
         for parameters, _, _ in ranks[1:]:
             assert torch.equal(parameters[name], ranks[0][0][name])
-        given = sum(gradients(SHAPES, rank, step)[name].double() for rank in range(3) for step in range(3 + 2 * rank)) / 3
+        given = (
+            sum(gradients(SHAPES, rank, step)[name].double() for rank in range(3) for step in range(3 + 2 * rank)) / 3
+        )
         left = sum(whole[part][name].double().view(shape) for part in ("residual", "late") if name in whole[part])
         # SGD with a rate of 1 from zero: minus the parameters is the sum of all averages.
         torch.testing.assert_close(left - ranks[0][0][name].double(), given, rtol=0, atol=1e-5)
@@ -207,7 +213,7 @@ def learn(rank: int) -> tuple[float, float]:
     losses = []
     for _ in range(60):
         optimizer.zero_grad()
-        nn.functional.mse_loss(model(x[rank::2]), y[rank::2]).backward()
+        nn.functional.mse_loss(model(x[rank::2]), y[rank::2]).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         falling.step()
         with torch.no_grad():

@@ -40,9 +40,7 @@ def kept(states: list[dict[str, Any]]) -> dict[str, Tensor]:
     return found
 
 
-@pytest.mark.parametrize(
-    ("ranks", "options"), [*((n, one) for n in (1, 2, 3, 4) for one in SETTINGS), *HOSTS], ids=str
-)
+@pytest.mark.parametrize(("ranks", "options"), [*((n, one) for n in (1, 2, 3, 4) for one in SETTINGS), *HOSTS], ids=str)
 def test_nothing_is_lost(ranks: int, options: dict[str, Any]) -> None:
     check(ranks, options, torch.float32, 0.0)
 

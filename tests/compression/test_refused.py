@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -30,7 +31,7 @@ def fully_sharded(rank: int) -> list[str]:
     first = FullyShardedDataParallel(nn.Linear(8, 8), device_id=torch.device("cpu"))
     second = nn.Linear(8, 8)
     fully_shard(second, mesh=dist.device_mesh.init_device_mesh("cpu", (2,)))
-    return [message(lambda: register_onebit_hook(one)) for one in (first, second)]  # type: ignore[arg-type]
+    return [message(partial(register_onebit_hook, one)) for one in (first, second)]  # type: ignore[arg-type]
 
 
 def test_fsdp() -> None:
@@ -46,7 +47,7 @@ def models_differ(rank: int) -> list[str]:
     other = wrapped({("u" if rank == 2 else "w"): (40, 30)})
     frozen = DistributedDataParallel(nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8)))
     frozen.module[0].weight.requires_grad_(rank != 1)
-    return [message(lambda: register_onebit_hook(one)) for one in (other, frozen)]
+    return [message(partial(register_onebit_hook, one)) for one in (other, frozen)]
 
 
 def test_other_models() -> None:
@@ -98,7 +99,7 @@ def loads(rank: int, states: list[Any]) -> list[str]:
     larger = {**mine, "residual": {"w": torch.zeros(1300)}}
     another = {**mine, "residual": {"lstm.weight": torch.zeros(1200)}}
     wrong = [states[1 - rank], larger, another, {**mine, "format": 1}, {}, states]
-    found = [message(lambda one=one: state.load_state_dict(one)) for one in wrong]
+    found = [message(partial(state.load_state_dict, one)) for one in wrong]
     found.append(message(lambda: state.load_state_dict(mine)))
     state.close()
     return found
