@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -32,7 +33,7 @@ METHODS = {
     "powersgd1": "torch's PowerSGD, rank 1, one bucket",
     "powersgd4": "torch's PowerSGD, rank 4, one bucket",
 }
-ONEBIT = {"onebit": {}, "onebit-4096": {"row_length": 4096}, "onebit-delay": {"delay": 1}}
+ONEBIT: dict[str, dict[str, Any]] = {"onebit": {}, "onebit-4096": {"row_length": 4096}, "onebit-delay": {"delay": 1}}
 Coder = Callable[[Tensor, tuple[int, ...]], Tensor]  # flat values and their tensor's shape to what is decoded of them
 
 
