@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ludocast.models.ranks import follow, is_follower
+
 
 @dataclass(frozen=True)
 class Command:
@@ -42,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0, 2 for input that cannot be used, 130 after Ctrl-C."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = _main(words)
+        recipe = words[:1] == ["train"]
+        code = follow(lambda: _main(words)) if recipe and is_follower() else _main(words)
         sys.stdout.flush()
         return code
     except BrokenPipeError:
