@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from math import prod
 from statistics import median
@@ -24,7 +25,7 @@ from ludocast.compression.agreement import check_agreement
 from ludocast.compression.exchange import BucketExchange
 from ludocast.compression.failure import naming_the_dead
 from ludocast.compression.pipeline import Pipeline, Promise, TensorFuture, Work, ready
-from ludocast.compression.plan import SMALLEST, Plan, bucket_parts
+from ludocast.compression.plan import SMALLEST, Plan, bucket_parts, uncoded
 from ludocast.compression.quantise import WIDTHS
 from ludocast.compression.record import Record
 from ludocast.compression.residuals import FORMAT, Kept, check_saved
@@ -128,13 +129,13 @@ class OneBitState:
         self.settings = settings
         self.step = 0
         self.sent_bytes = 0
-        self.record = Record()
         self.decision = ""
         self.group = model.process_group
         self.ranks, self.rank = dist.get_world_size(self.group), dist.get_rank(self.group)
         parameters = dict(model.module.named_parameters())
         self._names = {id(parameter): name for name, parameter in parameters.items()}
         self._shapes = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
+        self.record = Record(uncoded(parameters), next(iter(parameters.values())).device.type)
         local = ranks_per_host(self.group, settings.ranks_per_host)
         check_agreement(parameters, asdict(replace(settings, ranks_per_host=local)), self.group)
         self.topology = make_topology(self.group, local)
@@ -155,15 +156,28 @@ class OneBitState:
         self.step += bucket.is_last()
         if self.ranks == 1:
             return ready(buffer)
+        future = self._averaged(bucket, buffer, step)
+        if bucket.is_last():
+            self.record.end(step)
+            begin = time.perf_counter()
+            future.then(lambda _: self.record.add(step, "wait", time.perf_counter() - begin))
+        return future
+
+    def _averaged(self, bucket: GradBucket, buffer: Tensor, step: int) -> TensorFuture:
         if step < self.settings.warmup_steps or buffer.is_sparse:
-            return self._plain(bucket)
+            return self._plain(bucket, step)
         entry = self._bucket(bucket)
         if self.settings.auto and not self._pays(entry, bucket, step):
-            return self._plain(bucket)
-        return self._compressed(entry, buffer, step, bucket.is_last())
+            return self._plain(bucket, step)
+        return self._compressed(entry, buffer, step)
 
-    def _plain(self, bucket: GradBucket) -> TensorFuture:
+    def _plain(self, bucket: GradBucket, step: int) -> TensorFuture:
         """Torch's own all-reduce, on the model's own process group."""
+        size, speakers = (
+            bucket.buffer().numel() * bucket.buffer().element_size(),
+            self.ranks // self.topology.local_ranks,
+        )
+        self.record.add(step, "plain_bytes", 2 * size * (speakers - 1) / speakers)
 
         def named(done: TensorFuture) -> Tensor:
             with naming_the_dead("all-reduce", self.group):
@@ -172,7 +186,7 @@ class OneBitState:
         future: TensorFuture = allreduce_hook(self.group, bucket).then(named)
         return future
 
-    def _compressed(self, entry: _Bucket, buffer: Tensor, step: int, last: bool) -> TensorFuture:
+    def _compressed(self, entry: _Bucket, buffer: Tensor, step: int) -> TensorFuture:
         if entry.exchange is not None:
             self.sent_bytes += entry.exchange.sent_bytes
             self.record.add(step, "bytes", entry.exchange.sent_bytes)
@@ -193,9 +207,6 @@ class OneBitState:
 
             work[taking] = take_and_give
         work.append(lambda: average.keep(out))
-        if last:
-            begin = time.perf_counter()
-            result.future.then(lambda _: self.record.add(step, "wait", time.perf_counter() - begin))
         self._pipeline.submit(self._aside(work, buffer.device), (result, average))
         return result.future
 
@@ -209,7 +220,7 @@ class OneBitState:
             step: Of the training.
             keep: Whether the residuals change.
         """
-        topology, exchange, timed = self.topology, entry.exchange, self.record.timed
+        topology, exchange, timed = self.topology, entry.exchange, self.record.timed if keep else _untimed
 
         def collective(name: str, group: dist.ProcessGroup, act: Callable[[dist.ProcessGroup], object]) -> Work:
             def work() -> None:
@@ -232,8 +243,9 @@ class OneBitState:
                 with timed(step, "quantise"):
                     there.encode(buffer)
                 if keep and self.record.wants_norms(step):
-                    for part in there.plan.compressed:
-                        self.record.add_norms(step, part.name, buffer[part.where], there.residual.now[part.where])
+                    parts, kept = there.plan.compressed, there.residual.now
+                    pairs = [(buffer[part.where], kept[part.where]) for part in parts]
+                    self.record.add_norms(step, [part.name for part in parts], pairs)
 
             def add() -> None:
                 with timed(step, "quantise"):
@@ -278,11 +290,12 @@ class OneBitState:
         buffer = bucket.buffer()
         if entry.tried is None or step - entry.tried >= self.settings.auto_every:
             paid = entry.tried is not None and entry.pays
-            entry.tried, entry.seconds = step, self._try_both(entry, buffer, step)
+            with self.record.timed(step, "trial"):
+                entry.tried, entry.seconds = step, self._try_both(entry, buffer, step)
             if paid and not entry.pays and entry.exchange is not None:
                 entry.exchange.flush(buffer)  # plain averaging leaves nothing over
             if bucket.is_last():
-                self._decide()
+                self._decide(step)
         return entry.pays
 
     def _try_both(self, entry: _Bucket, buffer: Tensor, step: int) -> tuple[float, float]:
@@ -308,7 +321,7 @@ class OneBitState:
         dist.all_reduce(seconds, dist.ReduceOp.MAX, group=self.group)
         return float(seconds[0]), float(seconds[1])
 
-    def _decide(self) -> None:
+    def _decide(self, step: int) -> None:
         """Put into words what was chosen for all buckets."""
         entries = list(self._buckets.values())
         chosen = [entry for entry in entries if entry.pays]
@@ -318,6 +331,8 @@ class OneBitState:
         else:
             some = "" if len(chosen) == len(entries) else f" for {len(chosen)} of {len(entries)} buckets"
             self.decision = f"1-bit on{some}: {plain / bits:.1f}× (exchange {plain:.0f} → {bits:.0f} ms)"
+        layers = [entry.exchange.plan.bits(entry.pays) for entry in entries if entry.exchange is not None]
+        self.record.decide(step, self.decision, dict(pair for found in layers for pair in found.items()))
         if self.rank == 0:
             _log.info("%s", self.decision)
 
@@ -389,6 +404,10 @@ class OneBitState:
     def close(self) -> None:
         """End the threads; no backward pass may follow."""
         self._pipeline.close()
+
+
+def _untimed(step: int, kind: str) -> AbstractContextManager[None]:  # noqa: ARG001
+    return nullcontext()
 
 
 def onebit_hook(state: OneBitState, bucket: GradBucket) -> TensorFuture:

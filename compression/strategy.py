@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -9,6 +10,7 @@ from typing import Any, Literal, cast
 import torch.distributed as dist
 from ludocast.compression.hook import OneBitState, register_onebit_hook
 from ludocast.compression.plan import SMALLEST
+from ludocast.compression.record import write_record
 from ludocast.compression.residuals import consolidate
 from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor
@@ -33,6 +35,7 @@ class OneBitDDPStrategy(DDPStrategy):
         find_unused_parameters: As in DistributedDataParallel.
         static_graph: As in DistributedDataParallel.
         start_method: How Lightning starts the other processes where no launcher such as torchrun has.
+        record: Where rank 0 writes what the hook did when a training ends, for `ludocast compression-report`.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class OneBitDDPStrategy(DDPStrategy):
         find_unused_parameters: bool = False,
         static_graph: bool = False,
         start_method: Literal["popen", "spawn", "fork", "forkserver"] = "popen",
+        record: str | Path | None = None,
     ) -> None:
         super().__init__(
             process_group_backend=process_group_backend,
@@ -57,6 +61,7 @@ class OneBitDDPStrategy(DDPStrategy):
         self._options: dict[str, Any] = {
             "warmup_steps": warmup_steps, "delay": delay, "row_length": row_length, "smallest": smallest,
         }  # fmt: skip
+        self._record = record
         self._saved: list[dict[str, Any]] | None = None
         self.onebit: OneBitState | None = None
 
@@ -100,5 +105,10 @@ class OneBitDDPStrategy(DDPStrategy):
     def teardown(self) -> None:
         """End the hook's threads; its residuals stay for a checkpoint of the finished training."""
         if self.onebit is not None:
+            if self._record is not None and self.global_rank == 0:
+                try:
+                    write_record(self.onebit, self._record)
+                except OSError as error:  # the training itself is not lost
+                    warnings.warn(f"what the 1-bit hook did could not be written: {error}", stacklevel=2)
             self.onebit.close()
         super().teardown()
