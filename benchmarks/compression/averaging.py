@@ -34,7 +34,9 @@ METHODS = {
     "powersgd1": "torch's PowerSGD, rank 1, one bucket",
     "powersgd4": "torch's PowerSGD, rank 4, one bucket",
 }
-ONEBIT: dict[str, dict[str, Any]] = {"onebit": {}, "onebit-4096": {"row_length": 4096}, "onebit-8": {"width": 8}, "onebit-delay": {"delay": 1}}
+ONEBIT: dict[str, dict[str, Any]] = {
+    "onebit": {}, "onebit-4096": {"row_length": 4096}, "onebit-8": {"width": 8}, "onebit-delay": {"delay": 1},
+}  # fmt: skip
 Coder = Callable[[Tensor, tuple[int, ...]], Tensor]  # flat values and their tensor's shape to what is decoded of them
 
 

@@ -31,7 +31,7 @@ def main(folder: str, epochs: int, devices: int, resume: str) -> None:
     pl.seed_everything(0, verbose=False)
     x = torch.randn(256, 40)
     data = DataLoader(TensorDataset(x, x[:, :1] * x[:, 1:2]), batch_size=32)
-    strategy = OneBitDDPStrategy(warmup_steps=1, smallest=1_000)
+    strategy = OneBitDDPStrategy(warmup_steps=1, smallest=1_000, record=f"{folder}/compression.json")
     trainer = pl.Trainer(
         accelerator="cpu", devices=devices, strategy=strategy, max_epochs=epochs, logger=False,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
