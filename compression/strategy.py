@@ -1,7 +1,8 @@
-"""The hook in Lightning: registered on CPU and GPU alike, its residuals in the Trainer's checkpoints."""
+"""The hooks in Lightning: registered on CPU and GPU alike; the 1-bit hook's residuals in the Trainer's checkpoints."""
 
 from __future__ import annotations
 
+import warnings
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -9,12 +10,25 @@ from typing import Any, Literal, cast
 import torch.distributed as dist
 from ludocast.compression.hook import OneBitState, register_onebit_hook
 from ludocast.compression.plan import SMALLEST
+from ludocast.compression.record import write_record
 from ludocast.compression.residuals import consolidate
 from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import fp16_compress_hook
+from torch.distributed.algorithms.ddp_comm_hooks.powerSGD_hook import PowerSGDState, powerSGD_hook
 from torch.nn.parallel import DistributedDataParallel
 
+Compression = Literal["auto", "onebit", "powersgd", "fp16", "none"]
+IN_WORDS: dict[Compression, str] = {
+    "auto": "as 1 bit a value where that is faster",
+    "onebit": "as 1 bit a value",
+    "powersgd": "as PowerSGD's factors of low rank",
+    "fp16": "in 16 bits a value",
+    "none": "uncompressed",
+}
 CHECKPOINT_KEY = "ludocast_onebit"
+WARMUP_STEPS = 50
+ONE_BUCKET_MB = 1 << 20
 
 
 class OneBitDDPStrategy(DDPStrategy):
@@ -26,6 +40,7 @@ class OneBitDDPStrategy(DDPStrategy):
     Args:
         warmup_steps: Steps of plain averaging before the first compressed one.
         delay: 1 applies each average one step late, so that the exchange overlaps the next step.
+        width: Bits a value of the averages that owners send to all: 1, 4 or 8.
         row_length: Elements that share two values, about.
         smallest: Elements from which a tensor of two dimensions or more is compressed.
         process_group_backend: gloo or nccl; by the device if None.
@@ -33,12 +48,15 @@ class OneBitDDPStrategy(DDPStrategy):
         find_unused_parameters: As in DistributedDataParallel.
         static_graph: As in DistributedDataParallel.
         start_method: How Lightning starts the other processes where no launcher such as torchrun has.
+        auto: Compress where that makes a step faster.
+        record: Where rank 0 writes what the hook did when a training ends, for `ludocast compression-report`.
     """
 
     def __init__(
         self,
         warmup_steps: int = 0,
         delay: int = 0,
+        width: int = 1,
         row_length: int = 2048,
         smallest: int = SMALLEST,
         process_group_backend: str | None = None,
@@ -46,6 +64,8 @@ class OneBitDDPStrategy(DDPStrategy):
         find_unused_parameters: bool = False,
         static_graph: bool = False,
         start_method: Literal["popen", "spawn", "fork", "forkserver"] = "popen",
+        auto: bool = False,
+        record: str | Path | None = None,
     ) -> None:
         super().__init__(
             process_group_backend=process_group_backend,
@@ -55,8 +75,10 @@ class OneBitDDPStrategy(DDPStrategy):
             static_graph=static_graph,
         )
         self._options: dict[str, Any] = {
-            "warmup_steps": warmup_steps, "delay": delay, "row_length": row_length, "smallest": smallest,
+            "warmup_steps": warmup_steps, "delay": delay, "width": width, "row_length": row_length,
+            "smallest": smallest, "auto": auto,
         }  # fmt: skip
+        self._record = record
         self._saved: list[dict[str, Any]] | None = None
         self.onebit: OneBitState | None = None
 
@@ -100,5 +122,63 @@ class OneBitDDPStrategy(DDPStrategy):
     def teardown(self) -> None:
         """End the hook's threads; its residuals stay for a checkpoint of the finished training."""
         if self.onebit is not None:
+            if self._record is not None and self.global_rank == 0:
+                try:
+                    write_record(self.onebit, self._record)
+                except OSError as error:  # the training itself is not lost
+                    warnings.warn(f"what the 1-bit hook did could not be written: {error}", stacklevel=2)
             self.onebit.close()
         super().teardown()
+
+
+class TorchHookDDPStrategy(DDPStrategy):
+    """DDP with one of torch's own hooks, registered on CPU too, where Lightning's `ddp_comm_hook` is ignored.
+
+    Unlike the 1-bit hook's, what PowerSGD has not sent yet is in no checkpoint: a resumed training begins it anew.
+
+    Args:
+        hook: fp16 sends halves, powersgd two factors of each gradient matrix.
+        warmup_steps: Of PowerSGD: steps of plain averaging before, 2 or more.
+        matrix_rank: Of PowerSGD's factors.
+        timeout_seconds: After which a collective without an answer fails.
+    """
+
+    def __init__(
+        self,
+        hook: Literal["fp16", "powersgd"],
+        warmup_steps: int = WARMUP_STEPS,
+        matrix_rank: int = 1,
+        timeout_seconds: float = 1800.0,
+    ) -> None:
+        # With two buckets or more torch's PowerSGD hangs on gloo.
+        buckets: dict[str, Any] = {"bucket_cap_mb": ONE_BUCKET_MB} if hook == "powersgd" else {}
+        super().__init__(timeout=timedelta(seconds=timeout_seconds), find_unused_parameters=False, **buckets)
+        self._hook, self._warmup_steps, self._matrix_rank = hook, warmup_steps, matrix_rank
+        self.powersgd: PowerSGDState | None = None
+
+    def configure_ddp(self) -> None:
+        """Wrap the model and register the hook."""
+        super().configure_ddp()
+        model = cast(DistributedDataParallel, self.model)
+        if self._hook == "fp16":
+            model.register_comm_hook(None, fp16_compress_hook)
+            return
+        self.powersgd = PowerSGDState(None, self._matrix_rank, max(self._warmup_steps, 2))
+        model.register_comm_hook(self.powersgd, powerSGD_hook)
+
+
+def ddp_strategy(
+    compression: Compression, warmup_steps: int = WARMUP_STEPS, timeout_seconds: float = 1800.0
+) -> DDPStrategy:
+    """The Lightning strategy that averages gradients over several processes in this way.
+
+    Args:
+        compression: auto is onebit where that makes a step faster, and no compression elsewhere.
+        warmup_steps: Steps of plain averaging before the first that onebit or powersgd compresses.
+        timeout_seconds: After which a collective without an answer fails.
+    """
+    if compression == "none":
+        return DDPStrategy(timeout=timedelta(seconds=timeout_seconds), find_unused_parameters=False)
+    if compression in ("fp16", "powersgd"):
+        return TorchHookDDPStrategy(compression, warmup_steps, timeout_seconds=timeout_seconds)
+    return OneBitDDPStrategy(warmup_steps, timeout_seconds=timeout_seconds, auto=compression == "auto")

@@ -13,14 +13,17 @@ from pytorch_lightning.callbacks import Callback
 
 
 class StopOnCtrlC(Callback):
-    """The first SIGINT of a training stops it after the step at hand, the second raises `KeyboardInterrupt`."""
+    """The first SIGINT of a training stops it after the step at hand, the second raises `KeyboardInterrupt`.
+
+    Of several processes each would stop after a step of its own and wait for the others: there the first raises.
+    """
 
     def __init__(self) -> None:
         self._before: Any = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         """Take SIGINT over."""
-        if threading.current_thread() is not threading.main_thread():
+        if threading.current_thread() is not threading.main_thread() or trainer.world_size > 1:
             return
 
         def stop(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001

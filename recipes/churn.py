@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from ludocast.compression.strategy import IN_WORDS, Compression
 from ludocast.datamodules.fit_preprocessing import fit_preprocessing
 from ludocast.models.baselines import baselines
 from ludocast.models.churn.blend import class_probabilities, cost_threshold, f1_threshold
 from ludocast.models.churn.fit import Choice, FittedChurn, HeldOut, blended, fit_rows
 from ludocast.models.churn.train import TrainerSettings, check_settings
 from ludocast.models.interrupt import StopOnCtrlC
+from ludocast.models.ranks import started_ranks, telling_of_lost_processes
+from ludocast.models.same_command import SameCommand
 from ludocast.recipes.churn_table import ChurnTable, read_churn_table
 from ludocast.recipes.run_folder import RunFolder
 from ludocast.serve.bundle import write_bundle
@@ -58,6 +61,7 @@ def train_churn(
     delimiter: str | None = None,
     accelerator: Literal["auto", "cpu", "gpu"] = "auto",
     devices: int = 1,
+    compression: Compression = "auto",
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true",
     resume: bool = False,
     overwrite: bool = False,
@@ -93,7 +97,9 @@ def train_churn(
         encoding: Of a CSV file, such as cp949.
         delimiter: Of a CSV file; found by itself.
         accelerator: Where the network trains.
-        devices: Number of GPUs or CPU processes.
+        devices: Number of GPUs or CPU processes; torchrun says it by itself.
+        compression: How several processes average gradients: onebit as 1 bit a value, powersgd, fp16, none, or auto,
+            onebit where that is faster. With one process nothing is sent.
         precision: Of the training; the model itself is 32-true.
         resume: Go on from the last checkpoint of a run that was stopped.
         overwrite: Replace what lies at OUT and OUT.partial.
@@ -103,20 +109,23 @@ def train_churn(
         truth: For simulated tables, a CSV of player id and true probability; the report then tells the best possible.
     """
     _check(members, epochs, seed, cost_missed, cost_false_alarm)
+    ranks = started_ranks(devices)
     trainer = TrainerSettings(
-        accelerator=accelerator, devices=devices, precision=precision, epochs=epochs, progress=True,
-        callbacks=(StopOnCtrlC(),),
+        accelerator=accelerator, ranks=ranks, compression=compression, precision=precision, epochs=epochs,
+        resume=resume, progress=ranks.is_first, callbacks=(StopOnCtrlC(),),
     )  # fmt: skip
     for noisy in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     check_settings(trainer)
-    folder = RunFolder(out, resume=resume, overwrite=overwrite)
+    folder = RunFolder(out, resume=resume, overwrite=overwrite, owner=ranks.is_first)
     table = read_churn_table(
         data, label, positive, exclude if exclude is not None else [], schema, split_time, split_group, seed, encoding,
         delimiter, truth, RARE if private else 0,
     )  # fmt: skip
     for warning in table.schema.warnings:
         print(f"note: {warning}", flush=True)
+    if ranks.world > 1:
+        print(f"{ranks.world} processes, gradients {IN_WORDS[compression]}", flush=True)
     settings = {
         "data_sha256": table.sha256, "label": label, "positive": table.schema.positive, "exclude": exclude,
         "model": model, "members": members, "epochs": epochs, "seed": seed, "split": table.split.rule,
@@ -124,8 +133,13 @@ def train_churn(
     }  # fmt: skip
     try:
         partial = folder.begin(settings)
-        trainer = replace(trainer, checkpoints=partial / "checkpoints")
-        fitted, held_out = _fit(table, model, members, seed, trainer, RARE if private else 0)
+        same = SameCommand({**settings, "compression": compression})
+        trainer = replace(trainer, checkpoints=partial / "checkpoints", callbacks=(*trainer.callbacks, same))
+        with telling_of_lost_processes():
+            done = _fit(table, model, members, seed, trainer, RARE if private else 0)
+        if done is None:
+            return  # the first process goes on alone
+        fitted, held_out = done
         fitted = _with_threshold(fitted, held_out, threshold_by, cost_missed, cost_false_alarm)
         _write(partial, table, fitted, held_out, out.name if name is None else name, version, seed)
         folder.finish()
@@ -134,9 +148,9 @@ def train_churn(
             folder.discard()
             raise OSError(error.errno, f"{NO_SPACE[error.errno]}; nothing was kept", str(out)) from error
         raise
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as stop:  # Lightning makes the one into the other
         print(f"\nstopped; --resume goes on with {folder.partial}", flush=True)
-        raise
+        raise KeyboardInterrupt from stop
     _print_summary(out)
 
 
@@ -153,7 +167,7 @@ def _check(members: int, epochs: int | None, seed: int, cost_missed: float, cost
 
 def _fit(
     table: ChurnTable, model: Choice, members: int, seed: int, trainer: TrainerSettings, rare: int
-) -> tuple[FittedChurn, HeldOut]:
+) -> tuple[FittedChurn, HeldOut] | None:
     columns, label = table.part(table.split.train)
     validation = None if table.split.validation is None else table.part(table.split.validation)
     with warnings.catch_warnings():

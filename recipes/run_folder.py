@@ -19,19 +19,25 @@ class RunFolder:
         out: Where the finished run will be.
         resume: Go on from what a stopped run left.
         overwrite: Discard what a stopped or finished run left.
+        owner: False where another process checks, makes and ends the folder.
 
     Raises:
         ValueError: If a folder is in the way, or there is nothing to resume.
     """
 
-    def __init__(self, out: Path, *, resume: bool, overwrite: bool) -> None:
+    def __init__(self, out: Path, *, resume: bool, overwrite: bool, owner: bool = True) -> None:
         if out.name in ("", ".."):
             raise ValueError(f"--out {out} names no folder of its own; give one that is to be made, such as run")
         self.out, self.partial = out, out.with_name(out.name + ".partial")
-        self.resume, self.overwrite = resume, overwrite
+        self.resume, self.overwrite, self.owner = resume, overwrite, owner
         self._made: list[Path] = []
         if resume and overwrite:
             raise ValueError("--resume keeps what is there and --overwrite discards it; give one of them")
+        if owner:
+            self._check()
+
+    def _check(self) -> None:
+        out, resume, overwrite = self.out, self.resume, self.overwrite
         if out.exists() and not overwrite:
             raise ValueError(f"{out} exists; choose another --out, or --overwrite to replace it")
         if self.partial.exists() and not (resume or overwrite):
@@ -60,6 +66,8 @@ class RunFolder:
         Raises:
             ValueError: If a resumed run was begun with other settings.
         """
+        if not self.owner:
+            return self.partial
         if self.partial.exists() and self.overwrite:
             shutil.rmtree(self.partial)
         if self.resume:
@@ -95,6 +103,8 @@ class RunFolder:
 
     def discard(self) -> None:
         """Leave nothing behind, not even the folders that were made on the way."""
+        if not self.owner:
+            return
         shutil.rmtree(self.partial, ignore_errors=True)
         for parent in self._made:
             with contextlib.suppress(OSError):  # never made, or in use by others meanwhile

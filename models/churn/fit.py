@@ -122,8 +122,10 @@ def fit_rows(
     seed: int = 0,
     settings: TrainerSettings = DEFAULT_SETTINGS,
     rare: int = 0,
-) -> tuple[FittedChurn, HeldOut]:
+) -> tuple[FittedChurn, HeldOut] | None:
     """Fit the candidates on training rows, blend and calibrate them on held-out ones.
+
+    Of several processes all train the networks together; the first does the rest, and the others get None.
 
     Args:
         schema: The table's schema.
@@ -139,17 +141,12 @@ def fit_rows(
     names = CANDIDATES[model]
     preprocessing, encoded = fit_preprocessing(schema, columns, label, seed, rare)
     job = _Job(names, preprocessing, encoded, label, seed, settings)
-    if validation is None:
-        _say(settings, "holding each training row out once, to weigh the candidates (1 of 2)")
-        held_out, chosen = job.hold_out_in_turn()
-        _say(settings, "training on all training rows (2 of 2)")
-        candidates = job.fit(members, chosen)
-    else:
-        known = (preprocessing.encode(validation[0]), validation[1])
-        held_out, chosen = job.try_out(*known)
-        candidates = job.fit(members, chosen, known)
-        if candidates.network is not None:
-            held_out = replace(held_out, logits={**held_out.logits, NETWORK: candidates.logits(known[0])[NETWORK]})
+    known = None if validation is None else (preprocessing.encode(validation[0]), validation[1])
+    networks = job.train_networks(members, known)
+    if not settings.ranks.is_first:
+        return None
+    held_out, chosen = job.hold_out_in_turn(networks) if known is None else job.try_out(networks, *known)
+    candidates = job.fit(networks, chosen)
     weights = blend_weights(held_out.logits, held_out.label) if len(names) > 1 else dict.fromkeys(names, 1.0)
     temperature = fit_temperature(blended(held_out.logits, weights), held_out.label)
     return FittedChurn(schema, preprocessing, _used(candidates, weights), weights, temperature), held_out
@@ -172,6 +169,14 @@ Tried = Mapping[str, Mapping[float, np.ndarray]]  # candidate, setting, logits [
 
 
 @dataclass(frozen=True)
+class _Networks:
+    """The network of all training rows; and one of a member a fold, fitted without its rows."""
+
+    whole: ChurnModule | None = None
+    by_fold: ChurnModule | None = None
+
+
+@dataclass(frozen=True)
 class _Job:
     """The candidates of one table: first tried on held-out rows, then fitted on all training rows."""
 
@@ -182,42 +187,60 @@ class _Job:
     seed: int
     settings: TrainerSettings
 
-    def try_out(self, held: Encoded, held_label: np.ndarray) -> tuple[HeldOut, dict[str, float]]:
-        """Choose each candidate's setting (but the network, which has none) on rows held out for good."""
-        return _choose(self._try(np.arange(len(self.label)), held, held_label), held_label, "validation rows")
+    def train_networks(self, members: int, known: tuple[Encoded, np.ndarray] | None) -> _Networks:
+        """The networks, with all processes: first those of the folds, unless rows are held out for good."""
+        if NETWORK not in self.names:
+            return _Networks()
+        by_fold = None
+        if known is None:
+            _say(self.settings, "training a network without each part of the rows in turn, to weigh the candidates")
+            by_fold = self._network(self._inside_folds(), "folds")
+        _say(self.settings, "training the network on all training rows")
+        everyone = [np.arange(len(self.label))] * members
+        return _Networks(self._network(everyone, "network", known), by_fold)
 
-    def hold_out_in_turn(self) -> tuple[HeldOut, dict[str, float]]:
-        """Each training row predicted by candidates fitted without it; the networks of all folds side by side."""
-        label = self.label
-        count = int(min(FOLDS, np.bincount(label).min()))
-        fold = folds(label, self.seed, count)
-        inside = [np.flatnonzero(fold != k) for k in range(count)]
+    def try_out(self, networks: _Networks, held: Encoded, held_label: np.ndarray) -> tuple[HeldOut, dict[str, float]]:
+        """Choose each candidate's setting (but the network, which has none) on rows held out for good."""
+        tried = dict(self._try(np.arange(len(self.label)), held, held_label))
+        if networks.whole is not None:
+            tried[NETWORK] = {0.0: network_logits(networks.whole, held).astype(np.float64).mean(axis=0)}
+        return _choose({name: tried[name] for name in self.names}, held_label, "validation rows")
+
+    def hold_out_in_turn(self, networks: _Networks) -> tuple[HeldOut, dict[str, float]]:
+        """Each training row predicted by candidates fitted without it."""
+        label, fold = self.label, self._folds()
+        inside = self._inside_folds()
         joined: dict[str, dict[float, np.ndarray]] = {}
-        for k in range(count):
+        for k, rows in enumerate(inside):
             held = fold == k
-            for name, tried in self._try(inside[k], self.encoded.rows(held), label[held]).items():
+            for name, tried in self._try(rows, self.encoded.rows(held), label[held]).items():
                 for setting, logits in tried.items():
                     whole = joined.setdefault(name, {}).setdefault(setting, np.empty((len(label), logits.shape[1])))
                     whole[held] = logits
-        if NETWORK in self.names:
-            by_member = network_logits(self._network(inside, "folds"), self.encoded)
+        if networks.by_fold is not None:
+            by_member = network_logits(networks.by_fold, self.encoded)
             joined[NETWORK] = {0.0: by_member[fold, np.arange(len(label))].astype(np.float64)}
-        return _choose({name: joined[name] for name in self.names}, label, f"training rows, held out in {count} folds")
+        what = f"training rows, held out in {len(inside)} folds"
+        return _choose({name: joined[name] for name in self.names}, label, what)
 
-    def fit(
-        self, members: int, chosen: Mapping[str, float], known: tuple[Encoded, np.ndarray] | None = None
-    ) -> Candidates:
+    def fit(self, networks: _Networks, chosen: Mapping[str, float]) -> Candidates:
         """All candidates on all training rows, with the settings that were chosen."""
         fitted = {
             name: learner.fit(self.encoded, self.label, chosen[name]) for name, learner in self._learners().items()
         }
-        everyone = [np.arange(len(self.label))] * members
         linear = fitted.get(LINEAR)
         return Candidates(
-            self._network(everyone, "network", known) if NETWORK in self.names else None,
+            networks.whole,
             {name: model for name, model in fitted.items() if isinstance(model, Boosting)},
             linear if isinstance(linear, Linear) else None,
         )
+
+    def _folds(self) -> np.ndarray:
+        return folds(self.label, self.seed, int(min(FOLDS, np.bincount(self.label).min())))
+
+    def _inside_folds(self) -> list[np.ndarray]:
+        fold = self._folds()
+        return [np.flatnonzero(fold != k) for k in range(int(fold.max()) + 1)]
 
     def _classes(self) -> int:
         return int(self.label.max()) + 1
@@ -273,4 +296,6 @@ def fit_churn(
     taken = {name: values[train] for name, values in columns.items()}
     known = None if held is None else ({name: values[held] for name, values in columns.items()}, index[held])
     settings = TrainerSettings(checkpoints=checkpoints)
-    return fit_rows(schema, taken, index[train], known, model=model, members=members, seed=seed, settings=settings)[0]
+    done = fit_rows(schema, taken, index[train], known, model=model, members=members, seed=seed, settings=settings)
+    assert done is not None  # this process trains alone
+    return done[0]

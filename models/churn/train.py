@@ -13,24 +13,44 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
+from ludocast.compression.strategy import Compression, ddp_strategy
 from ludocast.datamodules.batches import MemberSampler, evaluation_loader, train_loader
 from ludocast.datamodules.preprocess import Encoded
 from ludocast.datamodules.tabular import table_tensors
 from ludocast.models.churn.module import ChurnModule
 from ludocast.models.churn.relevance import relevant_inputs
+from ludocast.models.ranks import Ranks
+from ludocast.models.same_command import SameCommand
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+
+ALONE = Ranks()
 
 
 @dataclass(frozen=True)
 class TrainerSettings:
-    """What reaches the Lightning Trainer, and the size of the network; `epochs` None means: scaled to the rows."""
+    """What reaches the Lightning Trainer, and the size of the network.
+
+    Attributes:
+        accelerator: Where the network trains.
+        ranks: The processes that train together.
+        compression: How these average their gradients.
+        precision: Of the training.
+        epochs: None: scaled to the rows.
+        hidden: Units of the MLP; None: scaled to the rows.
+        checkpoints: Folder that gets one after each epoch.
+        resume: Go on from the last checkpoint there, if there is one.
+        progress: Show a bar.
+        callbacks: Of the Trainer.
+    """
 
     accelerator: str = "cpu"
-    devices: int = 1
+    ranks: Ranks = ALONE
+    compression: Compression = "auto"
     precision: str = "32-true"
     epochs: int | None = None
     hidden: int | None = None
     checkpoints: Path | None = None
+    resume: bool = True
     progress: bool = False
     callbacks: tuple[Callback, ...] = field(default=())
 
@@ -60,7 +80,8 @@ def train_network(
         label: int64 [N].
         member_rows: Row numbers of each member.
         sizes: `numbers`, `code_sizes`, `classes` of the table.
-        settings: Of the Trainer; with `checkpoints` a stopped training goes on from its last epoch.
+        settings: Of the Trainer; with `checkpoints` a stopped training goes on from its last epoch. Several processes
+            have to call this alike; each then draws its share of every batch, and all get the same network.
         seed: Of weights, shuffles and dropout.
         validation: Rows whose loss is shown a epoch; they change nothing.
     """
@@ -70,15 +91,16 @@ def train_network(
     hidden = settings.hidden if settings.hidden is not None else hidden_units(len(label))
     module = ChurnModule(members=len(member_rows), hidden=hidden, seed=seed)
     module.build(sizes)
-    _set_inputs(module, encoded, label, member_rows, seed)
+    if settings.ranks.is_first:  # DDP hands the first's buffers to the others
+        _set_inputs(module, encoded, label, member_rows, seed)
     rows = [torch.from_numpy(np.ascontiguousarray(entry, np.int64)) for entry in member_rows]
-    trainer = _trainer(settings, epochs)
-    last = settings.checkpoints / "last.ckpt" if settings.checkpoints is not None else None
-    resumed = last if last is not None and last.exists() else None
     loader = train_loader(table_tensors(encoded, label), rows, batch, seed)
-    if resumed is not None:
-        # Lightning begins to iterate before it tells the sampler which epoch a resumed training is in.
-        cast(MemberSampler, loader.sampler).set_epoch(torch.load(resumed, weights_only=False)["epoch"] + 1)
+    resumed = _last_checkpoint(settings)
+    epoch = 0 if resumed is None else int(torch.load(resumed, weights_only=False)["epoch"]) + 1
+    # Lightning begins to iterate before it tells the sampler which epoch a resumed training is in.
+    cast(MemberSampler, loader.sampler).set_epoch(epoch)
+    same = SameCommand({"the epoch to go on from": epoch, "rows a batch": batch, "epochs": epochs, "seed": seed})
+    trainer = _trainer(replace(settings, callbacks=(*settings.callbacks, same)), epochs)
     torch.manual_seed(seed)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # batches come from memory
@@ -91,6 +113,13 @@ def train_network(
             weights_only=False,
         )
     return module.cpu().eval()
+
+
+def _last_checkpoint(settings: TrainerSettings) -> Path | None:
+    if settings.checkpoints is None or not settings.resume:
+        return None
+    last = settings.checkpoints / "last.ckpt"
+    return last if last.exists() else None
 
 
 def _set_inputs(
@@ -135,7 +164,9 @@ def _trainer(settings: TrainerSettings, epochs: int) -> pl.Trainer:
         )
     return pl.Trainer(
         accelerator=settings.accelerator,
-        devices=settings.devices,
+        devices=settings.ranks.devices,
+        num_nodes=settings.ranks.nodes,
+        strategy=ddp_strategy(settings.compression) if settings.ranks.world > 1 else "auto",
         precision=settings.precision,  # type: ignore[arg-type]
         max_epochs=epochs,
         callbacks=callbacks,

@@ -38,7 +38,8 @@ def main(folder: str, epochs: int, devices: int, resume: str, halt: bool) -> Non
     pl.seed_everything(0, verbose=False)
     x = torch.randn(256, 40)
     data = DataLoader(TensorDataset(x, x[:, :1] * x[:, 1:2]), batch_size=32)
-    strategy = OneBitDDPStrategy(warmup_steps=1, smallest=1_000, timeout_seconds=40)
+    record = f"{folder}/compression.json"
+    strategy = OneBitDDPStrategy(warmup_steps=1, smallest=1_000, timeout_seconds=40, record=record)
     trainer = pl.Trainer(
         accelerator="cpu", devices=devices, strategy=strategy, max_epochs=epochs, logger=False,
         callbacks=[ModelCheckpoint(folder, save_last=True)], enable_progress_bar=False, enable_model_summary=False,

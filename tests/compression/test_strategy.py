@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -35,6 +36,8 @@ def test_a_resumed_training_is_the_unbroken_one_and_another_number_of_ranks_goes
     assert [state["rank"] for state in states] == [0, 1]
     assert states[0]["step"] == halfway["global_step"] == 8  # the hook was called, on CPU
     assert states[0]["residual"]["network.0.weight"].any()
+    record = json.loads((tmp_path / "half" / "compression.json").read_text(encoding="utf-8"))
+    assert (record["ranks"], record["plain"], record["compressed"]) == (2, 1, 7)
     again = train(tmp_path / "half", 4, 2, tmp_path / "half" / "epoch2.ckpt")
     for name, value in unbroken["state_dict"].items():
         assert torch.equal(again["state_dict"][name], value)
