@@ -1,4 +1,4 @@
-"""Before the first step: do all ranks have the same model and the same settings?"""
+"""Before the first step: can this model have the hook, and do all ranks have the same model and settings?"""
 
 from __future__ import annotations
 
@@ -9,6 +9,30 @@ from typing import Any
 
 import torch.distributed as dist
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+
+def check_model(model: nn.Module, delay: int) -> None:
+    """Refuse a model that cannot have the hook.
+
+    Raises:
+        ValueError: Saying why.
+    """
+    name = type(model).__name__
+    if not isinstance(model, DistributedDataParallel):
+        sharded = "FSDP" in name or "FullySharded" in name
+        raise ValueError(
+            f"register_onebit_hook takes a model wrapped in DistributedDataParallel, got {name}"
+            + ("; FSDP shards gradients by itself and takes no such hook" if sharded else "")
+        )
+    backend = dist.get_backend(model.process_group)
+    if backend not in ("gloo", "nccl"):
+        raise ValueError(f'the 1-bit hook works on process groups of gloo or nccl, this one is of "{backend}"')
+    if model.find_unused_parameters and delay:
+        raise ValueError(
+            "delay=1 needs every parameter in every step: DDP drops what comes late for one that no rank has used; set "
+            "find_unused_parameters=False or delay=0"
+        )
 
 
 def check_agreement(

@@ -55,10 +55,20 @@ class BucketExchange:
         dtype: Of the bucket.
         device: Of the bucket.
         late: The bucket's buffer is overwritten before `add`, so that `encode` keeps what is needed of it.
+        may_drop: DDP drops the average of a parameter that no rank has used, so that nothing is to be sent of it.
     """
 
-    def __init__(self, plan: Plan, rank: int, dtype: torch.dtype, device: torch.device, late: bool = False) -> None:
-        self.plan, self.rank, self.dtype, self.device, self.late = plan, rank, dtype, device, late
+    def __init__(
+        self,
+        plan: Plan,
+        rank: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        late: bool = False,
+        may_drop: bool = False,
+    ) -> None:
+        self.plan, self.rank, self.dtype, self.device = plan, rank, dtype, device
+        self.late, self.may_drop = late, may_drop
         self.residual = Residual.zeros(plan.elements, device)
         self._plain = plan.plain.to(device)
         self._rows = plan.owned[rank]
@@ -86,7 +96,7 @@ class BucketExchange:
             _Piece(parts[owner], answered[owner], plan.owned[owner], plan.width) for owner in range(plan.ranks)
         ]
         self._own_plain = torch.zeros(plan.plain_share, dtype=dtype, device=device)
-        self._finite = True
+        self._flags = torch.zeros(1 + len(plan.compressed), dtype=torch.uint8, device=device)
 
     @property
     def sent_bytes(self) -> int:
@@ -102,9 +112,10 @@ class BucketExchange:
                 finite &= quantise(gradient, self.residual.now, self.residual.next, piece.rows, piece.message)
             piece.plain(self.dtype).copy_(shares[owner])
         self._own_plain.copy_(shares[self.rank])
-        self._finite = finite
+        unused = [self.may_drop and not gradient[part.where].any() for part in self.plan.compressed]
+        self._flags.copy_(torch.tensor([not finite, *unused], dtype=torch.uint8))
         for piece in self._to.values():
-            piece.set_flag(not finite)
+            piece.flags.copy_(self._flags)
         if self.late:
             for start, end in self.plan.owned_ranges(self.rank):
                 self.residual.next[start:end] = gradient[start:end]
@@ -120,18 +131,33 @@ class BucketExchange:
 
     def add(self, gradient: Tensor) -> None:
         """Add what this rank got of the rows that it owns to its own gradient [n], and code the sum."""
-        finite = self._finite and not any(piece.flag for piece in self._from)
+        flags = [self._flags, *(piece.flags for piece in self._from)]
+        finite = not any(bool(flag[0]) for flag in flags)
         if self._rows and finite:
             received = [piece.message for piece in self._from]
             mine = self.residual.next if self.late else gradient
             finite = quantise(mine, self.residual.now, self.residual.next, self._rows, self._mine.message, received)
+            if self.may_drop and finite:
+                self._hold_back(torch.stack(flags).all(dim=0)[1:].tolist())
         if self.plan.plain_share:
             shares = [piece.plain(self.dtype) for piece in self._from]
             shares.insert(self.rank, self._own_plain)  # one order of addition, whoever owns the share
             plain = torch.stack(shares)
-            wide = plain.double() if self.dtype == torch.float64 else plain.float()
+            wide = plain.float() if self.dtype in (torch.float16, torch.bfloat16) else plain
             self._mine.plain(self.dtype).copy_(wide.mean(dim=0))
-        self._mine.set_flag(not finite)
+        self._mine.flags[0] = not finite
+
+    def _hold_back(self, unused: list[bool]) -> None:
+        """Send zeros of parameters that no rank has used, and keep what would have been sent."""
+        if not any(unused):
+            return
+        message, start = self._mine.message, self._rows.start.to(self.device)
+        coded = torch.zeros(self.plan.elements, device=self.device)
+        decode(message, self._rows, coded)
+        for part, dropped in zip(self.plan.compressed, unused, strict=True):
+            if dropped:
+                self.residual.next[part.where] += coded[part.where]
+                message.values[(start >= part.where.start) & (start < part.where.stop)] = 0
 
     def to_all(self, group: dist.ProcessGroup) -> None:
         """Phase 2 on the network."""
@@ -146,7 +172,7 @@ class BucketExchange:
             out: Written.
             keep: Whether the residuals change; not in a trial.
         """
-        if any(piece.flag for piece in self._all):
+        if any(bool(piece.flags[0]) for piece in self._all):
             out.fill_(float("nan"))
             return False
         direct = out.dtype == torch.float32 and out.is_contiguous()
@@ -163,15 +189,22 @@ class BucketExchange:
             self.residual.commit()
         return True
 
-    def flush(self, gradient: Tensor) -> None:
-        """Add to a gradient that is to be averaged plainly what was not sent yet, and keep nothing."""
+    def flush(self, gradient: Tensor, local_ranks: int = 1) -> None:
+        """Add to a gradient that is to be averaged plainly what was not sent yet, and keep nothing of it.
+
+        Args:
+            gradient: Of this rank; changed.
+            local_ranks: Of the host for which this rank speaks: what it keeps is of the size of their mean.
+        """
         for part in self.plan.compressed:
-            gradient[part.where] += self.residual.now[part.where].to(gradient.dtype)
-        self.residual.now.zero_()
+            if self.may_drop and not gradient[part.where].any():
+                continue
+            gradient[part.where] += local_ranks * self.residual.now[part.where].to(gradient.dtype)
+            self.residual.now[part.where] = 0
 
 
 class _Piece:
-    """One message in a buffer: rows, plain values, and the flag: 1 where a value was not finite."""
+    """One message in a buffer: rows, plain values and flags."""
 
     def __init__(self, buffer: Tensor, layout: Layout, rows: Rows, width: int = 1) -> None:
         self.buffer, self._layout, self.rows = buffer, layout, rows
@@ -181,8 +214,5 @@ class _Piece:
         return self.buffer[self._layout.plain_at : self._layout.plain_at + self._layout.plain].view(dtype)
 
     @property
-    def flag(self) -> bool:
-        return bool(self.buffer[self._layout.flag_at])
-
-    def set_flag(self, flag: bool) -> None:
-        self.buffer[self._layout.flag_at] = flag
+    def flags(self) -> Tensor:
+        return self.buffer[self._layout.flags_at : self._layout.flags_at + self._layout.flags]

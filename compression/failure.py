@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch.distributed as dist
@@ -13,8 +13,8 @@ ROLL_CALL = 5.0  # seconds that survivors have to say that they live
 
 
 @contextmanager
-def naming_the_dead(collective: str, group: dist.ProcessGroup) -> Iterator[None]:
-    """Turn the failure of a collective into an error that names it and the ranks that do not answer.
+def naming_the_dead(collective: str, ranks: Sequence[int]) -> Iterator[None]:
+    """Turn the failure of a collective into an error that names it and those of its ranks that do not answer.
 
     Raises:
         RuntimeError: In place of the collective's own error, which it holds as its cause.
@@ -22,7 +22,7 @@ def naming_the_dead(collective: str, group: dist.ProcessGroup) -> Iterator[None]
     try:
         yield
     except RuntimeError as error:
-        missing = _roll_call(group)
+        missing = _roll_call(ranks)
         who = "no answer of " + ", ".join(f"rank {rank}" for rank in missing) if missing else "every rank still answers"
         raise RuntimeError(
             f"the {collective} of the 1-bit exchange failed on rank {dist.get_rank()}: {who}; "
@@ -30,10 +30,10 @@ def naming_the_dead(collective: str, group: dist.ProcessGroup) -> Iterator[None]
         ) from error
 
 
-def _roll_call(group: dist.ProcessGroup) -> list[int]:
+def _roll_call(ranks: Sequence[int]) -> list[int]:
     """Ranks that do not write their name into the store in time; all others fail at the same collective and do."""
     mine = dist.get_rank()
-    missing = [rank for rank in dist.get_process_group_ranks(group) if rank != mine]
+    missing = [rank for rank in ranks if rank != mine]
     try:
         store = distributed_c10d._get_default_store()
         store.set(f"onebit/alive/{mine}", "yes")

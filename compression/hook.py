@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from math import prod
 from statistics import median
@@ -20,14 +21,14 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from ludocast.compression.agreement import check_agreement
+from ludocast.compression.agreement import check_agreement, check_model
 from ludocast.compression.exchange import BucketExchange
 from ludocast.compression.failure import naming_the_dead
 from ludocast.compression.pipeline import Pipeline, Promise, TensorFuture, Work, ready
-from ludocast.compression.plan import SMALLEST, Plan, bucket_parts
-from ludocast.compression.quantise import WIDTHS
+from ludocast.compression.plan import SMALLEST, Plan, bucket_parts, bucket_shape, uncoded
 from ludocast.compression.record import Record
 from ludocast.compression.residuals import FORMAT, Kept, check_saved
+from ludocast.compression.settings import OneBitSettings
 from ludocast.compression.topology import make_topology, ranks_per_host
 from torch import Tensor
 from torch._C._distributed_c10d import GradBucket
@@ -38,44 +39,6 @@ _REGISTERED = "_ludocast_onebit"
 _TRIALS = 3  # of each way, when `auto` compares them
 _WORTH = 1.1  # times as fast 1 bit has to be, for it is not exact
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class OneBitSettings:
-    """What all ranks have to agree on.
-
-    Attributes:
-        warmup_steps: Steps of plain averaging before the first compressed one.
-        delay: 1 applies each average one step late, so that the exchange overlaps the next step (double buffering,
-            section 3.2 of the paper); 0 does not.
-        width: Bits a value of the averages that owners send to all: 1, 4 or 8; what ranks send owners is 1 bit.
-        row_length: Elements that share two values, about.
-        smallest: Elements from which a tensor of two dimensions or more is compressed.
-        auto: Compress a bucket only where that is faster than plain averaging, as timed after the first step.
-        auto_every: Steps after which `auto` compares again.
-        ranks_per_host: Neighbouring ranks that average uncompressed before one of them exchanges with other hosts;
-            None: as torchrun says where there are several hosts.
-    """
-
-    warmup_steps: int = 0
-    delay: int = 0
-    width: int = 1
-    row_length: int = 2048
-    smallest: int = SMALLEST
-    auto: bool = False
-    auto_every: int = 1000
-    ranks_per_host: int | None = None
-
-    def __post_init__(self) -> None:
-        for name, low in (("warmup_steps", 0), ("row_length", 8), ("smallest", 1), ("auto_every", 2)):
-            if getattr(self, name) < low:
-                raise ValueError(f"{name} is {low} or more, got {getattr(self, name)}")
-        if self.delay not in (0, 1):
-            raise ValueError(f"delay is 0 or 1, got {self.delay}")
-        if self.width not in WIDTHS:
-            raise ValueError(f"width is 1, 4 or 8 bits, got {self.width}")
-        if self.auto and self.delay:
-            raise ValueError("auto changes between averages that come at once and late ones; leave delay at 0")
 
 
 @dataclass
@@ -128,13 +91,14 @@ class OneBitState:
         self.settings = settings
         self.step = 0
         self.sent_bytes = 0
-        self.record = Record()
         self.decision = ""
         self.group = model.process_group
         self.ranks, self.rank = dist.get_world_size(self.group), dist.get_rank(self.group)
+        self._may_drop = bool(model.find_unused_parameters)
         parameters = dict(model.module.named_parameters())
         self._names = {id(parameter): name for name, parameter in parameters.items()}
-        self._shapes = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
+        self._shapes = {name: bucket_shape(parameter) for name, parameter in parameters.items()}
+        self.record = Record(uncoded(parameters), next(iter(parameters.values())).device.type)
         local = ranks_per_host(self.group, settings.ranks_per_host)
         check_agreement(parameters, asdict(replace(settings, ranks_per_host=local)), self.group)
         self.topology = make_topology(self.group, local)
@@ -143,7 +107,6 @@ class OneBitState:
         self._loss_scale = 1.0
         self._stages = self._stage_names()
         self._pipeline = Pipeline(self._stages)
-        self._streams: dict[torch.device, torch.cuda.Stream] = {}
 
     def _stage_names(self) -> list[str]:
         own = ["encode", "all-to-all", "add", "all-gather", "decode"] if self.topology.share is not None else []
@@ -155,24 +118,36 @@ class OneBitState:
         self.step += bucket.is_last()
         if self.ranks == 1:
             return ready(buffer)
+        future = self._averaged(bucket, buffer, step)
+        if bucket.is_last():
+            self.record.end(step)
+            begin, record = time.perf_counter(), self.record
+            future.then(lambda _: record.add(step, "wait", time.perf_counter() - begin))
+        return future
+
+    def _averaged(self, bucket: GradBucket, buffer: Tensor, step: int) -> TensorFuture:
         if step < self.settings.warmup_steps or buffer.is_sparse:
-            return self._plain(bucket)
+            return self._plain(bucket, step)
         entry = self._bucket(bucket)
         if self.settings.auto and not self._pays(entry, bucket, step):
-            return self._plain(bucket)
-        return self._compressed(entry, buffer, step, bucket.is_last())
+            return self._plain(bucket, step)
+        return self._compressed(entry, buffer, step)
 
-    def _plain(self, bucket: GradBucket) -> TensorFuture:
+    def _plain(self, bucket: GradBucket, step: int) -> TensorFuture:
         """Torch's own all-reduce, on the model's own process group."""
+        size = bucket.buffer().numel() * bucket.buffer().element_size()
+        speakers = self.ranks // self.topology.local_ranks
+        self.record.add(step, "plain_bytes", 2 * size * (speakers - 1) / speakers)
+        ranks = dist.get_process_group_ranks(self.group)
 
-        def named(done: TensorFuture) -> Tensor:
-            with naming_the_dead("all-reduce", self.group):
+        def named(done: TensorFuture) -> Tensor:  # without self: in gloo's own thread its group must not end
+            with naming_the_dead("all-reduce", ranks):
                 return done.value()
 
         future: TensorFuture = allreduce_hook(self.group, bucket).then(named)
         return future
 
-    def _compressed(self, entry: _Bucket, buffer: Tensor, step: int, last: bool) -> TensorFuture:
+    def _compressed(self, entry: _Bucket, buffer: Tensor, step: int) -> TensorFuture:
         if entry.exchange is not None:
             self.sent_bytes += entry.exchange.sent_bytes
             self.record.add(step, "bytes", entry.exchange.sent_bytes)
@@ -193,10 +168,7 @@ class OneBitState:
 
             work[taking] = take_and_give
         work.append(lambda: average.keep(out))
-        if last:
-            begin = time.perf_counter()
-            result.future.then(lambda _: self.record.add(step, "wait", time.perf_counter() - begin))
-        self._pipeline.submit(self._aside(work, buffer.device), (result, average))
+        self._pipeline.submit(self._pipeline.aside(work, buffer.device), (result, average))
         return result.future
 
     def _work(self, entry: _Bucket, buffer: Tensor, out: Tensor, step: int, keep: bool = True) -> list[Work]:
@@ -209,11 +181,11 @@ class OneBitState:
             step: Of the training.
             keep: Whether the residuals change.
         """
-        topology, exchange, timed = self.topology, entry.exchange, self.record.timed
+        topology, exchange, timed = self.topology, entry.exchange, self.record.timed if keep else _untimed
 
         def collective(name: str, group: dist.ProcessGroup, act: Callable[[dist.ProcessGroup], object]) -> Work:
             def work() -> None:
-                with timed(step, "exchange"), naming_the_dead(name, group):
+                with timed(step, "exchange"), naming_the_dead(name, dist.get_process_group_ranks(group)):
                     act(group)
 
             return work
@@ -232,8 +204,9 @@ class OneBitState:
                 with timed(step, "quantise"):
                     there.encode(buffer)
                 if keep and self.record.wants_norms(step):
-                    for part in there.plan.compressed:
-                        self.record.add_norms(step, part.name, buffer[part.where], there.residual.now[part.where])
+                    parts, kept = there.plan.compressed, there.residual.now
+                    pairs = [(buffer[part.where], kept[part.where]) for part in parts]
+                    self.record.add_norms(step, [part.name for part in parts], pairs)
 
             def add() -> None:
                 with timed(step, "quantise"):
@@ -253,36 +226,18 @@ class OneBitState:
             )
         return work
 
-    def _aside(self, work: Sequence[Work], device: torch.device) -> list[Work]:
-        """On a GPU the stages run on a stream of their own, after what the current one has been given so far."""
-        if device.type != "cuda":
-            return list(work)
-        if device not in self._streams:
-            self._streams[device] = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        stream, given = self._streams[device], torch.cuda.current_stream(device).record_event()
-
-        def aside(act: Work) -> Work:
-            def on_stream() -> None:
-                with torch.cuda.stream(stream):
-                    stream.wait_event(given)
-                    act()
-
-            return on_stream
-
-        return [aside(act) for act in work]
-
     def _pays(self, entry: _Bucket, bucket: GradBucket, step: int) -> bool:
         """Whether a bucket is to be compressed, compared anew now and then; collective."""
         if step == 0:  # DDP divides the parameters into new buckets thereafter
             return False
         buffer = bucket.buffer()
         if entry.tried is None or step - entry.tried >= self.settings.auto_every:
-            paid = entry.tried is not None and entry.pays
-            entry.tried, entry.seconds = step, self._try_both(entry, buffer, step)
-            if paid and not entry.pays and entry.exchange is not None:
-                entry.exchange.flush(buffer)  # plain averaging leaves nothing over
+            with self.record.timed(step, "trial"):
+                entry.tried, entry.seconds = step, self._try_both(entry, buffer, step)
+            if not entry.pays and entry.exchange is not None:
+                entry.exchange.flush(buffer, self.topology.local_ranks)  # plain averaging leaves nothing over
             if bucket.is_last():
-                self._decide()
+                self._decide(step)
         return entry.pays
 
     def _try_both(self, entry: _Bucket, buffer: Tensor, step: int) -> tuple[float, float]:
@@ -308,7 +263,7 @@ class OneBitState:
         dist.all_reduce(seconds, dist.ReduceOp.MAX, group=self.group)
         return float(seconds[0]), float(seconds[1])
 
-    def _decide(self) -> None:
+    def _decide(self, step: int) -> None:
         """Put into words what was chosen for all buckets."""
         entries = list(self._buckets.values())
         chosen = [entry for entry in entries if entry.pays]
@@ -318,6 +273,8 @@ class OneBitState:
         else:
             some = "" if len(chosen) == len(entries) else f" for {len(chosen)} of {len(entries)} buckets"
             self.decision = f"1-bit on{some}: {plain / bits:.1f}× (exchange {plain:.0f} → {bits:.0f} ms)"
+        layers = [entry.exchange.plan.bits(entry.pays) for entry in entries if entry.exchange is not None]
+        self.record.decide(step, self.decision, dict(pair for found in layers for pair in found.items()))
         if self.rank == 0:
             _log.info("%s", self.decision)
 
@@ -336,16 +293,24 @@ class OneBitState:
         if self.topology.share is not None:
             rank, ranks = self.topology.share
             plan = Plan(parts, ranks, buffer.numel(), self.settings.row_length, self.settings.width)
-            exchange = BucketExchange(plan, rank, buffer.dtype, buffer.device, late=bool(self.settings.delay))
+            exchange = BucketExchange(
+                plan, rank, buffer.dtype, buffer.device, late=bool(self.settings.delay), may_drop=self._may_drop
+            )
             self.record.layers |= plan.bits()
         self._kept.put_into(parts, exchange, late)
         return _Bucket(exchange, None if late is None else ready(late))
 
-    def _keep_all(self) -> None:
-        """Take all residuals out of their buckets, by name."""
+    def _everything(self) -> Kept:
+        """Copies of all residuals, by name; the buckets stay, for other ranks may not be asked at the same time."""
+        kept = Kept(dict(self._kept.residual), dict(self._kept.late))
         for names, entry in self._buckets.items():
             parts = bucket_parts(names, [self._shapes[name] for name in names])
-            self._kept.take_from(parts, entry.exchange, None if entry.late is None else entry.late.wait())
+            kept.take_from(parts, entry.exchange, None if entry.late is None else entry.late.wait())
+        return kept
+
+    def _keep_all(self) -> None:
+        """Take all residuals out of their buckets."""
+        self._kept = self._everything()
         self._buckets.clear()
 
     def set_loss_scale(self, scale: float) -> None:
@@ -364,11 +329,10 @@ class OneBitState:
         The same rank of as many resumes from it to the bit; `residuals.consolidate` makes of all ranks' one for any
         number of ranks.
         """
-        self._keep_all()
+        kept = self._everything()
         return {
             "format": FORMAT, "rank": self.rank, "ranks": self.ranks, "share": self.topology.share, "step": self.step,
-            "loss_scale": self._loss_scale, "residual": dict(self._kept.residual),
-            "late": dict(self._kept.late),
+            "loss_scale": self._loss_scale, "residual": kept.residual, "late": kept.late,
         }  # fmt: skip
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
@@ -389,6 +353,10 @@ class OneBitState:
     def close(self) -> None:
         """End the threads; no backward pass may follow."""
         self._pipeline.close()
+
+
+def _untimed(step: int, kind: str) -> AbstractContextManager[None]:  # noqa: ARG001
+    return nullcontext()
 
 
 def onebit_hook(state: OneBitState, bucket: GradBucket) -> TensorFuture:
@@ -433,16 +401,9 @@ def register_onebit_hook(
     Raises:
         ValueError: If the model is not wrapped in DDP, has a hook already, or the ranks disagree.
     """
-    if not isinstance(model, DistributedDataParallel):
-        raise ValueError(
-            f"register_onebit_hook takes a model wrapped in DistributedDataParallel, got {type(model).__name__}"
-            + ("; FSDP shards gradients by itself and takes no such hook" if "FSDP" in type(model).__name__ else "")
-        )
+    check_model(model, delay)
     if hasattr(model, _REGISTERED):
         raise ValueError("this model has the 1-bit hook already; DDP takes one hook only")
-    backend = dist.get_backend(model.process_group)
-    if backend not in ("gloo", "nccl"):
-        raise ValueError(f'the 1-bit hook works on process groups of gloo or nccl, this one is of "{backend}"')
     settings = OneBitSettings(warmup_steps, delay, width, row_length, smallest, auto, auto_every, ranks_per_host)
     state = OneBitState(model, settings)
     model.register_comm_hook(state, onebit_hook)

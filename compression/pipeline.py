@@ -62,6 +62,25 @@ class Pipeline:
 
     def __init__(self, stages: Sequence[str]) -> None:
         self._threads = [ThreadPoolExecutor(1, thread_name_prefix=f"1-bit {stage}") for stage in stages]
+        self._streams: dict[torch.device, torch.cuda.Stream] = {}
+
+    def aside(self, work: Sequence[Work], device: torch.device) -> list[Work]:
+        """On a GPU the stages run on a stream of their own, after what the current one has been given so far."""
+        if device.type != "cuda":
+            return list(work)
+        if device not in self._streams:
+            self._streams[device] = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        stream, given = self._streams[device], torch.cuda.current_stream(device).record_event()
+
+        def aside(act: Work) -> Work:
+            def on_stream() -> None:
+                with torch.cuda.stream(stream):
+                    stream.wait_event(given)
+                    act()
+
+            return on_stream
+
+        return [aside(act) for act in work]
 
     def submit(self, work: Sequence[Work], promises: Sequence[Promise]) -> None:
         """Pass through the stages; an error fails the promises and ends the passage.

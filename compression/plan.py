@@ -8,7 +8,7 @@ A plan depends on the bucket's parameters, their order and the number of ranks a
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -110,12 +110,16 @@ class Plan:
         """Elements of the plain values that each rank averages; the last share is padded."""
         return -(-len(self.plain) // self.ranks)
 
-    def bits(self) -> dict[str, dict[str, float]]:
-        """By parameter: its elements, and the bits a value that a rank sends its owners and owners send to all."""
+    def bits(self, coded: bool = True) -> dict[str, dict[str, float]]:
+        """By parameter: its elements, and the bits a value that a rank sends its owners and owners send to all.
+
+        Args:
+            coded: Whether the bucket is sent by this plan, or averaged plainly.
+        """
         found = {}
         for part in self.parts:
-            plain = {"elements": part.elements, "to_owners": 32.0, "to_all": 32.0}
-            if part.compressed:
+            plain = plain_bits(part.elements)
+            if part.compressed and coded:
                 rows = self._rows((part,))
                 sizes = (8 * Message.size(rows, width) / max(part.elements, 1) for width in (1, self.width))
                 plain |= dict(zip(("to_owners", "to_all"), sizes, strict=True))
@@ -124,15 +128,29 @@ class Plan:
 
     def layout(self, rank: int, item: int, width: int = 1) -> Layout:
         """The message that carries the rows which `rank` owns in `width` bits, with plain values of `item` bytes."""
-        return Layout(Message.size(self.owned[rank], width), self.plain_share * item)
+        return Layout(Message.size(self.owned[rank], width), self.plain_share * item, 1 + len(self.compressed))
+
+
+def plain_bits(elements: int) -> dict[str, float]:
+    """What `Plan.bits` says of a parameter that is averaged plainly."""
+    return {"elements": elements, "to_owners": 32.0, "to_all": 32.0}
+
+
+def uncoded(parameters: Mapping[str, torch.nn.Parameter]) -> dict[str, dict[str, float]]:
+    """What `Plan.bits` says of all trained parameters before one is compressed."""
+    return {name: plain_bits(parameter.numel()) for name, parameter in parameters.items() if parameter.requires_grad}
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Bytes of one message: bits and values, then plain values, then a flag: 1 where a value was not finite."""
+    """Bytes of one message: bits and values, then plain values, then flags of a byte each.
+
+    The first flag is 1 where a value was not finite, those behind it where a compressed parameter had no gradient.
+    """
 
     coded: int
     plain: int
+    flags: int = 1
 
     @property
     def plain_at(self) -> int:
@@ -140,14 +158,14 @@ class Layout:
         return _aligned(self.coded)
 
     @property
-    def flag_at(self) -> int:
-        """Where the flag stands."""
+    def flags_at(self) -> int:
+        """Where the flags begin."""
         return self.plain_at + self.plain
 
     @property
     def size(self) -> int:
         """Bytes in all."""
-        return _aligned(self.flag_at + 1)
+        return _aligned(self.flags_at + self.flags)
 
 
 def _aligned(size: int) -> int:
@@ -164,6 +182,11 @@ def _owners(name: str, rows: int, ranks: int) -> np.ndarray:
 def is_compressed(shape: tuple[int, ...], dtype: torch.dtype, smallest: int) -> bool:
     """Whether a tensor is worth sending as bits: two dimensions or more, `smallest` elements, float32 or bfloat16."""
     return len(shape) > 1 and math.prod(shape) >= smallest and dtype in (torch.float32, torch.bfloat16)
+
+
+def bucket_shape(parameter: torch.Tensor) -> tuple[int, ...]:
+    """The shape of what a bucket holds of a parameter: two real numbers of a complex one."""
+    return tuple((torch.view_as_real(parameter) if parameter.is_complex() else parameter).shape)
 
 
 def bucket_parts(

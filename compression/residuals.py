@@ -47,8 +47,8 @@ class Kept:
     def scale(self, factor: float) -> None:
         """Multiply all of it."""
         for kept in (self.residual, self.late):
-            for value in kept.values():
-                value.mul_(factor)
+            for name, value in kept.items():
+                kept[name] = value * factor
 
 
 def consolidate(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -86,6 +86,8 @@ def check_saved(saved: Mapping[str, Any], sizes: Mapping[str, int], rank: int, r
     Raises:
         ValueError: Saying what does not fit.
     """
+    if not isinstance(saved, Mapping):
+        raise ValueError(f"a 1-bit state is what state_dict() or consolidate(...) returned, got {type(saved).__name__}")
     if saved.get("format") != FORMAT:
         raise ValueError(f"this 1-bit state has format {saved.get('format')}; this version reads format {FORMAT}")
     if saved["ranks"] is not None:

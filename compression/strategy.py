@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -9,6 +10,7 @@ from typing import Any, Literal, cast
 import torch.distributed as dist
 from ludocast.compression.hook import OneBitState, register_onebit_hook
 from ludocast.compression.plan import SMALLEST
+from ludocast.compression.record import write_record
 from ludocast.compression.residuals import consolidate
 from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor
@@ -38,6 +40,7 @@ class OneBitDDPStrategy(DDPStrategy):
     Args:
         warmup_steps: Steps of plain averaging before the first compressed one.
         delay: 1 applies each average one step late, so that the exchange overlaps the next step.
+        width: Bits a value of the averages that owners send to all: 1, 4 or 8.
         row_length: Elements that share two values, about.
         smallest: Elements from which a tensor of two dimensions or more is compressed.
         process_group_backend: gloo or nccl; by the device if None.
@@ -46,12 +49,14 @@ class OneBitDDPStrategy(DDPStrategy):
         static_graph: As in DistributedDataParallel.
         start_method: How Lightning starts the other processes where no launcher such as torchrun has.
         auto: Compress where that makes a step faster.
+        record: Where rank 0 writes what the hook did when a training ends, for `ludocast compression-report`.
     """
 
     def __init__(
         self,
         warmup_steps: int = 0,
         delay: int = 0,
+        width: int = 1,
         row_length: int = 2048,
         smallest: int = SMALLEST,
         process_group_backend: str | None = None,
@@ -60,6 +65,7 @@ class OneBitDDPStrategy(DDPStrategy):
         static_graph: bool = False,
         start_method: Literal["popen", "spawn", "fork", "forkserver"] = "popen",
         auto: bool = False,
+        record: str | Path | None = None,
     ) -> None:
         super().__init__(
             process_group_backend=process_group_backend,
@@ -69,9 +75,10 @@ class OneBitDDPStrategy(DDPStrategy):
             static_graph=static_graph,
         )
         self._options: dict[str, Any] = {
-            "warmup_steps": warmup_steps, "delay": delay, "row_length": row_length, "smallest": smallest,
-            **({"auto": True} if auto else {}),
+            "warmup_steps": warmup_steps, "delay": delay, "width": width, "row_length": row_length,
+            "smallest": smallest, "auto": auto,
         }  # fmt: skip
+        self._record = record
         self._saved: list[dict[str, Any]] | None = None
         self.onebit: OneBitState | None = None
 
@@ -115,6 +122,11 @@ class OneBitDDPStrategy(DDPStrategy):
     def teardown(self) -> None:
         """End the hook's threads; its residuals stay for a checkpoint of the finished training."""
         if self.onebit is not None:
+            if self._record is not None and self.global_rank == 0:
+                try:
+                    write_record(self.onebit, self._record)
+                except OSError as error:  # the training itself is not lost
+                    warnings.warn(f"what the 1-bit hook did could not be written: {error}", stacklevel=2)
             self.onebit.close()
         super().teardown()
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
+import torch
 import torch.distributed as dist
 
 
@@ -55,15 +56,27 @@ def make_topology(group: dist.ProcessGroup, local_ranks: int) -> Topology:
         local_ranks: How many neighbouring ranks share a host.
     """
     members = dist.get_process_group_ranks(group)
-    rank = dist.get_rank(group)
-    host, place = divmod(rank, local_ranks)
-    leaders = members[::local_ranks]
-    mine = members[host * local_ranks : (host + 1) * local_ranks]
-    across = _two_groups(leaders) if place == 0 else None
-    local = _two_groups(mine) if local_ranks > 1 else None
-    return Topology((host, len(leaders)) if place == 0 else None, local, across, local_ranks, leaders[host])
+    host, place = divmod(dist.get_rank(group), local_ranks)
+    hosts = [members[first : first + local_ranks] for first in range(0, len(members), local_ranks)]
+    across = _two_groups([members[k::local_ranks] for k in range(local_ranks)], group)
+    local = _two_groups(hosts, group) if local_ranks > 1 else None
+    if place > 0:
+        return Topology(None, local, None, local_ranks, hosts[host][0])
+    return Topology((host, len(hosts)), local, across, local_ranks, hosts[host][0])
 
 
-def _two_groups(members: list[int]) -> tuple[dist.ProcessGroup, dist.ProcessGroup]:
-    first, second = (dist.new_group(members, use_local_synchronization=True) for _ in range(2))
+def _two_groups(parts: list[list[int]], group: dist.ProcessGroup) -> tuple[dist.ProcessGroup, dist.ProcessGroup]:
+    """Two process groups of each part, with the timeout of `group`; this rank's own come back.
+
+    torch names a group by counting those that were made before: every rank has to make as many, in one order.
+    """
+    mine, whole = dist.get_rank(), dist.get_world_size(group) == dist.get_world_size()
+    backend: Any = group._get_backend(torch.device(group._device_types[0]))
+    timeout = backend.options._timeout  # a new group would wait 30 minutes
+    own: list[Any] = []
+    for part in parts:
+        if whole or mine in part:  # where the group is not the whole world, no other rank takes part
+            made = [dist.new_group(part, timeout, use_local_synchronization=not whole) for _ in range(2)]
+            own = made if mine in part else own
+    first, second = own
     return cast(dist.ProcessGroup, first), cast(dist.ProcessGroup, second)

@@ -18,11 +18,12 @@ from ludocast.models.ranks import follow, is_follower
 
 @dataclass(frozen=True)
 class Command:
-    """Where a command lives, in one line what it does, and whether it needs the training part."""
+    """Where a command lives, what it does, whether it needs the training part, whether what it must have is bare."""
 
     target: str
     summary: str
     training: bool = False
+    positional: bool = False
 
 
 COMMANDS = {
@@ -31,6 +32,12 @@ COMMANDS = {
     "serve": Command("ludocast.serve.server:serve", "answer predictions over HTTP"),
     "simulate": Command("ludocast.datamodules.simulate:simulate", "make a player table of a simulated game", True),
     "export core": Command("ludocast.serve.core:export_core", "the graph without its preprocessing", True),
+    "compression-report": Command(
+        "ludocast.serve.compression_report:compression_report",
+        "a page of what 1-bit gradients sent, and where the time went",
+        training=True,
+        positional=True,
+    ),
     **{
         name: Command("ludocast.recipes.lightning:main", f"LightningCLI: {name} with a YAML file", True)
         for name in ("fit", "validate", "test", "predict")
@@ -83,7 +90,7 @@ def _help() -> str:
         "",
         "commands (each explains itself with --help):",
     ]
-    lines += [f"  {name:<14} {command.summary}" for name, command in COMMANDS.items()]
+    lines += [f"  {name:<18} {command.summary}" for name, command in COMMANDS.items()]
     return "\n".join(lines)
 
 
@@ -102,8 +109,8 @@ def _run(name: str, options: list[str]) -> int:
 
             auto_cli(
                 function, description=_description(function),
-                formatter_class=_formatter(), args=parser_words(function, options), as_positional=False,
-                prog=f"ludocast {name}", parser_mode="json",
+                formatter_class=_formatter(), args=parser_words(function, options), prog=f"ludocast {name}",
+                as_positional=COMMANDS[name].positional, parser_mode="json",
             )  # fmt: skip
     except KeyboardInterrupt:
         return 130

@@ -93,6 +93,28 @@ def effect_chart(
     return line_chart(title, [one], title, "mean probability", span, (0.0, y_max))
 
 
+def nice_top(value: float) -> float:
+    """The end of an axis from 0 that holds `value` and has a round number at each quarter.
+
+    Args:
+        value: Above 0.
+    """
+    unit = 10.0 ** np.floor(np.log10(value / 4))
+    return float(
+        next(4 * k * unit for k in (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 20) if 4 * k * unit >= value * (1 - 1e-9))
+    )
+
+
+def spark_line(values: Sequence[float], top: float, label: str) -> str:
+    """A line of a word's size from 0 to `top`, at equal distances."""
+    at = np.linspace(1, 79, max(len(values), 2))
+    points = " ".join(f"{x:.1f},{21 - 20 * value / top:.1f}" for x, value in zip(at, values, strict=False))
+    return (
+        f'<svg class="spark" viewBox="0 0 80 22" role="img" aria-label="{escape(label)}">'
+        f'<line class="guide" x1="0" x2="80" y1="21.5" y2="21.5"/><polyline class="line c0" points="{points}"/></svg>'
+    )
+
+
 def _short(name: str) -> str:
     text = name if len(name) <= 20 else name[:19] + "…"
     return escape(text)

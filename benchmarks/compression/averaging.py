@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -26,13 +27,16 @@ METHODS = {
     "fp32": "plain DDP",
     "onebit": "ours",
     "onebit-4096": "ours, row_length=4096",
+    "onebit-8": "ours, width=8: owners send averages of 8 bits",
     "onebit-delay": "ours, delay=1",
     "one-scale": "1 bit, one scale a tensor, error feedback in both phases; its mathematics alone",
     "no-feedback": "1 bit, two values a row, no error feedback; its mathematics alone",
     "powersgd1": "torch's PowerSGD, rank 1, one bucket",
     "powersgd4": "torch's PowerSGD, rank 4, one bucket",
 }
-ONEBIT = {"onebit": {}, "onebit-4096": {"row_length": 4096}, "onebit-delay": {"delay": 1}}
+ONEBIT: dict[str, dict[str, Any]] = {
+    "onebit": {}, "onebit-4096": {"row_length": 4096}, "onebit-8": {"width": 8}, "onebit-delay": {"delay": 1},
+}  # fmt: skip
 Coder = Callable[[Tensor, tuple[int, ...]], Tensor]  # flat values and their tensor's shape to what is decoded of them
 
 

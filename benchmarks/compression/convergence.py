@@ -54,11 +54,13 @@ def train(rank: int, ranks: int, name: str, method: str, seed: int, steps: int, 
     torch.manual_seed(seed)
     averaging = Averaging(method, task.model(), warmup)
     optimizer = torch.optim.Adam(averaging.model.parameters(), lr=task.lr)
+    decay = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: 1 - done / steps)
     generator = torch.Generator().manual_seed(1_000_003 * seed + rank)
     curve = []
     for step in range(steps):
         task.loss(averaging.model, *task.batch(generator)).backward()
         optimizer.step()
+        decay.step()
         optimizer.zero_grad()
         if (step + 1) % max(1, steps // 8) == 0 or step + 1 == steps:
             # The ranks hold the same model: one of them evaluates for all.

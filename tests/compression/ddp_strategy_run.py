@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 from ludocast.compression.strategy import Compression, OneBitDDPStrategy, TorchHookDDPStrategy, ddp_strategy
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, TensorDataset
 
 WARMUP = 3
@@ -33,9 +34,9 @@ class Wide(pl.LightningModule):
         return nn.functional.mse_loss(self.network(x), y)
 
     def on_after_backward(self) -> None:
-        weight_gradient = cast(nn.Linear, self.network[2]).weight.grad
-        assert weight_gradient is not None
-        gradient = weight_gradient.clone()
+        gradient = cast(nn.Linear, self.network[2]).weight.grad
+        assert gradient is not None
+        gradient = gradient.clone()
         self.last_gradient = gradient
         self.first_gradient = gradient if self.first_gradient is None else self.first_gradient
 
@@ -43,12 +44,17 @@ class Wide(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=1e-2)
 
 
+def _logged(model: Any) -> dict[str, str]:
+    found: dict[str, str] = model._get_ddp_logging_data()
+    return found
+
+
 class Look(pl.Callback):
     """Counts DDP's buckets while the model is wrapped."""
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        model: Any = trainer.strategy.model  # the wrapped one
-        cast(Wide, pl_module).buckets = len(model._get_ddp_logging_data()["rebuilt_bucket_sizes"].split(","))
+        model = cast(DistributedDataParallel, trainer.strategy.model)
+        cast(Wide, pl_module).buckets = len(_logged(model)["rebuilt_bucket_sizes"].split(","))
 
 
 def train(compression: Compression, steps: int) -> dict[str, Any]:

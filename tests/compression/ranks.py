@@ -27,7 +27,7 @@ def on_ranks(
 
     Args:
         ranks: N.
-        function: Of a module; what it returns is pickled.
+        function: Of a module; what it returns is pickled, and is not None.
         arguments: Of it.
         timeout: Of the process group, in seconds.
         fresh: In processes of their own, which may be killed.
@@ -42,9 +42,10 @@ def on_ranks(
         for rank, (_, pipe) in enumerate(pool[:ranks]):
             pipe.send((rank, ranks, folder, function, arguments, timeout))
         results = [_receive(pipe) for _, pipe in pool[:ranks]]
-    if fresh:
+    if fresh or any(result is None for result in results):
         for process, _ in pool:
             process.kill()
+        pool.clear()
     for result in results:
         if isinstance(result, _Failure):
             raise AssertionError(result.text)
@@ -63,7 +64,7 @@ def _start() -> tuple[Any, Connection]:
 def _receive(pipe: Connection) -> Any:
     try:
         return pipe.recv()
-    except EOFError:
+    except (EOFError, ConnectionResetError):
         return None
 
 
@@ -90,7 +91,7 @@ def _serve(pipe: Connection) -> None:
 
 
 class Given(nn.Module):
-    """Parameters whose gradients are whatever is given: the loss is their inner product."""
+    """Parameters whose gradients are whatever is given: the loss is their inner product; what is not given is unused."""
 
     def __init__(self, shapes: Shapes, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
@@ -98,12 +99,15 @@ class Given(nn.Module):
             self.register_parameter(name, nn.Parameter(torch.zeros(shape, dtype=dtype)))
 
     def forward(self, gradients: dict[str, Tensor]) -> Tensor:
-        products = [(parameter * gradients[name]).sum() for name, parameter in self.named_parameters()]
+        parameters = dict(self.named_parameters())
+        products = [(parameters[name] * gradient).sum() for name, gradient in gradients.items()]
         return torch.stack(products).sum()
 
 
-def wrapped(shapes: Shapes, bucket_mb: float = 25.0, **options: Any) -> DistributedDataParallel:
-    return DistributedDataParallel(Given(shapes), bucket_cap_mb=bucket_mb, **options)
+def wrapped(
+    shapes: Shapes, bucket_mb: float = 25.0, dtype: torch.dtype = torch.float32, **options: Any
+) -> DistributedDataParallel:
+    return DistributedDataParallel(Given(shapes, dtype), bucket_cap_mb=bucket_mb, **options)
 
 
 def gradients(shapes: Shapes, rank: int, step: int) -> dict[str, Tensor]:

@@ -198,6 +198,30 @@ def test_survivors_name_the_rank_that_died() -> None:
         assert float(sentence.split()[0]) < 40
 
 
+def sleep(rank: int) -> str:
+    model = wrapped(SHAPES)
+    state = register_onebit_hook(model, smallest=SMALLEST)
+    for step in range(2):
+        average_once(model, gradients(SHAPES, rank, step))
+    if rank == 1:
+        time.sleep(14)
+        return "slept"
+    try:
+        average_once(model, gradients(SHAPES, rank, 2))
+    except RuntimeError as error:
+        state.close()
+        return str(error)
+    return "no error"
+
+
+@pytest.mark.slow
+def test_survivors_name_the_rank_that_hangs_after_the_groups_own_timeout() -> None:
+    said = on_ranks(3, sleep, timeout=4, fresh=True)
+    assert said[1] == "slept"
+    for sentence in (said[0], said[2]):
+        assert "no answer of rank 1; restart the job from its last checkpoint" in sentence
+
+
 def refused(rank: int) -> list[str]:
     def message(act: Any) -> str:
         try:
