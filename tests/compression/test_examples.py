@@ -30,7 +30,7 @@ def run(folder: Path, program: str) -> str:
 
 def test_the_plain_loop(tmp_path: Path) -> None:
     said = run(tmp_path, "train.py")
-    losses = [float(loss) for loss in re.findall(r"rank \d: loss (\S+)", said)]
+    losses = [float(loss) for loss in re.findall(r"loss (\d\.\d{3})", said)]  # two processes may share a line
     assert len(losses) == 2
     assert max(losses) < 0.7  # it begins near 1
     ranks = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
