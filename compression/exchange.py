@@ -69,6 +69,7 @@ class BucketExchange:
     ) -> None:
         self.plan, self.rank, self.dtype, self.device = plan, rank, dtype, device
         self.late, self.may_drop = late, may_drop
+        self._own_ranges = plan.owned_ranges(rank) if late else []
         self.residual = Residual.zeros(plan.elements, device)
         self._plain = plan.plain.to(device)
         self._rows = plan.owned[rank]
@@ -116,9 +117,8 @@ class BucketExchange:
         self._flags.copy_(torch.tensor([not finite, *unused], dtype=torch.uint8))
         for piece in self._to.values():
             piece.flags.copy_(self._flags)
-        if self.late:
-            for start, end in self.plan.owned_ranges(self.rank):
-                self.residual.next[start:end] = gradient[start:end]
+        for start, end in self._own_ranges:
+            self.residual.next[start:end] = gradient[start:end]
 
     def _plain_shares(self, gradient: Tensor) -> Tensor:
         shares = torch.zeros(self.plan.ranks * self.plan.plain_share, dtype=self.dtype, device=self.device)

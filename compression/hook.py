@@ -25,7 +25,7 @@ from ludocast.compression.agreement import check_agreement, check_model
 from ludocast.compression.exchange import BucketExchange
 from ludocast.compression.failure import naming_the_dead
 from ludocast.compression.pipeline import Pipeline, Promise, TensorFuture, Work, ready
-from ludocast.compression.plan import SMALLEST, Plan, bucket_parts, bucket_shape, uncoded
+from ludocast.compression.plan import SMALLEST, Part, Plan, bucket_parts, bucket_shape, uncoded
 from ludocast.compression.record import Record
 from ludocast.compression.residuals import FORMAT, Kept, check_saved
 from ludocast.compression.settings import OneBitSettings
@@ -46,6 +46,7 @@ class _Bucket:
     """A bucket's buffers and what is known of it.
 
     Attributes:
+        parts: Its parameters.
         exchange: None on a rank for which another one speaks.
         late: With a delay, the average of the step before.
         outs: With a delay, where averages go in turn: DDP reads one while the other is written.
@@ -53,6 +54,7 @@ class _Bucket:
         seconds: What it measured: plain averaging and 1 bit, of the slowest rank.
     """
 
+    parts: tuple[Part, ...]
     exchange: BucketExchange | None
     late: TensorFuture | None = None
     outs: list[Tensor] = field(default_factory=list)
@@ -298,14 +300,13 @@ class OneBitState:
             )
             self.record.layers |= plan.bits()
         self._kept.put_into(parts, exchange, late)
-        return _Bucket(exchange, None if late is None else ready(late))
+        return _Bucket(parts, exchange, None if late is None else ready(late))
 
     def _everything(self) -> Kept:
         """Copies of all residuals, by name; the buckets stay, for other ranks may not be asked at the same time."""
         kept = Kept(dict(self._kept.residual), dict(self._kept.late))
-        for names, entry in self._buckets.items():
-            parts = bucket_parts(names, [self._shapes[name] for name in names])
-            kept.take_from(parts, entry.exchange, None if entry.late is None else entry.late.wait())
+        for entry in self._buckets.values():
+            kept.take_from(entry.parts, entry.exchange, None if entry.late is None else entry.late.wait())
         return kept
 
     def _keep_all(self) -> None:

@@ -32,16 +32,18 @@ def quantise(
     values: np.ndarray,
     exponents: np.ndarray,
     residual: np.ndarray,
+    width: int = 1,
 ) -> bool:
-    """Writes the bits, values and exponents of `c`'s rows and `c` minus what they decode to.
+    """Writes the bits or codes, values and exponents of `c`'s rows and `c` minus what they decode to.
 
     Args:
         c: Flat float32.
         rows: Start, length and byte of each row, [R] int64 each.
         bits: uint8; written.
-        values: [R, 2] float16, below and above zero; written.
+        values: Written; of 1 bit [R, 2] float16, below and above zero, else [R, 1], the levels' distance.
         exponents: [R] int8; written.
         residual: Flat float32; written where rows lie.
+        width: Bits a value.
 
     Returns:
         Whether every element of the rows is finite; if not, what was written means nothing.
@@ -50,49 +52,20 @@ def quantise(
     with np.errstate(all="ignore"):
         for size, chosen in _groups(length):
             c_RL = sliding_window_view(c, size)[start[chosen]]
-            above_RL = c_RL >= 0
-            mean_R2 = _means(c_RL, above_RL)
-            if mean_R2 is None:
+            above_RL = c_RL >= 0 if width == 1 else None
+            mean_RV = _distances(c_RL, LEVELS[width]) if above_RL is None else _means(c_RL, above_RL)
+            if mean_RV is None:
                 return False
-            values[chosen], exponents[chosen] = encode_values(mean_R2)
-            decoded_R2 = decode_values(values[chosen], exponents[chosen]).astype(np.float32)
-            c_RL -= np.where(above_RL, decoded_R2[:, 1:], decoded_R2[:, :1])
+            values[chosen], exponents[chosen] = encode_values(mean_RV)
+            value_RV = decode_values(values[chosen], exponents[chosen]).astype(np.float32)
+            if above_RL is None:
+                codes, decoded_RL = _levels(c_RL, value_RV, width)
+            else:
+                codes = np.packbits(above_RL, axis=1, bitorder="little")
+                decoded_RL = np.where(above_RL, value_RV[:, 1:], value_RV[:, :1])
+            c_RL -= decoded_RL
             sliding_window_view(residual, size, writeable=True)[start[chosen]] = c_RL
-            packed = np.packbits(above_RL, axis=1, bitorder="little")
-            sliding_window_view(bits, packed.shape[1], writeable=True)[byte[chosen]] = packed
-    return True
-
-
-def quantise_levels(
-    c: np.ndarray,
-    rows: tuple[np.ndarray, np.ndarray, np.ndarray],
-    bits: np.ndarray,
-    values: np.ndarray,
-    exponents: np.ndarray,
-    residual: np.ndarray,
-    width: int,
-) -> bool:
-    """As `quantise`, with evenly spaced levels of `width` bits; values are [R, 1]."""
-    start, length, byte = rows
-    top = LEVELS[width]
-    with np.errstate(all="ignore"):
-        for size, chosen in _groups(length):
-            c_RL = sliding_window_view(c, size)[start[chosen]]
-            largest_R1 = np.abs(c_RL).max(axis=1, keepdims=True)
-            if not np.isfinite(largest_R1).all():
-                return False
-            values[chosen], exponents[chosen] = encode_values(largest_R1.astype(np.float64) / top)
-            step_R1 = decode_values(values[chosen], exponents[chosen]).astype(np.float32)
-            inverse_R1 = np.float32(1) / step_R1
-            inverse_R1[~np.isfinite(inverse_R1)] = 0
-            level_RL = np.rint(np.clip(c_RL * inverse_R1, -top, top)) + np.float32(0)  # no -0
-            sliding_window_view(residual, size, writeable=True)[start[chosen]] = c_RL - level_RL * step_R1
-            codes_RL = (level_RL + top).astype(np.uint8)
-            if width == 4:
-                codes_RL = np.pad(codes_RL, ((0, 0), (0, size % 2)))
-                codes_RL = codes_RL[:, ::2] | codes_RL[:, 1::2] << 4
-            window = sliding_window_view(bits, codes_RL.shape[1], writeable=True)
-            window[byte[chosen] * width] = codes_RL
+            sliding_window_view(bits, codes.shape[1], writeable=True)[byte[chosen] * width] = codes
     return True
 
 
@@ -164,6 +137,25 @@ def _means(c_RL: np.ndarray, above_RL: np.ndarray) -> np.ndarray | None:
                 return None
         columns.append(np.where(n_R > 0, sum_R / np.maximum(n_R, 1), 0.0))
     return np.stack(columns, axis=1)
+
+
+def _distances(c_RL: np.ndarray, top: int) -> np.ndarray | None:
+    """[R, 1] float64 distances of levels, `top` of them above zero; None if c is not finite."""
+    largest_R1 = np.abs(c_RL).max(axis=1, keepdims=True)
+    return largest_R1.astype(np.float64) / top if np.isfinite(largest_R1).all() else None
+
+
+def _levels(c_RL: np.ndarray, distance_R1: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """The packed codes of the nearest levels, uint8, and what they stand for, float32 [R, L]."""
+    top = LEVELS[width]
+    inverse_R1 = np.float32(1) / distance_R1
+    inverse_R1[~np.isfinite(inverse_R1)] = 0
+    level_RL = np.rint(np.clip(c_RL * inverse_R1, -top, top)) + np.float32(0)  # no -0
+    codes_RL: np.ndarray = (level_RL + top).astype(np.uint8)
+    if width == 4:
+        codes_RL = np.pad(codes_RL, ((0, 0), (0, codes_RL.shape[1] % 2)))
+        codes_RL = codes_RL[:, ::2] | codes_RL[:, 1::2] << 4
+    return codes_RL, level_RL * distance_R1
 
 
 def _lane_sum(x_RL: np.ndarray) -> np.ndarray:

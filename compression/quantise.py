@@ -203,10 +203,7 @@ def quantise(
             decode(one, rows, gradient, accumulate=True)
     with np.errstate(all="ignore"):
         c = gradient.detach().float().numpy() + residual.detach().numpy()
-    after = next_residual.detach().numpy()
-    if message.width == 1:
-        return numpy_kernels.quantise(c, _arrays(rows), *message.arrays(), after)
-    return numpy_kernels.quantise_levels(c, _arrays(rows), *message.arrays(), after, message.width)
+    return numpy_kernels.quantise(c, _arrays(rows), *message.arrays(), next_residual.detach().numpy(), message.width)
 
 
 def decode(message: Message, rows: Rows, out: Tensor, scale: float = 1.0, accumulate: bool = False) -> None:

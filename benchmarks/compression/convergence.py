@@ -12,15 +12,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing as mp
 import os
 import signal
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from math import inf
 from multiprocessing.connection import Connection
@@ -33,6 +31,7 @@ import torch.distributed as dist
 from scipy.stats import t as student
 
 from benchmarks.compression.averaging import METHODS, Averaging
+from benchmarks.compression.processes import Failure, rank_processes, receive
 from benchmarks.compression.tasks import TASKS, Task
 
 TIMEOUT = 300.0  # seconds that ranks wait for one another
@@ -91,11 +90,6 @@ def _check_equal(model: torch.nn.Module, ranks: int) -> None:
         raise RuntimeError("the ranks' parameters differ at the end of a run")
 
 
-class _Failure:
-    def __init__(self, text: str) -> None:
-        self.text = text
-
-
 def _serve(rank: int, ranks: int, folder: str, pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's matter
     torch.set_num_threads(1)
@@ -114,29 +108,8 @@ def _serve(rank: int, ranks: int, folder: str, pipe: Connection) -> None:
         try:
             pipe.send(train(rank, ranks, *arguments))
         except Exception:
-            pipe.send(_Failure(traceback.format_exc()))
+            pipe.send(Failure(traceback.format_exc()))
         dist.destroy_process_group()
-
-
-@contextmanager
-def living_ranks(ranks: int) -> Iterator[list[Connection]]:
-    """Processes that train when they are told to: a pipe to each."""
-    context = mp.get_context("spawn")
-    processes, pipes = [], []
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            for rank in range(ranks):
-                here, there = context.Pipe()
-                process = context.Process(target=_serve, args=(rank, ranks, folder, there), daemon=True)
-                process.start()
-                there.close()
-                processes.append(process)
-                pipes.append(here)
-            yield pipes
-        finally:
-            for process in processes:
-                process.kill()
-                process.join()
 
 
 def run_once(pipes: Sequence[Connection], *arguments: Any) -> Run:
@@ -147,14 +120,7 @@ def run_once(pipes: Sequence[Connection], *arguments: Any) -> Run:
     """
     for pipe in pipes:
         pipe.send(arguments)
-    found = []
-    for rank, pipe in enumerate(pipes):
-        try:
-            found.append(pipe.recv())
-        except EOFError:
-            raise RuntimeError(f"rank {rank} died") from None
-        if isinstance(found[-1], _Failure):
-            raise RuntimeError(f"rank {rank} failed:\n{found[-1].text}")
+    found: list[Run] = [receive(pipe, rank) for rank, pipe in enumerate(pipes)]
     return found[0]
 
 
@@ -217,7 +183,7 @@ def compare(name: str, options: argparse.Namespace, runs: Runs) -> None:
     found: dict[str, dict[int, Run]] = {method: {} for method in options.methods}
     print(f"\n{name}: {options.ranks} ranks, {steps} steps, {warmup} of them plain, batch {task.batch_size} a rank, "
           f"Adam lr {task.lr}")  # fmt: skip
-    with living_ranks(options.ranks) as pipes:
+    with tempfile.TemporaryDirectory() as folder, rank_processes(options.ranks, _serve, folder) as pipes:
         for seed in range(options.seeds):
             for method in options.methods:
                 key = f"{name} {method} ranks={options.ranks} steps={steps} warmup={warmup} seed={seed}"

@@ -7,7 +7,6 @@ itself ends before the next method's turn. The interface's bytes are those of bo
 
 from __future__ import annotations
 
-import multiprocessing as mp
 import os
 import tempfile
 import time
@@ -26,6 +25,7 @@ import torch.distributed as dist
 
 from benchmarks.compression import namespaces
 from benchmarks.compression.contestants import WARMUP, Contestant, batch
+from benchmarks.compression.processes import CONTEXT, Failure, rank_processes, receive
 
 TIMEOUT = 900.0  # seconds that ranks wait for one another
 # glibc gives freed gradients back to the kernel and takes them anew page by page in the next step: in a virtual machine
@@ -92,53 +92,21 @@ class Race:
         return [answers[rank] for rank in range(len(self.pipes))]
 
 
-def receive(pipe: Connection, rank: int) -> Any:
-    """A rank's answer.
-
-    Raises:
-        RuntimeError: If it failed or died.
-    """
-    try:
-        answer = pipe.recv()
-    except EOFError:
-        raise RuntimeError(f"rank {rank} died; is there memory enough for all methods' models?") from None
-    if isinstance(answer, _Failure):
-        raise RuntimeError(f"rank {rank} failed:\n{answer.text}")
-    return answer
-
-
 @contextmanager
 def race(ranks: int, methods: Sequence[str], nice: int = 0) -> Iterator[Race]:
     """Ranks that have taken the first steps of each method, on an unshaped link; below 0 `nice` puts them first."""
     os.environ.update(KEEP_MEMORY)
-    context = mp.get_context("spawn")
-    barrier = context.Barrier(ranks)
-    processes, pipes = [], []
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            for rank in range(ranks):
-                here, there = context.Pipe()
-                arguments = (rank, ranks, list(methods), folder, nice, barrier, there)
-                process = context.Process(target=_serve, args=arguments, daemon=True)
-                process.start()
-                there.close()
-                processes.append(process)
-                pipes.append(here)
-            for rank, pipe in enumerate(pipes):
-                namespaces.plug_in(rank, receive(pipe, rank))
-                pipe.send(None)
-            for rank, pipe in enumerate(pipes):
-                receive(pipe, rank)
-            yield Race(pipes)
-        finally:
-            for process in processes:
-                process.kill()
-                process.join()
-
-
-class _Failure:
-    def __init__(self, text: str) -> None:
-        self.text = text
+    barrier = CONTEXT.Barrier(ranks)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        rank_processes(ranks, _serve, list(methods), folder, nice, barrier) as pipes,
+    ):
+        for rank, pipe in enumerate(pipes):
+            namespaces.plug_in(rank, receive(pipe, rank))
+            pipe.send(None)
+        for rank, pipe in enumerate(pipes):
+            receive(pipe, rank)
+        yield Race(pipes)
 
 
 def _serve(
@@ -159,7 +127,7 @@ def _serve(
             pipe.send(_ORDERS[order](rank, contestants, barrier, *arguments))
     except Exception:
         barrier.abort()
-        pipe.send(_Failure(traceback.format_exc()))
+        pipe.send(Failure(traceback.format_exc()))
 
 
 def _go_before_others(nice: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -187,6 +188,16 @@ class _Job:
     seed: int
     settings: TrainerSettings
 
+    @cached_property
+    def fold(self) -> np.ndarray:
+        """The fold that holds each training row out, int64 [N]."""
+        return folds(self.label, self.seed, int(min(FOLDS, np.bincount(self.label).min())))
+
+    @cached_property
+    def inside(self) -> list[np.ndarray]:
+        """Row numbers of what each fold does not hold out."""
+        return [np.flatnonzero(self.fold != k) for k in range(int(self.fold.max()) + 1)]
+
     def train_networks(self, members: int, known: tuple[Encoded, np.ndarray] | None) -> _Networks:
         """The networks, with all processes: first those of the folds, unless rows are held out for good."""
         if NETWORK not in self.names:
@@ -194,7 +205,7 @@ class _Job:
         by_fold = None
         if known is None:
             _say(self.settings, "training a network without each part of the rows in turn, to weigh the candidates")
-            by_fold = self._network(self._inside_folds(), "folds")
+            by_fold = self._network(self.inside, "folds")
         _say(self.settings, "training the network on all training rows")
         everyone = [np.arange(len(self.label))] * members
         return _Networks(self._network(everyone, "network", known), by_fold)
@@ -208,8 +219,7 @@ class _Job:
 
     def hold_out_in_turn(self, networks: _Networks) -> tuple[HeldOut, dict[str, float]]:
         """Each training row predicted by candidates fitted without it."""
-        label, fold = self.label, self._folds()
-        inside = self._inside_folds()
+        label, fold, inside = self.label, self.fold, self.inside
         joined: dict[str, dict[float, np.ndarray]] = {}
         for k, rows in enumerate(inside):
             held = fold == k
@@ -234,13 +244,6 @@ class _Job:
             {name: model for name, model in fitted.items() if isinstance(model, Boosting)},
             linear if isinstance(linear, Linear) else None,
         )
-
-    def _folds(self) -> np.ndarray:
-        return folds(self.label, self.seed, int(min(FOLDS, np.bincount(self.label).min())))
-
-    def _inside_folds(self) -> list[np.ndarray]:
-        fold = self._folds()
-        return [np.flatnonzero(fold != k) for k in range(int(fold.max()) + 1)]
 
     def _classes(self) -> int:
         return int(self.label.max()) + 1
