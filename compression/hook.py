@@ -352,8 +352,10 @@ class OneBitState:
         self._kept = Kept(residual, {name: value.clone() for name, value in saved["late"].items()})
 
     def close(self) -> None:
-        """End the threads; no backward pass may follow."""
+        """End the threads and let go of the process groups; no backward pass may follow."""
         self._pipeline.close()
+        self.topology = replace(self.topology, local=None, across=None)
+        del self.group
 
 
 def _untimed(step: int, kind: str) -> AbstractContextManager[None]:  # noqa: ARG001

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import warnings
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +15,7 @@ from ludocast.compression.plan import SMALLEST
 from ludocast.compression.record import write_record
 from ludocast.compression.residuals import consolidate
 from pytorch_lightning.strategies import DDPStrategy
+from pytorch_lightning.trainer.states import TrainerStatus
 from torch import Tensor
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import fp16_compress_hook
 from torch.distributed.algorithms.ddp_comm_hooks.powerSGD_hook import PowerSGDState, powerSGD_hook
@@ -31,7 +34,29 @@ WARMUP_STEPS = 50
 ONE_BUCKET_MB = 1 << 20
 
 
-class OneBitDDPStrategy(DDPStrategy):
+def _end_process_groups() -> None:
+    if dist.is_initialized():
+        gc.collect()  # a model under DDP holds its group in a cycle, and a group ends with its last holder
+        dist.destroy_process_group()
+
+
+class EndingDDPStrategy(DDPStrategy):
+    """DDP that ends its process groups before Python ends; Lightning does so with NCCL alone.
+
+    A thread of gloo that lets go of a tensor while Python ends aborts a process that had done all its work
+    (pytorch/pytorch issue 190489).
+    """
+
+    def teardown(self) -> None:
+        """Have a training that was not interrupted end the groups at exit: then none waits for a dead rank."""
+        module = self.lightning_module
+        trainer = None if module is None else module._trainer
+        super().teardown()
+        if trainer is not None and trainer.state.status != TrainerStatus.INTERRUPTED:
+            atexit.register(_end_process_groups)
+
+
+class OneBitDDPStrategy(EndingDDPStrategy):
     """DDP whose gradients are exchanged as 1 bit a value.
 
     A checkpoint holds the residuals of all ranks beside weights and optimizer, in one file: as many ranks go on to the
@@ -131,7 +156,7 @@ class OneBitDDPStrategy(DDPStrategy):
         super().teardown()
 
 
-class TorchHookDDPStrategy(DDPStrategy):
+class TorchHookDDPStrategy(EndingDDPStrategy):
     """DDP with one of torch's own hooks, registered on CPU too, where Lightning's `ddp_comm_hook` is ignored.
 
     Unlike the 1-bit hook's, what PowerSGD has not sent yet is in no checkpoint: a resumed training begins it anew.
@@ -178,7 +203,7 @@ def ddp_strategy(
         timeout_seconds: After which a collective without an answer fails.
     """
     if compression == "none":
-        return DDPStrategy(timeout=timedelta(seconds=timeout_seconds), find_unused_parameters=False)
+        return EndingDDPStrategy(timeout=timedelta(seconds=timeout_seconds), find_unused_parameters=False)
     if compression in ("fp16", "powersgd"):
         return TorchHookDDPStrategy(compression, warmup_steps, timeout_seconds=timeout_seconds)
     return OneBitDDPStrategy(warmup_steps, timeout_seconds=timeout_seconds, auto=compression == "auto")

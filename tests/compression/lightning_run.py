@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import sys
 import time
 import warnings
@@ -32,6 +34,12 @@ class Small(pl.LightningModule):
         return torch.optim.AdamW(self.parameters(), lr=1e-2)
 
 
+def count_gloo_threads() -> None:
+    tasks = Path("/proc/self/task")
+    names = [(tasks / task / "comm").read_text().strip() for task in os.listdir(tasks)]
+    print("gloo threads at exit:", names.count("pt_gloo_runloop"))
+
+
 def main(folder: str, epochs: int, devices: int, resume: str, halt: bool) -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
@@ -50,4 +58,6 @@ def main(folder: str, epochs: int, devices: int, resume: str, halt: bool) -> Non
 
 
 if __name__ == "__main__":
+    if sys.platform == "linux":
+        atexit.register(count_gloo_threads)  # before any other, so that it comes last
     main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], sys.argv[5:] == ["halt"])
