@@ -4,6 +4,7 @@
 2. Each owner adds what it got to its own gradient + residual, which it need not code, codes the sum and sends it to all
    (all-gather).
 
+Both ends of every message keep the sizes of its steps, which change with a step that all ranks have brought to its end.
 Everyone decodes the same bytes and divides by the number of ranks, so all ranks hold the same average to the bit.
 """
 
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 from ludocast.compression.plan import Layout, Plan
-from ludocast.compression.quantise import Message, decode, quantise
+from ludocast.compression.quantise import Message, Steps, decode, learn, quantise
 from ludocast.compression.rows import Rows
 from torch import Tensor
 
@@ -84,17 +85,28 @@ class BucketExchange:
             torch.split(whole, sizes)
             for whole, sizes in ((self._send, self._sent_sizes), (self._got, self._got_sizes))
         )  # fmt: skip
-        self._to = {owner: _Piece(sent[owner], asked[owner], plan.owned[owner]) for owner in self._others}
-        self._from = [_Piece(got[other], asked[rank], self._rows) for other in self._others]
+        self.to_owners_steps = {owner: Steps(plan.owned[owner], device) for owner in self._others}
+        self.from_others_steps = [Steps(self._rows, device) for _ in self._others]
+        self.to_all_steps = [Steps(rows, device) for rows in plan.owned] if plan.width == 1 else []
+        self._to = {
+            owner: _Piece(sent[owner], asked[owner], plan.owned[owner], steps)
+            for owner, steps in self.to_owners_steps.items()
+        }
+        self._from = [
+            _Piece(got[other], asked[rank], self._rows, steps)
+            for other, steps in zip(self._others, self.from_others_steps, strict=True)
+        ]
 
         answered = [plan.layout(owner, dtype.itemsize, plan.width) for owner in range(plan.ranks)]
         largest = max(layout.size for layout in answered)
         self._answer = torch.zeros(largest, dtype=torch.uint8, device=device)
         self._answers = torch.zeros(plan.ranks * largest, dtype=torch.uint8, device=device)
-        self._mine = _Piece(self._answer, answered[rank], self._rows, plan.width)
+        steps = self.to_all_steps if self.to_all_steps else [None] * plan.ranks
+        self._mine = _Piece(self._answer, answered[rank], self._rows, steps[rank], plan.width)
         parts = torch.split(self._answers, largest)
         self._all = [
-            _Piece(parts[owner], answered[owner], plan.owned[owner], plan.width) for owner in range(plan.ranks)
+            _Piece(parts[owner], answered[owner], plan.owned[owner], steps[owner], plan.width)
+            for owner in range(plan.ranks)
         ]
         self._own_plain = torch.zeros(plan.plain_share, dtype=dtype, device=device)
         self._flags = torch.zeros(1 + len(plan.compressed), dtype=torch.uint8, device=device)
@@ -110,7 +122,8 @@ class BucketExchange:
         shares = self._plain_shares(gradient)
         for owner, piece in self._to.items():
             if piece.rows:
-                finite &= quantise(gradient, self.residual.now, self.residual.next, piece.rows, piece.message)
+                residual = (self.residual.now, self.residual.next)
+                finite &= quantise(gradient, *residual, piece.rows, piece.message, piece.steps)
             piece.plain(self.dtype).copy_(shares[owner])
         self._own_plain.copy_(shares[self.rank])
         unused = [self.may_drop and not gradient[part.where].any() for part in self.plan.compressed]
@@ -134,9 +147,9 @@ class BucketExchange:
         flags = [self._flags, *(piece.flags for piece in self._from)]
         finite = not any(bool(flag[0]) for flag in flags)
         if self._rows and finite:
-            received = [piece.message for piece in self._from]
-            mine = self.residual.next if self.late else gradient
-            finite = quantise(mine, self.residual.now, self.residual.next, self._rows, self._mine.message, received)
+            received = [(piece.message, piece.known_steps) for piece in self._from]
+            mine, residual = self.residual.next if self.late else gradient, (self.residual.now, self.residual.next)
+            finite = quantise(mine, *residual, self._rows, self._mine.message, self._mine.steps, received)
             if self.may_drop and finite:
                 self._hold_back(torch.stack(flags).all(dim=0)[1:].tolist())
         if self.plan.plain_share:
@@ -153,7 +166,7 @@ class BucketExchange:
             return
         message, start = self._mine.message, self._rows.start.to(self.device)
         coded = torch.zeros(self.plan.elements, device=self.device)
-        decode(message, self._rows, coded)
+        decode(message, self._rows, coded, steps=self._mine.steps)
         for part, dropped in zip(self.plan.compressed, unused, strict=True):
             if dropped:
                 self.residual.next[part.where] += coded[part.where]
@@ -179,15 +192,26 @@ class BucketExchange:
         decoded = out if direct else torch.empty(self.plan.elements, device=self.device)
         for piece in self._all:
             if piece.rows:
-                decode(piece.message, piece.rows, decoded, 1 / self.plan.ranks)
+                learning = keep and piece.steps is not None
+                decode(piece.message, piece.rows, decoded, 1 / self.plan.ranks, steps=piece.steps, learning=learning)
         if not direct:
             for part in self.plan.compressed:
                 out[part.where] = decoded[part.where].to(out.dtype)
         if self.plan.plain_share:
             out[self._plain] = torch.cat([piece.plain(self.dtype) for piece in self._all])[: len(self._plain)]
         if keep:
-            self.residual.commit()
+            self._commit()
         return True
+
+    def _commit(self) -> None:
+        """Make what this exchange has left over, and what it has learnt of the steps, current."""
+        self.residual.commit()
+        for piece in (*self._to.values(), *self._from):
+            if piece.rows:
+                learn(piece.message, piece.rows, piece.known_steps)
+        for piece in (*self._to.values(), self._mine):
+            if piece.steps is not None:
+                piece.steps.commit()
 
     def flush(self, gradient: Tensor, local_ranks: int = 1) -> None:
         """Add to a gradient that is to be averaged plainly what was not sent yet, and keep nothing of it.
@@ -204,11 +228,17 @@ class BucketExchange:
 
 
 class _Piece:
-    """One message in a buffer: rows, plain values and flags."""
+    """One message in a buffer: rows with their steps, plain values and flags."""
 
-    def __init__(self, buffer: Tensor, layout: Layout, rows: Rows, width: int = 1) -> None:
-        self.buffer, self._layout, self.rows = buffer, layout, rows
+    def __init__(self, buffer: Tensor, layout: Layout, rows: Rows, steps: Steps | None, width: int = 1) -> None:
+        self.buffer, self._layout, self.rows, self.steps = buffer, layout, rows, steps
         self.message = Message(rows, buffer[: layout.coded], width=width)
+
+    @property
+    def known_steps(self) -> Steps:
+        if self.steps is None:
+            raise AssertionError("what goes to owners is always 1 bit a value")
+        return self.steps
 
     def plain(self, dtype: torch.dtype) -> Tensor:
         return self.buffer[self._layout.plain_at : self._layout.plain_at + self._layout.plain].view(dtype)

@@ -304,7 +304,7 @@ class OneBitState:
 
     def _everything(self) -> Kept:
         """Copies of all residuals, by name; the buckets stay, for other ranks may not be asked at the same time."""
-        kept = Kept(dict(self._kept.residual), dict(self._kept.late))
+        kept = Kept(dict(self._kept.residual), dict(self._kept.late), dict(self._kept.steps))
         for entry in self._buckets.values():
             kept.take_from(entry.parts, entry.exchange, None if entry.late is None else entry.late.wait())
         return kept
@@ -334,6 +334,7 @@ class OneBitState:
         return {
             "format": FORMAT, "rank": self.rank, "ranks": self.ranks, "share": self.topology.share, "step": self.step,
             "loss_scale": self._loss_scale, "residual": kept.residual, "late": kept.late,
+            "steps": kept.steps,
         }  # fmt: skip
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
@@ -349,7 +350,9 @@ class OneBitState:
         residual = {name: value.clone() for name, value in saved["residual"].items()}
         if saved["ranks"] is None and share is None:  # of all ranks as one, and another rank speaks for this one
             residual = {}
-        self._kept = Kept(residual, {name: value.clone() for name, value in saved["late"].items()})
+        late = {name: value.clone() for name, value in saved["late"].items()}
+        steps = {name: {key: value.clone() for key, value in of.items()} for name, of in saved["steps"].items()}
+        self._kept = Kept(residual, late, steps)
 
     def close(self) -> None:
         """End the threads and let go of the process groups; no backward pass may follow."""

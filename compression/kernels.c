@@ -1,9 +1,8 @@
 /* The quantiser's inner loops. What they compute, to the bit, is in numpy_kernels.py, their reference.
  *
- * A row is read twice: once for the signs and sums, which brings it into the first cache, and once more, from there,
- * for the residual. So each element crosses the memory bus as in `e.add_(g)`: g and e are read, the next residual is
- * written, past the cache where the bucket is too large to stay there (an ordinary store would read the line first). In place nothing needs that:
- * the line is in the cache.
+ * A row is read once: its step sizes are known before. So each element crosses the memory bus as in `e.add_(g)`: g and e
+ * are read, the next residual is written, past the cache where the bucket is too large to stay there (an ordinary store
+ * would read the line first). In place nothing needs that: the line is in the cache.
  */
 #define PY_SSIZE_T_CLEAN
 #ifndef Py_GIL_DISABLED
@@ -21,6 +20,8 @@
 #ifdef NEON
 #include "kernels_neon.h"
 #endif
+
+static const double MEMORY = 0.98; /* of a row's means, from step to step */
 
 /* ---- rows ---- */
 
@@ -40,9 +41,9 @@ static int runs_here(const Kernel *kernel) {
 #ifdef X86
     __builtin_cpu_init();
     if (strcmp(kernel->name, "avx512") == 0)
-        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("popcnt");
+        return __builtin_cpu_supports("avx512f");
     if (strcmp(kernel->name, "avx2") == 0)
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt");
+        return __builtin_cpu_supports("avx2");
 #endif
     (void)kernel;
     return 1;
@@ -69,8 +70,8 @@ typedef struct {
     const int64_t *start, *length, *byte;
     int64_t count;
 } Rows;
-typedef struct { /* a row's bits begin at byte · width */
-    uint8_t *bits, *values;
+typedef struct { /* a row's bits begin at byte · width, its steps, of 1 bit a value, at 8 · byte */
+    uint8_t *bits, *values, *steps;
     int8_t *exponents;
     int width;
 } Message;
@@ -78,70 +79,87 @@ typedef struct { /* what is coded: gradient + residual; both are float32 but the
     const void *gradient;
     const float *residual;
     float *next;
+    const double *means; /* of 1 bit a value, three a row: of |c| · size, size^2 and level over the steps before */
+    double *next_means;
     int bf16, stream;
 } Source;
 
-INLINE int is_finite(float x) { return x - x == 0; }
+INLINE int is_finite(double x) { return x - x == 0; }
 
-INLINE int values_of(int width) { return width == 1 ? 2 : 1; } /* a row */
+/* A sum that may have overflowed, taken again of c · 2^-40 then. */
+static double whole(float sum, const void *g, const float *e, const uint8_t *steps, int64_t n, int bf16) {
+    float sums[2];
+    if (is_finite(sum))
+        return sum;
+    sums_of(g, e, steps, n, bf16, SMALL, sums);
+    return (double)sums[0] * 0x1p40;
+}
 
-/* One row, whose gradient may lie elsewhere than the source's. Returns whether it is finite. */
-static int quantise_row(const Kernel *kernel, const Source *source, const void *g, int bf16, const Rows *rows, int64_t r,
-                        const Message *message, uint8_t *codes) {
-    const int64_t start = rows->start[r], n = rows->length[r];
-    const void *next_g = (const char *)source->gradient + (start + n) * (source->bf16 ? 2 : 4);
-    const float *e = source->residual + start;
-    uint8_t *bits = message->bits + rows->byte[r] * message->width;
-    uint8_t *values = message->values + 2 * values_of(message->width) * r;
-    float *next = source->next + start, v[2];
-    double mean[2];
-    if (message->width == 1) {
-        float sums[2], scaled[2] = {0, 0};
-        int64_t count[2];
-        int k;
-        count[1] = kernel->sums[bf16](g, e, n, bits, sums, next_g);
-        count[0] = n - count[1];
-        if (!is_finite(sums[0]) || !is_finite(sums[1]))
-            scaled_sums(g, e, n, bf16, scaled);
-        for (k = 0; k < 2; k++) {
-            double sum = sums[k];
-            if (!is_finite(sums[k])) {
-                if (!is_finite(scaled[k]))
-                    return 0;
-                sum = (double)scaled[k] * 0x1p40;
-            }
-            mean[k] = count[k] > 0 ? sum / (double)count[k] : 0.0;
-        }
-        encode_values(mean, 2, values, message->exponents + r);
-        decode_values(values, message->exponents[r], 1.0, 2, v);
-        kernel->residual[bf16](g, e, n, next, v, source->stream, next_g);
-    } else {
-        const uint32_t word = kernel->largest[bf16](g, e, n);
-        const int top = top_of(message->width);
-        float largest;
-        memcpy(&largest, &word, 4);
-        if (!is_finite(largest))
+/* One row in 1 bit a value, whose gradient may lie elsewhere than the source's. Returns whether it is finite. */
+static int code_row(const Kernel *kernel, const Source *source, const void *g, int bf16, const Rows *rows, int64_t r,
+                    const Message *message) {
+    const int64_t n = rows->length[r];
+    const float *e = source->residual + rows->start[r];
+    const uint8_t *steps = message->steps + 8 * rows->byte[r];
+    uint8_t *value = message->values + 2 * r;
+    const double *now = source->means + 3 * r;
+    double *next = source->next_means + 3 * r, product = now[0], square = now[1], level = now[2];
+    int64_t count, levels;
+    float sums[2];
+    sample_of(steps, n, &count, &levels);
+    if (square == 0) { /* the first time: as these values ask for */
+        sums_of(g, e, steps, n, bf16, 1, sums);
+        product = whole(sums[0], g, e, steps, n, bf16) / (double)count;
+        square = (double)sums[1] / (double)count;
+        level = (double)levels / (double)count;
+        if (!is_finite(product))
             return 0;
-        mean[0] = (double)largest / top;
-        encode_values(mean, 1, values, message->exponents + r);
-        decode_values(values, message->exponents[r], 1.0, 1, v);
-        kernel->levels[bf16](g, e, n, v[0], top, message->width == 8 ? bits : codes, next);
-        if (message->width == 4)
-            pack_nibbles(codes, n, bits);
     }
+    encode_value(product / square * (level / 64), HIGHEST_OF_BITS, value, message->exponents + r);
+    if (!kernel->code[bf16](g, e, steps, n, decode_value(value, message->exponents[r], 1.0),
+                            message->bits + rows->byte[r], source->next + rows->start[r], sums, source->stream))
+        return 0;
+    next[0] = MEMORY * product + (1 - MEMORY) * (whole(sums[0], g, e, steps, n, bf16) / (double)count);
+    next[1] = MEMORY * square + (1 - MEMORY) * ((double)sums[1] / (double)count);
+    next[2] = MEMORY * level + (1 - MEMORY) * ((double)levels / (double)count);
     return 1;
 }
 
-static void decode_row(const Kernel *kernel, const Message *message, const Rows *rows, int64_t r, float *out,
-                       double scale, int accumulate, int stream) {
-    const uint8_t *bits = message->bits + rows->byte[r] * message->width;
-    const int count = values_of(message->width);
-    float v[2];
-    decode_values(message->values + 2 * count * r, message->exponents[r], scale, count, v);
+/* One row in 4 or 8 bits a value. */
+static int level_row(const Kernel *kernel, const Source *source, const void *g, int bf16, const Rows *rows, int64_t r,
+                     const Message *message, uint8_t *codes) {
+    const int64_t n = rows->length[r];
+    const float *e = source->residual + rows->start[r];
+    uint8_t *bits = message->bits + rows->byte[r] * message->width, *value = message->values + 2 * r;
+    const uint32_t word = kernel->largest[bf16](g, e, n);
+    const int top = top_of(message->width);
+    float largest;
+    memcpy(&largest, &word, 4);
+    if (!is_finite(largest))
+        return 0;
+    encode_value((double)largest / top, HIGHEST, value, message->exponents + r);
+    kernel->levels[bf16](g, e, n, decode_value(value, message->exponents[r], 1.0), top,
+                         message->width == 8 ? bits : codes, source->next + rows->start[r]);
+    if (message->width == 4)
+        pack_nibbles(codes, n, bits);
+    return 1;
+}
+
+static int quantise_row(const Kernel *kernel, const Source *source, const void *g, int bf16, const Rows *rows, int64_t r,
+                        const Message *message, uint8_t *codes) {
     if (message->width == 1)
-        kernel->decode(bits, rows->length[r], out, v, accumulate, stream);
+        return code_row(kernel, source, g, bf16, rows, r, message);
+    return level_row(kernel, source, g, bf16, rows, r, message, codes);
+}
+
+static void decode_row(const Kernel *kernel, const Message *message, const Rows *rows, int64_t r, float *out,
+                       double scale, int accumulate, int learn, int stream) {
+    const uint8_t *bits = message->bits + rows->byte[r] * message->width;
+    const float v = decode_value(message->values + 2 * r, message->exponents[r], scale);
+    if (message->width == 1)
+        kernel->decode(bits, message->steps + 8 * rows->byte[r], rows->length[r], out, v, accumulate, learn, stream);
     else
-        kernel->decode_levels(bits, message->width, rows->length[r], out, v[0], accumulate);
+        kernel->decode_levels(bits, message->width, rows->length[r], out, v, accumulate);
 }
 
 static int64_t longest(const Rows *rows) {
@@ -165,10 +183,10 @@ static int quantise_rows(const Kernel *kernel, const Source *source, const Rows 
 }
 
 static void decode_rows(const Kernel *kernel, const Message *message, const Rows *rows, float *out, double scale,
-                        int accumulate, int stream) {
+                        int accumulate, int learn, int stream) {
     int64_t r;
     for (r = 0; r < rows->count; r++)
-        decode_row(kernel, message, rows, r, out + rows->start[r], scale, accumulate, stream);
+        decode_row(kernel, message, rows, r, out + rows->start[r], scale, accumulate, learn, stream);
     fence(stream);
 }
 
@@ -181,7 +199,7 @@ static int sum_rows(const Kernel *kernel, const Source *source, const Rows *rows
         const void *g = (const char *)source->gradient + rows->start[r] * (source->bf16 ? 2 : 4);
         kernel->widened[source->bf16](g, rows->length[r], sum);
         for (k = 0; k < senders; k++)
-            decode_row(kernel, received + k, rows, r, sum, 1.0, 1, 0);
+            decode_row(kernel, received + k, rows, r, sum, 1.0, 1, 0, 0);
         finite = quantise_row(kernel, source, sum, 0, rows, r, answer, codes);
     }
     fence(source->stream);
@@ -193,12 +211,13 @@ static int sum_rows(const Kernel *kernel, const Source *source, const Rows *rows
 typedef unsigned long long Address;
 #define AT(type, address) ((type)(uintptr_t)(address))
 
-static Message message_at(const uint64_t *three, int width) {
-    Message message = {AT(uint8_t *, three[0]), AT(uint8_t *, three[1]), AT(int8_t *, three[2]), width};
+static Message message_at(const uint64_t *four, int width) {
+    Message message = {AT(uint8_t *, four[0]), AT(uint8_t *, four[1]), AT(uint8_t *, four[3]), AT(int8_t *, four[2]),
+                       width};
     return message;
 }
 
-/* Where rows lie: start, length, byte, count; each message: bits, values, exponents. All as one array of int64. */
+/* Where rows lie: start, length, byte, count; each message: bits, values, exponents, steps. All as arrays of int64. */
 typedef struct {
     const Kernel *kernel;
     Rows rows;
@@ -215,11 +234,11 @@ static int begin(Call *call, const char *name, Address rows, Address messages) {
     return call->kernel != NULL;
 }
 
-/* quantise(kernel, gradient, is bfloat16, residual, next, rows, messages, senders, width, streams): the first message
- * is written; those behind it, one a sender, were received and are added to the gradient. */
+/* quantise(kernel, gradient, is bfloat16, residual, next, means, next means, rows, messages, senders, width, streams):
+ * the first message is written; those behind it, one a sender, were received and are added to the gradient. */
 static PyObject *quantise(PyObject *module, PyObject *args) {
     const char *name;
-    Address g, e, next, rows, messages;
+    Address g, e, next, means, next_means, rows, messages;
     long long senders;
     int bf16, width, stream, finite = 0;
     Call call;
@@ -228,7 +247,8 @@ static PyObject *quantise(PyObject *module, PyObject *args) {
     uint8_t *codes;
     int64_t size, k;
     (void)module;
-    if (!PyArg_ParseTuple(args, "sKpKKKKLip", &name, &g, &bf16, &e, &next, &rows, &messages, &senders, &width, &stream) ||
+    if (!PyArg_ParseTuple(args, "sKpKKKKKKLip", &name, &g, &bf16, &e, &next, &means, &next_means, &rows, &messages,
+                          &senders, &width, &stream) ||
         !begin(&call, name, rows, messages))
         return NULL;
     size = longest(&call.rows);
@@ -238,10 +258,13 @@ static PyObject *quantise(PyObject *module, PyObject *args) {
     if (received == NULL || sum == NULL || codes == NULL) {
         PyErr_NoMemory();
     } else {
-        Source source = {AT(const void *, g), AT(const float *, e), AT(float *, next), bf16, stream && e != next};
+        Source source = {
+            AT(const void *, g), AT(const float *, e), AT(float *, next), AT(const double *, means),
+            AT(double *, next_means), bf16, stream && e != next,
+        };
         Message message = message_at(call.messages, width);
         for (k = 0; k < senders; k++)
-            received[k] = message_at(call.messages + 3 * (k + 1), 1);
+            received[k] = message_at(call.messages + 4 * (k + 1), 1);
         Py_BEGIN_ALLOW_THREADS
         if (senders == 0)
             finite = quantise_rows(call.kernel, &source, &call.rows, &message, codes);
@@ -255,21 +278,42 @@ static PyObject *quantise(PyObject *module, PyObject *args) {
     return PyErr_Occurred() ? NULL : PyBool_FromLong(finite);
 }
 
-/* decode(kernel, rows, messages, out, scale, accumulate, width, streams) */
+/* decode(kernel, rows, messages, out, scale, accumulate, learn, width, streams) */
 static PyObject *decode(PyObject *module, PyObject *args) {
     const char *name;
     Address out, rows, messages;
     double scale;
-    int accumulate, width, stream;
+    int accumulate, learn, width, stream;
     Call call;
     (void)module;
-    if (!PyArg_ParseTuple(args, "sKKKdpip", &name, &rows, &messages, &out, &scale, &accumulate, &width, &stream) ||
+    if (!PyArg_ParseTuple(args, "sKKKdppip", &name, &rows, &messages, &out, &scale, &accumulate, &learn, &width,
+                          &stream) ||
         !begin(&call, name, rows, messages))
         return NULL;
     Py_BEGIN_ALLOW_THREADS
     {
         Message message = message_at(call.messages, width);
-        decode_rows(call.kernel, &message, &call.rows, AT(float *, out), scale, accumulate, stream && !accumulate);
+        decode_rows(call.kernel, &message, &call.rows, AT(float *, out), scale, accumulate, learn, stream && !accumulate);
+    }
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
+/* learn(kernel, rows, messages) */
+static PyObject *learn(PyObject *module, PyObject *args) {
+    const char *name;
+    Address rows, messages;
+    Call call;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "sKK", &name, &rows, &messages) || !begin(&call, name, rows, messages))
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    {
+        Message message = message_at(call.messages, 1);
+        int64_t r;
+        for (r = 0; r < call.rows.count; r++)
+            call.kernel->learn(message.bits + call.rows.byte[r], message.steps + 8 * call.rows.byte[r],
+                               call.rows.length[r]);
     }
     Py_END_ALLOW_THREADS
     Py_RETURN_NONE;
@@ -296,6 +340,7 @@ static PyMethodDef METHODS[] = {
     {"available", available, METH_NOARGS, "Names of the kernels that this CPU can run, fastest first."},
     {"quantise", quantise, METH_VARARGS, "Quantises rows; returns whether all of them are finite."},
     {"decode", decode, METH_VARARGS, "Decodes rows."},
+    {"learn", learn, METH_VARARGS, "Moves the steps by what a message holds."},
     {NULL, NULL, 0, NULL},
 };
 static PyModuleDef_Slot SLOTS[] = {{0, NULL}};

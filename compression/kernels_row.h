@@ -5,13 +5,17 @@
 #define NEON 1
 #endif
 
+#ifdef X86
+#include <immintrin.h>
+#endif
+
 #if defined(__GNUC__) || defined(__clang__)
 #define INLINE static inline __attribute__((always_inline))
 #else
 #define INLINE static inline
 #endif
 
-enum { LANES = 16, LOWEST = -125, HIGHEST = 113 };
+enum { LANES = 16, LOWEST = -125, HIGHEST = 113, HIGHEST_OF_BITS = 104 };
 static const float LARGEST = 32752.0f, SMALL = 0x1p-40f;
 
 /* ---- numbers ---- */
@@ -58,41 +62,88 @@ static double double_of(uint16_t half) {
     return half & 0x8000 ? -size : size;
 }
 
-/* `count` values, 1 or 2, in fp16 with one exponent. */
-static void encode_values(const double *mean, int count, uint8_t *values, int8_t *exponent) {
-    double largest = 0;
+/* A value, zero or above, in fp16 with an exponent. */
+static void encode_value(double mean, int highest, uint8_t *value, int8_t *exponent) {
     uint64_t word;
-    int e = 0, k;
-    for (k = 0; k < count; k++) {
-        double size = mean[k] < 0 ? -mean[k] : mean[k];
-        largest = size > largest ? size : largest;
-    }
-    memcpy(&word, &largest, 8);
-    if (largest > 0) {
+    uint16_t half;
+    float scaled;
+    int e = 0;
+    memcpy(&word, &mean, 8);
+    if (mean > 0) {
         e = (int)(word >> 52) - 1023 - 14;
-        e = e < LOWEST ? LOWEST : e > HIGHEST ? HIGHEST : e;
+        e = e < LOWEST ? LOWEST : e > highest ? highest : e;
     }
     *exponent = (int8_t)e;
-    for (k = 0; k < count; k++) {
-        float scaled = (float)(mean[k] * power_of_two(-e));
-        uint16_t half = half_of(scaled > LARGEST ? LARGEST : scaled < -LARGEST ? -LARGEST : scaled);
-        memcpy(values + 2 * k, &half, 2);
-    }
+    scaled = (float)(mean * power_of_two(-e));
+    half = half_of(scaled > LARGEST ? LARGEST : scaled);
+    memcpy(value, &half, 2);
 }
 
-static void decode_values(const uint8_t *values, int8_t exponent, double scale, int count, float *decoded) {
-    int k;
-    for (k = 0; k < count; k++) {
-        uint16_t half;
-        memcpy(&half, values + 2 * k, 2);
-        decoded[k] = (float)(double_of(half) * power_of_two(exponent) * scale);
-    }
+static float decode_value(const uint8_t *value, int8_t exponent, double scale) {
+    uint16_t half;
+    memcpy(&half, value, 2);
+    return (float)(double_of(half) * power_of_two(exponent) * scale);
+}
+
+/* ---- steps: a byte an element, its level and, in the highest bit, the sign sent last ---- */
+
+#define EIGHTHS /* 2^(k / 8) */                                                                                        \
+    0x1p0f, 0x1.172b84p0f, 0x1.306fe0p0f, 0x1.4bfdaep0f, 0x1.6a09e6p0f, 0x1.8ace54p0f, 0x1.ae89fap0f, 0x1.d5818ep0f
+static const float EIGHTH[8] = {EIGHTHS};
+
+/* 2^((level - 64) / 8). */
+INLINE float size_of(uint8_t step) {
+    float size;
+    uint32_t word;
+    memcpy(&word, EIGHTH + (step & 7), 4);
+    word += (uint32_t)(step >> 3 & 15) << 23;
+    word -= 8u << 23;
+    memcpy(&size, &word, 4);
+    return size;
+}
+
+/* A level up where the sign is the last one again, and one down where it is not. */
+INLINE uint8_t learnt(uint8_t step, unsigned sign) {
+    int level = step & 127, same = step >> 7 == (int)sign;
+    level = same ? (level < 127 ? level + 1 : 127) : (level > 0 ? level - 1 : 0);
+    return (uint8_t)(level | (int)sign << 7);
+}
+
+INLINE void learn_from(const uint8_t *bits, int64_t i, int64_t n, uint8_t *steps) {
+    for (; i < n; i++)
+        steps[i] = learnt(steps[i], bits[i / 8] >> i % 8 & 1u);
 }
 
 /* ---- what every kernel shares: the end of a row, and rows whose sums overflow ---- */
 
+/* Means over many steps are taken of one in four 16 elements: first, second, third, fourth of 64 in turn, so that no
+ * column of a matrix is left out. */
+INLINE int is_sampled(int64_t i) { return (i / 16 & 3) == (i / 64 & 3); }
+
+/* How many of a row's elements are, and the sum of their levels. */
+static void sample_of(const uint8_t *steps, int64_t n, int64_t *count, int64_t *levels) {
+    int64_t i, k;
+    *count = *levels = 0;
+    for (i = 0; i < n; i = i / 64 % 4 == 3 ? i + 16 : i + 80) { /* the next one lies a block further in the next 64 */
+        const int64_t end = i + 16 < n ? i + 16 : n;
+        unsigned sum = 0;
+#ifdef X86
+        if (end - i == 16) {
+            __m128i some = _mm_and_si128(_mm_loadu_si128((const __m128i *)(steps + i)), _mm_set1_epi8(127));
+            some = _mm_sad_epu8(some, _mm_setzero_si128());
+            sum = (unsigned)(_mm_cvtsi128_si32(some) + _mm_extract_epi16(some, 4));
+        } else
+#endif
+            for (k = i; k < end; k++)
+                sum += steps[k] & 127;
+        *count += end - i;
+        *levels += sum;
+    }
+}
+
+/* Of |c| · size and of size^2. */
 typedef struct {
-    float below[LANES], above[LANES];
+    float products[LANES], squares[LANES];
 } Lanes;
 
 static float pairwise(float *lane) {
@@ -103,52 +154,66 @@ static float pairwise(float *lane) {
     return lane[0];
 }
 
-/* The last n - i < 16 elements of a row, then the sums; returns how many of these elements are not below zero. */
-INLINE int64_t finish(const void *g, const float *e, int64_t i, int64_t n, uint8_t *bits, Lanes *lanes, float *sums,
-                      int bf16) {
+INLINE uint32_t size_bits(float x) {
+    uint32_t word;
+    memcpy(&word, &x, 4);
+    return word & 0x7fffffff;
+}
+
+INLINE float magnitude(float x) {
+    uint32_t word = size_bits(x);
+    memcpy(&x, &word, 4);
+    return x;
+}
+
+/* The last n - i < 16 elements of a row, then the sums; whether these elements are finite. */
+INLINE int finish(const void *g, const float *e, const uint8_t *steps, int64_t i, int64_t n, float v, uint8_t *bits,
+                  float *next, Lanes *lanes, float *sums, int bf16) {
     unsigned word = 0;
-    int64_t k, count = 0;
+    uint32_t largest = 0;
+    int64_t k;
     for (k = 0; i + k < n; k++) {
-        float c = load(g, i + k, bf16) + e[i + k];
-        if (c >= 0) {
-            word |= 1u << k;
-            lanes->above[k] += c;
-            count++;
-        } else {
-            lanes->below[k] += c;
+        float c = load(g, i + k, bf16) + e[i + k], size = size_of(steps[i + k]), d = v * size;
+        largest = size_bits(c) > largest ? size_bits(c) : largest;
+        if (is_sampled(i)) {
+            lanes->products[k] += magnitude(c) * size;
+            lanes->squares[k] += size * size;
         }
+        word |= (c >= 0 ? 1u : 0u) << k;
+        next[i + k] = c - (c >= 0 ? d : -d);
     }
     for (k = 0; i + 8 * k < n; k++)
         bits[i / 8 + k] = (uint8_t)(word >> 8 * k);
-    sums[0] = pairwise(lanes->below);
-    sums[1] = pairwise(lanes->above);
-    return count;
+    sums[0] = pairwise(lanes->products);
+    sums[1] = pairwise(lanes->squares);
+    return largest < 0x7f800000;
 }
 
-static void scaled_sums(const void *g, const float *e, int64_t n, int bf16, float *sums) {
+/* The sums alone, those of c times `small`. */
+static void sums_of(const void *g, const float *e, const uint8_t *steps, int64_t n, int bf16, float small,
+                    float *sums) {
     Lanes lanes = {{0}, {0}};
     int64_t i;
     for (i = 0; i < n; i++) {
-        float c = load(g, i, bf16) + e[i];
-        *(c >= 0 ? lanes.above + i % LANES : lanes.below + i % LANES) += c * SMALL;
+        float size = size_of(steps[i]);
+        if (!is_sampled(i))
+            continue;
+        lanes.products[i % LANES] += magnitude(load(g, i, bf16) + e[i]) * small * size;
+        lanes.squares[i % LANES] += size * size;
     }
-    sums[0] = pairwise(lanes.below);
-    sums[1] = pairwise(lanes.above);
+    sums[0] = pairwise(lanes.products);
+    sums[1] = pairwise(lanes.squares);
 }
 
-INLINE void residual_from(const void *g, const float *e, int64_t i, int64_t n, float *next, const float *v, int bf16) {
-    const float v0 = v[0], v1 = v[1];
+INLINE void decode_from(const uint8_t *bits, uint8_t *steps, int64_t i, int64_t n, float *out, float v, int accumulate,
+                        int learn) {
+    const float pair[2] = {-v, v}; /* no branch: signs cannot be foreseen */
     for (; i < n; i++) {
-        float c = load(g, i, bf16) + e[i];
-        next[i] = c - (c >= 0 ? v1 : v0);
-    }
-}
-
-INLINE void decode_from(const uint8_t *bits, int64_t i, int64_t n, float *out, const float *v, int accumulate) {
-    const float pair[2] = {v[0], v[1]}; /* no branch: signs cannot be foreseen */
-    for (; i < n; i++) {
-        float value = pair[bits[i / 8] >> i % 8 & 1];
+        unsigned sign = bits[i / 8] >> i % 8 & 1u;
+        float value = pair[sign] * size_of(steps[i]);
         out[i] = accumulate ? out[i] + value : value;
+        if (learn)
+            steps[i] = learnt(steps[i], sign);
     }
 }
 
@@ -161,10 +226,7 @@ INLINE uint32_t largest_of(const void *g, const float *e, int64_t n, int bf16) {
     uint32_t found = 0;
     int64_t i;
     for (i = 0; i < n; i++) {
-        float c = load(g, i, bf16) + e[i];
-        uint32_t word;
-        memcpy(&word, &c, 4);
-        word &= 0x7fffffff;
+        uint32_t word = size_bits(load(g, i, bf16) + e[i]);
         found = word > found ? word : found;
     }
     return found;
@@ -210,23 +272,23 @@ INLINE void widened_of(const void *g, int64_t n, float *out, int bf16) {
         out[i] = load(g, i, bf16);
 }
 
-/* ---- a kernel: functions for one row; those that read g twice, for float32 and for bfloat16 ---- */
+/* ---- a kernel: functions for one row; those that read g, for float32 and for bfloat16 ---- */
 
-/* Bits and the sums below and above zero; returns the count above. `next_g` is worth fetching. */
-typedef int64_t Sums(const void *g, const float *e, int64_t n, uint8_t *bits, float *sums, const void *next_g);
-/* c - decoded; `stream`: past the cache. */
-typedef void Residual(const void *g, const float *e, int64_t n, float *next, const float *v, int stream,
-                      const void *next_g);
-typedef void Decode(const uint8_t *bits, int64_t n, float *out, const float *v, int accumulate, int stream);
+/* Bits of c, c - decoded, and sums of |c| · size and of size^2; whether all is finite. `stream`: past the cache. */
+typedef int Code(const void *g, const float *e, const uint8_t *steps, int64_t n, float v, uint8_t *bits, float *next,
+                 float *sums, int stream);
+typedef void Decode(const uint8_t *bits, uint8_t *steps, int64_t n, float *out, float v, int accumulate, int learn,
+                    int stream);
+typedef void Learn(const uint8_t *bits, uint8_t *steps, int64_t n);
 typedef uint32_t Largest(const void *g, const float *e, int64_t n);
 typedef void Levels(const void *g, const float *e, int64_t n, float step, int top, uint8_t *codes, float *next);
 typedef void DecodeLevels(const uint8_t *codes, int width, int64_t n, float *out, float step, int accumulate);
 typedef void Widened(const void *g, int64_t n, float *out); /* as float32 */
 typedef struct {
     const char *name;
-    Sums *sums[2];
-    Residual *residual[2];
+    Code *code[2];
     Decode *decode;
+    Learn *learn;
     Largest *largest[2];
     Levels *levels[2];
     DecodeLevels *decode_levels;
@@ -234,13 +296,9 @@ typedef struct {
 } Kernel;
 
 #define OF_ONE_TYPE(name, type, bf16, ATTRIBUTE)                                                                       \
-    ATTRIBUTE static int64_t sums_##name##type(const void *g, const float *e, int64_t n, uint8_t *bits, float *sums,   \
-                                               const void *next_g) {                                                   \
-        return sums_##name(g, e, n, bits, sums, next_g, bf16);                                                         \
-    }                                                                                                                  \
-    ATTRIBUTE static void residual_##name##type(const void *g, const float *e, int64_t n, float *next, const float *v, \
-                                                int stream, const void *next_g) {                                      \
-        residual_##name(g, e, n, next, v, stream, next_g, bf16);                                                       \
+    ATTRIBUTE static int code_##name##type(const void *g, const float *e, const uint8_t *steps, int64_t n, float v,    \
+                                           uint8_t *bits, float *next, float *sums, int stream) {                      \
+        return code_##name(g, e, steps, n, v, bits, next, sums, stream, bf16);                                         \
     }                                                                                                                  \
     ATTRIBUTE static uint32_t largest_##name##type(const void *g, const float *e, int64_t n) {                         \
         return largest_of(g, e, n, bf16);                                                                              \
@@ -264,35 +322,32 @@ typedef struct {
     }
 #define BOTH(function, name) {function##_##name##_f32, function##_##name##_bf16}
 #define KERNEL(label, name)                                                                                            \
-    {label, BOTH(sums, name), BOTH(residual, name), decode_##name,                                                     \
+    {label, BOTH(code, name), decode_##name, learn_##name,                                                             \
      BOTH(largest, name), BOTH(levels, name), decode_levels_##name, BOTH(widened, name)}
 
 /* ---- portable ---- */
 
-INLINE int64_t sums_portable(const void *g, const float *e, int64_t n, uint8_t *bits, float *sums,
-                             const void *next_g, int bf16) {
+INLINE int code_portable(const void *g, const float *e, const uint8_t *steps, int64_t n, float v, uint8_t *bits,
+                         float *next, float *sums, int stream, int bf16) {
     Lanes lanes = {{0}, {0}};
-    float below[LANES] = {0}, above[LANES] = {0};
-    uint32_t counts[LANES] = {0};
-    int64_t i, count = 0;
-    int k;
-    (void)next_g;
+    float products[LANES] = {0}, squares[LANES] = {0};
+    uint32_t largest[LANES] = {0};
+    int64_t i;
+    int k, finite = 1;
+    (void)stream;
     for (i = 0; i + LANES <= n; i += LANES) {
         uint32_t is_above[LANES];
         unsigned word = 0;
         for (k = 0; k < LANES; k++) { /* no branch, so that a compiler can use whatever vectors there are */
-            float c = load(g, i + k, bf16) + e[i + k];
-            uint32_t plain, mask = c >= 0 ? 0xffffffffu : 0, high, low;
-            float part;
-            memcpy(&plain, &c, 4);
-            high = plain & mask;
-            low = plain & ~mask;
-            memcpy(&part, &high, 4);
-            above[k] += part;
-            memcpy(&part, &low, 4);
-            below[k] += part;
-            counts[k] += mask & 1;
-            is_above[k] = mask & (uint32_t)1 << k;
+            float c = load(g, i + k, bf16) + e[i + k], size = size_of(steps[i + k]), d = v * size;
+            uint32_t word_of_c = size_bits(c);
+            if (is_sampled(i)) {
+                products[k] += magnitude(c) * size;
+                squares[k] += size * size;
+            }
+            largest[k] = word_of_c > largest[k] ? word_of_c : largest[k];
+            is_above[k] = c >= 0 ? (uint32_t)1 << k : 0;
+            next[i + k] = c - (c >= 0 ? d : -d);
         }
         for (k = 0; k < LANES; k++)
             word |= is_above[k];
@@ -300,25 +355,23 @@ INLINE int64_t sums_portable(const void *g, const float *e, int64_t n, uint8_t *
         bits[i / 8 + 1] = (uint8_t)(word >> 8);
     }
     for (k = 0; k < LANES; k++)
-        count += (int64_t)counts[k];
-    memcpy(lanes.below, below, sizeof below);
-    memcpy(lanes.above, above, sizeof above);
-    return count + finish(g, e, i, n, bits, &lanes, sums, bf16);
+        finite &= largest[k] < 0x7f800000;
+    memcpy(lanes.products, products, sizeof products);
+    memcpy(lanes.squares, squares, sizeof squares);
+    return finish(g, e, steps, i, n, v, bits, next, &lanes, sums, bf16) & finite;
 }
 
-INLINE void residual_portable(const void *g, const float *e, int64_t n, float *next, const float *v, int stream,
-                              const void *next_g, int bf16) {
-    (void)stream;
-    (void)next_g;
-    residual_from(g, e, 0, n, next, v, bf16);
-}
-
-static void decode_portable(const uint8_t *bits, int64_t n, float *out, const float *v, int accumulate, int stream) {
+static void decode_portable(const uint8_t *bits, uint8_t *steps, int64_t n, float *out, float v, int accumulate,
+                            int learn, int stream) {
     (void)stream;
     if (accumulate)
-        decode_from(bits, 0, n, out, v, 1);
+        decode_from(bits, steps, 0, n, out, v, 1, 0);
     else
-        decode_from(bits, 0, n, out, v, 0);
+        decode_from(bits, steps, 0, n, out, v, 0, 0);
+    if (learn)
+        learn_from(bits, 0, n, steps);
 }
+
+static void learn_portable(const uint8_t *bits, uint8_t *steps, int64_t n) { learn_from(bits, 0, n, steps); }
 
 TWO_TYPES(portable, )

@@ -28,10 +28,10 @@ class Message:
     """What is sent of the rows: one contiguous buffer.
 
     Of 1 bit a value: bits (1: zero or above; little-endian within a byte, as numpy's `packbits(bitorder="little")`),
-    then values, fp16 [R, 2] (what elements below zero stand for, and those above), then exponents, int8 [R]: a value
+    then a value a row, fp16 [R, 1], that multiplies the sizes of its elements' `Steps`, then exponents, int8 [R]: it
     counts value · 2^exponent. Of 4 or 8 bits a value: codes (two in a byte, the first one in the lower half), then one
-    value a row, fp16 [R, 1], the distance of two levels, then exponents; code − 7 (or 127) is the level. Bits are
-    padded to a multiple of 64 bytes, the whole to a multiple of 8, so that messages behind one another stay aligned.
+    value a row, the distance of two levels, then exponents; code − 7 (or 127) is the level. Bits are padded to a
+    multiple of 64 bytes, the whole to a multiple of 8, so that messages behind one another stay aligned.
 
     Args:
         rows: Rows.
@@ -60,12 +60,12 @@ class Message:
         self.buffer, self.width = buffer, width
         self._rows = len(rows)
         self._values = _values_offset(rows, width)
-        self._exponents = self._values + 2 * _values_a_row(width) * self._rows
+        self._exponents = self._values + 2 * self._rows
 
     @staticmethod
     def size(rows: Rows, width: int = 1) -> int:
         """Bytes of a message."""
-        return -(-(_values_offset(rows, width) + (2 * _values_a_row(width) + 1) * len(rows)) // 8) * 8
+        return -(-(_values_offset(rows, width) + 3 * len(rows)) // 8) * 8
 
     @property
     def bits(self) -> Tensor:
@@ -74,8 +74,8 @@ class Message:
 
     @property
     def values(self) -> Tensor:
-        """[R, 2] or [R, 1] float16, a view; the buffer has to lie at an even address."""
-        return self.buffer[self._values : self._exponents].view(torch.float16).view(-1, _values_a_row(self.width))
+        """[R, 1] float16, a view; the buffer has to lie at an even address."""
+        return self.buffer[self._values : self._exponents].view(torch.float16).view(-1, 1)
 
     @property
     def exponents(self) -> Tensor:
@@ -85,7 +85,7 @@ class Message:
     def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Bits, values and exponents as numpy views, at any address."""
         array = self.buffer.numpy()
-        values = array[self._values : self._exponents].view(np.float16).reshape(-1, _values_a_row(self.width))
+        values = array[self._values : self._exponents].view(np.float16).reshape(-1, 1)
         return array[: self._values], values, array[self._exponents : self._exponents + self._rows].view(np.int8)
 
     @cached_property
@@ -95,8 +95,25 @@ class Message:
         return start, start + self._values, start + self._exponents
 
 
-def _values_a_row(width: int) -> int:
-    return 2 if width == 1 else 1
+FRESH = 64  # a step of size 1
+
+
+class Steps:
+    """What both ends of 1-bit messages of the same rows know: the size of each element's step.
+
+    Attributes:
+        step: uint8, each row's at 8 · byte: the level and, in the highest bit, the sign sent last.
+        means: [R, 3] float64, known to the sender alone: of |c| · size, size² and level, from step to step.
+        next_means: What `quantise` writes, and `commit` makes current.
+    """
+
+    def __init__(self, rows: Rows, device: torch.device | str = "cpu") -> None:
+        self.step = torch.full((8 * rows.bytes,), FRESH, dtype=torch.uint8, device=device)
+        self.means, self.next_means = (torch.zeros(len(rows), 3, dtype=torch.float64, device=device) for _ in range(2))
+
+    def commit(self) -> None:
+        """Take the next means."""
+        self.means, self.next_means = self.next_means, self.means
 
 
 def _values_offset(rows: Rows, width: int) -> int:
@@ -149,12 +166,14 @@ def quantise(
     next_residual: Tensor,
     rows: Rows,
     message: Message,
-    received: Sequence[Message] = (),
+    steps: Steps | None = None,
+    received: Sequence[tuple[Message, Steps]] = (),
 ) -> bool:
     """Writes gradient + residual as a message and what the message does not hold into the next residual.
 
-    Out of place, so that a gradient that is not finite leaves the residual as it was; swap the two residuals on
-    success. decoded + next_residual is gradient + residual but for float32's rounding.
+    Out of place, so that a gradient that is not finite leaves the residual as it was; swap the two residuals, commit
+    the steps and have them `learn` the message on success. decoded + next_residual is gradient + residual but for
+    float32's rounding.
 
     Args:
         gradient: Flat, float32 or bfloat16, contiguous, `rows.span` elements or more.
@@ -164,11 +183,12 @@ def quantise(
             finite. May be `gradient`, which is then overwritten. Otherwise it shares no memory with the others.
         rows: Rows.
         message: Message of these rows; written.
-        received: Of the same rows, 1 bit a value: added to the gradient, one after the other, in float32. Each row's
-            sum stays in the processor's first cache.
+        steps: Of these rows, for 1 bit a value; its next means are written.
+        received: Messages of the same rows, 1 bit a value: added to the gradient, one after the other, in float32. Each
+            row's sum stays in the processor's first cache.
 
     Returns:
-        Whether the sum is finite in all rows. If not, the message and the next residual mean nothing.
+        Whether the sum is finite in all rows. If not, the message, the next residual and means mean nothing.
 
     Raises:
         ValueError: If the tensors do not fit.
@@ -178,69 +198,117 @@ def quantise(
         _check(other, rows, message, (torch.float32,))
         if len(other) != len(gradient):
             raise ValueError(f"gradient and residuals differ in length: {len(gradient)} and {len(other)}")
-    for one in received:
+    _check_steps(rows, message, steps)
+    for one, its in received:
         _check(residual, rows, one, (torch.float32,))
+        _check_steps(rows, one, its)
     on_cpu = gradient.device.type == "cpu"
     choice = _choice() if on_cpu else ""
     if on_cpu and choice != "numpy":
-        messages = np.array([one.pointers for one in (message, *received)], dtype=np.int64)
+        messages = np.array([_pointers(one, its) for one, its in ((message, steps), *received)], dtype=np.int64)
+        means = (0, 0) if steps is None else (steps.means.data_ptr(), steps.next_means.data_ptr())
         return bool(
             _extension().quantise(
                 choice, gradient.data_ptr(), gradient.dtype == torch.bfloat16, residual.data_ptr(),
-                next_residual.data_ptr(), rows.pointers.ctypes.data, messages.ctypes.data, len(received),
+                next_residual.data_ptr(), *means, rows.pointers.ctypes.data, messages.ctypes.data, len(received),
                 message.width, rows.elements >= STREAM,
             )
         )  # fmt: skip
     if not on_cpu:
         from ludocast.compression import triton_kernels
 
-        if received:
-            return triton_kernels.owner_step(gradient, residual, next_residual, rows, received, 1.0, message)
-        return triton_kernels.quantise(gradient, residual, next_residual, rows, message)
+        return triton_kernels.quantise(gradient, residual, next_residual, rows, message, steps, received)
     if received:
         gradient = gradient.float().clone()
-        for one in received:
-            decode(one, rows, gradient, accumulate=True)
+        for one, its in received:
+            decode(one, rows, gradient, accumulate=True, steps=its)
     with np.errstate(all="ignore"):
         c = gradient.detach().float().numpy() + residual.detach().numpy()
-    return numpy_kernels.quantise(c, _arrays(rows), *message.arrays(), next_residual.detach().numpy(), message.width)
+    left = next_residual.detach().numpy()
+    if steps is None:
+        return numpy_kernels.code_levels(c, _arrays(rows), *message.arrays(), left, message.width)
+    known = (steps.step.numpy(), steps.means.numpy(), steps.next_means.numpy())
+    return numpy_kernels.code(c, _arrays(rows), *message.arrays(), left, *known)
 
 
-def decode(message: Message, rows: Rows, out: Tensor, scale: float = 1.0, accumulate: bool = False) -> None:
+def decode(
+    message: Message,
+    rows: Rows,
+    out: Tensor,
+    scale: float = 1.0,
+    accumulate: bool = False,
+    steps: Steps | None = None,
+    learning: bool = False,
+) -> None:
     """Writes scale · decoded into `out`, or adds it.
 
     Args:
         message: Message of these rows.
         rows: Rows.
         out: Flat float32, contiguous, `rows.span` elements or more; written where rows lie.
-        scale: Factor; each row's values are multiplied by it once, in float64, and rounded to float32.
+        scale: Factor; each row's value is multiplied by it once, in float64, and rounded to float32.
         accumulate: Adds to `out` rather than overwrite it.
+        steps: Of these rows, for 1 bit a value.
+        learning: Whether they `learn` the message in the same pass.
 
     Raises:
         ValueError: If the tensors do not fit.
     """
     _check(out, rows, message, (torch.float32,))
+    _check_steps(rows, message, steps)
     if out.device.type != "cpu":
         from ludocast.compression import triton_kernels
 
-        triton_kernels.decode(message, rows, out, scale, accumulate)
+        triton_kernels.decode(message, rows, out, scale, accumulate, steps, learning)
         return
     choice = _choice()
     if choice == "numpy":
         bits, values, exponents = message.arrays()
+        step = None if steps is None else steps.step.numpy()
         with np.errstate(all="ignore"):
-            values_RV = (numpy_kernels.decode_values(values, exponents) * scale).astype(np.float32)
-            numpy_kernels.decode(bits, values_RV, _arrays(rows), out.detach().numpy(), accumulate, message.width)
+            value_R1 = (numpy_kernels.decode_values(values, exponents) * scale).astype(np.float32)
+            numpy_kernels.decode(bits, value_R1, _arrays(rows), out.detach().numpy(), accumulate, message.width, step)
+        if step is not None and learning:
+            numpy_kernels.learn(bits, _arrays(rows), step)
         return
-    addresses = np.array(message.pointers, dtype=np.int64)
+    addresses = np.array(_pointers(message, steps), dtype=np.int64)
     _extension().decode(
-        choice, rows.pointers.ctypes.data, addresses.ctypes.data, out.data_ptr(), scale, accumulate, message.width,
-        rows.elements >= STREAM,
+        choice, rows.pointers.ctypes.data, addresses.ctypes.data, out.data_ptr(), scale, accumulate, learning,
+        message.width, rows.elements >= STREAM,
     )  # fmt: skip
+
+
+def learn(message: Message, rows: Rows, steps: Steps) -> None:
+    """Have the steps grow where a message of 1 bit a value has the last sign again, and shrink elsewhere.
+
+    Raises:
+        ValueError: If they do not fit.
+    """
+    _check_steps(rows, message, steps)
+    if message.buffer.device.type != "cpu":
+        from ludocast.compression import triton_kernels
+
+        triton_kernels.learn(message, rows, steps)
+    elif _choice() == "numpy":
+        numpy_kernels.learn(message.arrays()[0], _arrays(rows), steps.step.numpy())
+    else:
+        addresses = np.array(_pointers(message, steps), dtype=np.int64)
+        _extension().learn(_choice(), rows.pointers.ctypes.data, addresses.ctypes.data)
+
+
+def _pointers(message: Message, steps: Steps | None) -> tuple[int, int, int, int]:
+    return (*message.pointers, 0 if steps is None else steps.step.data_ptr())
 
 
 def _arrays(rows: Rows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return rows.start.numpy(), rows.length.numpy(), rows.byte.numpy()
+
+
+def _check_steps(rows: Rows, message: Message, steps: Steps | None) -> None:
+    if (steps is None) != (message.width > 1):
+        raise ValueError(f"steps belong to 1 bit a value, and only to it; the message has {message.width}")
+    if steps is not None and (len(steps.step) != 8 * rows.bytes or len(steps.means) != len(rows)):
+        raise ValueError(f"the steps are of other rows: {len(steps.step)} bytes, {8 * rows.bytes} are needed")
 
 
 def _check(x: Tensor, rows: Rows, message: Message, dtypes: tuple[torch.dtype, ...]) -> None:

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ludocast.compression.exchange import BucketExchange
+from ludocast.compression.kept_steps import KeptSteps, put_steps, scale_steps, take_steps
 from ludocast.compression.plan import Part
 from torch import Tensor
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass
@@ -20,16 +21,19 @@ class Kept:
     Attributes:
         residual: What was not sent yet, float32.
         late: Averages that wait for the next step, with a delay of 1.
+        steps: Of the messages that carry the parameter.
     """
 
     residual: dict[str, Tensor] = field(default_factory=dict)
     late: dict[str, Tensor] = field(default_factory=dict)
+    steps: KeptSteps = field(default_factory=dict)
 
     def take_from(self, parts: Sequence[Part], exchange: BucketExchange | None, late: Tensor | None) -> None:
         """Keep a bucket's residuals, where this rank has some, and its late average."""
         if exchange is not None:
             for part in exchange.plan.compressed:
                 self.residual[part.name] = exchange.residual.now[part.where].clone()
+            self.steps |= take_steps(exchange)
         if late is not None:
             self.late |= {part.name: late[part.where].clone() for part in parts}
 
@@ -39,6 +43,9 @@ class Kept:
             for part in exchange.plan.compressed:
                 if part.name in self.residual:
                     exchange.residual.now[part.where] = self.residual.pop(part.name).to(exchange.device)
+            put_steps(exchange, self.steps)
+            for part in exchange.plan.compressed:
+                self.steps.pop(part.name, None)
         if late is not None:
             for part in parts:
                 if part.name in self.late:
@@ -49,12 +56,14 @@ class Kept:
         for kept in (self.residual, self.late):
             for name, value in kept.items():
                 kept[name] = value * factor
+        scale_steps(self.steps, factor)
 
 
 def consolidate(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The `state_dict()`s of all ranks as one that any number of ranks can load.
 
-    It holds the mean of their residuals: all that was computed and not yet applied.
+    It holds the mean of their residuals: all that was computed and not yet applied. The sizes of steps begin anew, for
+    who owns which rows follows from the number of ranks.
 
     Args:
         states: Of all ranks, in order.
@@ -70,7 +79,7 @@ def consolidate(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     holding = [state["residual"] for state in states if state["share"] is not None]
     means = {name: sum(kept[name].double() for kept in holding) / len(holding) for name in holding[0]}
     residual = {name: mean.float() for name, mean in means.items()}
-    return {**states[0], "ranks": None, "rank": None, "share": None, "residual": residual}
+    return {**states[0], "ranks": None, "rank": None, "share": None, "residual": residual, "steps": {}}
 
 
 def check_saved(saved: Mapping[str, Any], sizes: Mapping[str, int], rank: int, ranks: int, share: object) -> None:

@@ -74,6 +74,8 @@ class OneBitDDPStrategy(EndingDDPStrategy):
         static_graph: As in DistributedDataParallel.
         start_method: How Lightning starts the other processes where no launcher such as torchrun has.
         auto: Compress where that makes a step faster.
+        auto_every: Steps after which `auto` compares again.
+        ranks_per_host: As of `register_onebit_hook`.
         record: Where rank 0 writes what the hook did when a training ends, for `ludocast compression-report`.
     """
 
@@ -90,6 +92,8 @@ class OneBitDDPStrategy(EndingDDPStrategy):
         static_graph: bool = False,
         start_method: Literal["popen", "spawn", "fork", "forkserver"] = "popen",
         auto: bool = False,
+        auto_every: int = 1000,
+        ranks_per_host: int | None = None,
         record: str | Path | None = None,
     ) -> None:
         super().__init__(
@@ -101,7 +105,7 @@ class OneBitDDPStrategy(EndingDDPStrategy):
         )
         self._options: dict[str, Any] = {
             "warmup_steps": warmup_steps, "delay": delay, "width": width, "row_length": row_length,
-            "smallest": smallest, "auto": auto,
+            "smallest": smallest, "auto": auto, "auto_every": auto_every, "ranks_per_host": ranks_per_host,
         }  # fmt: skip
         self._record = record
         self._saved: list[dict[str, Any]] | None = None

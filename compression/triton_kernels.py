@@ -16,99 +16,87 @@ from collections.abc import Sequence
 import torch
 import triton
 import triton.language as tl
-from ludocast.compression.quantise import Message
+from ludocast.compression.numpy_kernels import SIZES
+from ludocast.compression.quantise import Message, Steps
 from ludocast.compression.rows import Rows
 from torch import Tensor
 
 _LONGEST = 1 << 15  # elements of a row; about 2,048 are usual
 
 
-def quantise(gradient: Tensor, residual: Tensor, next_residual: Tensor, rows: Rows, message: Message) -> bool:
+def quantise(
+    gradient: Tensor,
+    residual: Tensor,
+    next_residual: Tensor,
+    rows: Rows,
+    message: Message,
+    steps: Steps | None,
+    received: Sequence[tuple[Message, Steps]] = (),
+) -> bool:
     """As `ludocast.compression.quantise.quantise`; waits for the device to know whether all is finite."""
-    return not bool(launch_quantise(gradient, residual, next_residual, rows, message).item())
+    return not bool(launch_quantise(gradient, residual, next_residual, rows, message, steps, received).item())
 
 
-def launch_quantise(gradient: Tensor, residual: Tensor, next_residual: Tensor, rows: Rows, message: Message) -> Tensor:
+def launch_quantise(
+    gradient: Tensor,
+    residual: Tensor,
+    next_residual: Tensor,
+    rows: Rows,
+    message: Message,
+    steps: Steps | None,
+    received: Sequence[tuple[Message, Steps]] = (),
+) -> Tensor:
     """As `quantise` without waiting.
 
-    Returns:
-        [1] int32 on the device: 1 where gradient + residual is not finite.
-    """
-    _check(message)
-    bad = torch.zeros(1, dtype=torch.int32, device=gradient.device)
-    if len(rows) > 0:
-        pointers = (message.bits, message.values, message.exponents, bad)
-        _quantise[(len(rows),)](
-            gradient, residual, next_residual, *_on(rows, gradient.device), *pointers, BLOCK=_block(rows), num_warps=8
-        )
-    return bad
-
-
-def owner_step(
-    gradient: Tensor,
-    residual: Tensor,
-    next_residual: Tensor,
-    rows: Rows,
-    received: Sequence[Message],
-    share: float,
-    answer: Message,
-) -> bool:
-    """Writes share · gradient + share · each of what was received + residual as a message, in one pass.
-
-    In float32 and in this order. With a share of 1 it is `ludocast.compression.quantise.quantise`; waits for the device
-    to know whether all is finite.
-    """
-    return not bool(launch_owner_step(gradient, residual, next_residual, rows, received, share, answer).item())
-
-
-def launch_owner_step(
-    gradient: Tensor,
-    residual: Tensor,
-    next_residual: Tensor,
-    rows: Rows,
-    received: Sequence[Message],
-    share: float,
-    answer: Message,
-) -> Tensor:
-    """As `owner_step` without waiting.
-
-    A row is averaged where it is coded, in registers: gradient and residual are read once however many ranks there are,
-    and one launch does what takes one a rank and one more if `decode` and `quantise` do it.
+    A row is summed where it is coded, in registers: gradient and residual are read once however many ranks there are.
 
     Returns:
         [1] int32 on the device: 1 where the sum is not finite.
     """
-    for message in (answer, *received):
-        _check(message)
+    mine = _check(message, steps)
     device = gradient.device
     bad = torch.zeros(1, dtype=torch.int32, device=device)
     if len(rows) > 0:
-        # Addresses relative to the first one's bits; within a message all are alike.
-        base = received[0] if received else answer
+        # Addresses relative to the first one's; within a message all are alike.
+        base, known = received[0] if received else (message, mine)
         bits, values, exponents = base.pointers
-        places = _offsets(tuple(message.pointers[0] - bits for message in received), device)
-        pointers = (answer.bits, answer.values, answer.exponents, bad)
-        _owner_step[(len(rows),)](
-            gradient, residual, next_residual, *_on(rows, device), base.bits, places, values - bits, exponents - bits,
-            len(received), _bits_of(share), *pointers, BLOCK=_block(rows), num_warps=8,
-            enable_fp_fusion=False,  # a fused multiply-add of share · gradient would round another way than the CPU
+        here = known.step.data_ptr()
+        places = [(one.pointers[0] - bits, _check(one, its).step.data_ptr() - here) for one, its in received]
+        pointers = (message.bits, message.values, message.exponents, mine.step, mine.means, mine.next_means, bad)
+        _quantise[(len(rows),)](
+            gradient, residual, next_residual, *_on(rows, device), base.bits, known.step,
+            _offsets(tuple(places), device), values - bits, exponents - bits, len(received), *pointers, _sizes(device),
+            BLOCK=_block(rows), num_warps=8,
+            enable_fp_fusion=False,  # a fused multiply-add would round another way than the CPU
         )  # fmt: skip
     return bad
 
 
-def decode(message: Message, rows: Rows, out: Tensor, scale: float, accumulate: bool) -> None:
+def decode(
+    message: Message, rows: Rows, out: Tensor, scale: float, accumulate: bool, steps: Steps | None, learning: bool
+) -> None:
     """As `ludocast.compression.quantise.decode`."""
-    _check(message)
+    step = _check(message, steps).step
     if len(rows) > 0:
-        pointers = (message.bits, message.values, message.exponents, out)
+        pointers = (message.bits, message.values, message.exponents, step, _sizes(out.device), out)
         _decode[(len(rows),)](
-            *_on(rows, out.device), *pointers, _bits_of(scale), ACCUMULATE=accumulate, BLOCK=_block(rows), num_warps=8
-        )
+            *_on(rows, out.device), *pointers, _bits_of(scale), ACCUMULATE=accumulate, LEARNING=learning,
+            BLOCK=_block(rows), num_warps=8, enable_fp_fusion=False,
+        )  # fmt: skip
 
 
-def _check(message: Message) -> None:
-    if message.width != 1:
+def learn(message: Message, rows: Rows, steps: Steps) -> None:
+    """As `ludocast.compression.quantise.learn`."""
+    _check(message, steps)
+    if len(rows) > 0:
+        _, length, byte = _on(rows, steps.step.device)
+        _learn[(len(rows),)](length, byte, message.bits, steps.step, BLOCK=_block(rows), num_warps=8)
+
+
+def _check(message: Message, steps: Steps | None) -> Steps:
+    if message.width != 1 or steps is None:
         raise ValueError(f"on a GPU a value is sent as 1 bit, got {message.width}; leave width at 1")
+    return steps
 
 
 def _bits_of(number: float) -> int:
@@ -118,8 +106,13 @@ def _bits_of(number: float) -> int:
 
 
 @functools.lru_cache(maxsize=256)
-def _offsets(offsets: tuple[int, ...], device: torch.device) -> Tensor:
-    return torch.tensor(offsets if offsets else (0,), dtype=torch.int64).to(device)
+def _offsets(offsets: tuple[tuple[int, int], ...], device: torch.device) -> Tensor:
+    return torch.tensor(offsets if offsets else ((0, 0),), dtype=torch.int64).to(device)
+
+
+@functools.lru_cache(maxsize=16)
+def _sizes(device: torch.device) -> Tensor:
+    return torch.from_numpy(SIZES).to(device)
 
 
 @functools.lru_cache(maxsize=256)
@@ -146,66 +139,19 @@ def _power_of_two(exponent: tl.tensor) -> tl.tensor:
 
 
 @triton.jit
-def _sum(plain: tl.tensor, scaled: tl.tensor) -> tl.tensor:
-    """The sum as float64: of c, or where that overflowed of c · 2^-40."""
-    return tl.where(_is_finite(plain), plain.to(tl.float64), scaled.to(tl.float64) * 1099511627776.0)  # 2^40
+def _size(step: tl.tensor, sizes_ptr: tl.tensor) -> tl.tensor:
+    return tl.load(sizes_ptr + (step & 127))
 
 
 @triton.jit
-def _half(mean: tl.tensor, exponent: tl.tensor) -> tl.tensor:
-    scaled = (mean * _power_of_two(-exponent)).to(tl.float32)
-    return tl.minimum(tl.maximum(scaled, -32752.0), 32752.0).to(tl.float16)
+def _learnt(step: tl.tensor, sign: tl.tensor) -> tl.tensor:
+    """Level and last sign, int32, after one more sign."""
+    level = step & 127
+    level = tl.where((step >> 7) == sign, tl.minimum(level + 1, 127), tl.maximum(level - 1, 0))
+    return level | (sign << 7)
 
 
-@triton.jit
-def _code(
-    c: tl.tensor,
-    inside: tl.tensor,
-    n: tl.tensor,
-    r: tl.tensor,
-    byte: tl.tensor,
-    next_ptr: tl.tensor,
-    bits_ptr: tl.tensor,
-    values_ptr: tl.tensor,
-    exponents_ptr: tl.tensor,
-    bad_ptr: tl.tensor,
-    BLOCK: tl.constexpr,
-) -> None:
-    """Write a row of c as row r of a message, and what that does not hold to next_ptr, where the row begins."""
-    positive = c >= 0
-    above, below = inside & positive, inside & (positive == 0)
-    count_above = tl.sum(above.to(tl.int32), axis=0)
-    count_below = n.to(tl.int32) - count_above
-
-    c_above, c_below = tl.where(above, c, 0.0), tl.where(below, c, 0.0)
-    small = 9.094947017729282e-13  # 2^-40
-    small_above, small_below = tl.sum(c_above * small, axis=0), tl.sum(c_below * small, axis=0)
-    sum_above = _sum(tl.sum(c_above, axis=0), small_above)
-    sum_below = _sum(tl.sum(c_below, axis=0), small_below)
-    finite = _is_finite(small_above) & _is_finite(small_below)
-    tl.store(bad_ptr, 1, mask=finite == 0)
-
-    mean_above = sum_above / tl.maximum(count_above, 1).to(tl.float64)
-    mean_below = sum_below / tl.maximum(count_below, 1).to(tl.float64)
-    largest = tl.maximum(mean_above, -mean_below)
-    exponent = ((largest.to(tl.int64, bitcast=True) >> 52) - 1023 - 14).to(tl.int32)
-    exponent = tl.where(largest > 0, tl.minimum(tl.maximum(exponent, -125), 113), 0)
-    half_below, half_above = _half(mean_below, exponent), _half(mean_above, exponent)
-    tl.store(values_ptr + 2 * r, half_below)
-    tl.store(values_ptr + 2 * r + 1, half_above)
-    tl.store(exponents_ptr + r, exponent.to(tl.int8))
-
-    power = _power_of_two(exponent)
-    v_below = (half_below.to(tl.float64) * power).to(tl.float32)
-    v_above = (half_above.to(tl.float64) * power).to(tl.float32)
-    tl.store(next_ptr + tl.arange(0, BLOCK), c - tl.where(above, v_above, v_below), mask=inside)
-
-    octets = tl.reshape(above.to(tl.int32), [BLOCK // 8, 8]) << tl.arange(0, 8)[None, :]
-    k = tl.arange(0, BLOCK // 8)
-    tl.store(bits_ptr + byte + k, tl.sum(octets, axis=1).to(tl.uint8), mask=k * 8 < n)
-
-
-@triton.jit
+@triton.jit(do_not_specialize=["values_at", "exponents_at", "count"])
 def _quantise(
     g_ptr: tl.tensor,
     e_ptr: tl.tensor,
@@ -213,73 +159,101 @@ def _quantise(
     start_ptr: tl.tensor,
     length_ptr: tl.tensor,
     byte_ptr: tl.tensor,
-    bits_ptr: tl.tensor,
-    values_ptr: tl.tensor,
-    exponents_ptr: tl.tensor,
-    bad_ptr: tl.tensor,
-    BLOCK: tl.constexpr,
-) -> None:
-    r = tl.program_id(0)
-    start, n = tl.load(start_ptr + r), tl.load(length_ptr + r)
-    i = tl.arange(0, BLOCK)
-    inside = i < n
-    g = tl.load(g_ptr + start + i, mask=inside, other=0.0).to(tl.float32)
-    c = g + tl.load(e_ptr + start + i, mask=inside, other=0.0)
-    byte = tl.load(byte_ptr + r)
-    _code(c, inside, n, r, byte, next_ptr + start, bits_ptr, values_ptr, exponents_ptr, bad_ptr, BLOCK)
-
-
-@triton.jit(do_not_specialize=["values_at", "exponents_at", "count", "share_bits"])
-def _owner_step(
-    g_ptr: tl.tensor,
-    e_ptr: tl.tensor,
-    next_ptr: tl.tensor,
-    start_ptr: tl.tensor,
-    length_ptr: tl.tensor,
-    byte_ptr: tl.tensor,
     got_ptr: tl.tensor,
+    got_step_ptr: tl.tensor,
     offset_ptr: tl.tensor,
     values_at: tl.tensor,
     exponents_at: tl.tensor,
     count: tl.tensor,
-    share_bits: tl.tensor,
     bits_ptr: tl.tensor,
     values_ptr: tl.tensor,
     exponents_ptr: tl.tensor,
+    step_ptr: tl.tensor,
+    means_ptr: tl.tensor,
+    next_means_ptr: tl.tensor,
     bad_ptr: tl.tensor,
+    sizes_ptr: tl.tensor,
     BLOCK: tl.constexpr,
 ) -> None:
     r = tl.program_id(0)
     start, n, byte = tl.load(start_ptr + r), tl.load(length_ptr + r), tl.load(byte_ptr + r)
     i = tl.arange(0, BLOCK)
     inside = i < n
-    share = share_bits.to(tl.int64).to(tl.float64, bitcast=True)
-    c = tl.load(g_ptr + start + i, mask=inside, other=0.0).to(tl.float32) * share.to(tl.float32)
+    one = tl.full([], 1.0, tl.float64)
+    c = tl.load(g_ptr + start + i, mask=inside, other=0.0).to(tl.float32)
     for k in range(count):
-        bits = got_ptr + tl.load(offset_ptr + k)
+        bits = got_ptr + tl.load(offset_ptr + 2 * k)
+        its_step = got_step_ptr + tl.load(offset_ptr + 2 * k + 1)
         values = (bits + values_at).to(tl.pointer_type(tl.float16), bitcast=True)
         exponents = (bits + exponents_at).to(tl.pointer_type(tl.int8), bitcast=True)
-        c += _decoded(bits + byte, values, exponents, r, i, inside, share)
+        sign, known = _received(bits + byte, its_step + 8 * byte, i, inside)
+        c += _decoded(sign, known, values, exponents, sizes_ptr, r, one)
     c += tl.load(e_ptr + start + i, mask=inside, other=0.0)
-    _code(c, inside, n, r, byte, next_ptr + start, bits_ptr, values_ptr, exponents_ptr, bad_ptr, BLOCK)
+
+    step = tl.load(step_ptr + 8 * byte + i, mask=inside, other=64).to(tl.int32)
+    size = _size(step, sizes_ptr)
+    level = (step & 127).to(tl.float64)
+    length, sampled = tl.abs(c), inside & (i // 16 % 4 == i // 64 % 4)
+    number = tl.sum(sampled.to(tl.int32), axis=0).to(tl.float64)
+    small = 9.094947017729282e-13  # 2^-40
+    product = tl.sum(tl.where(sampled, length * size, 0.0), axis=0)
+    scaled = tl.sum(tl.where(sampled, length * small * size, 0.0), axis=0)
+    whole = tl.where(_is_finite(product), product.to(tl.float64), scaled.to(tl.float64) * 1099511627776.0)  # 2^40
+    square = tl.sum(tl.where(sampled, size * size, 0.0), axis=0).to(tl.float64)
+    tl.store(bad_ptr, 1, mask=_is_finite(tl.max(tl.where(inside, length, 0.0) * small, axis=0)) == 0)
+    bad = tl.sum((inside & (_is_finite(c) == 0)).to(tl.int32), axis=0)  # a maximum may pass over NaN
+    tl.store(bad_ptr, 1, mask=bad > 0)
+
+    here_product, here_square = whole / number, square / number
+    here_level = tl.sum(tl.where(sampled, level, 0.0), axis=0) / number
+    product_mean, square_mean = tl.load(means_ptr + 3 * r), tl.load(means_ptr + 3 * r + 1)
+    level_mean = tl.load(means_ptr + 3 * r + 2)
+    first = square_mean == 0
+    level_mean = tl.where(first, here_level, level_mean)
+    product_mean = tl.where(first, here_product, product_mean)
+    square_mean = tl.where(first, here_square, square_mean)
+    # float64 constants, as the CPU's 0.98 and 1 - 0.98
+    memory = (tl.full([], 4607002274814922588, tl.int64)).to(tl.float64, bitcast=True)
+    tl.store(next_means_ptr + 3 * r, memory * product_mean + (1 - memory) * here_product)
+    tl.store(next_means_ptr + 3 * r + 1, memory * square_mean + (1 - memory) * here_square)
+    tl.store(next_means_ptr + 3 * r + 2, memory * level_mean + (1 - memory) * here_level)
+
+    mean = product_mean / square_mean * (level_mean / 64)
+    exponent = ((mean.to(tl.int64, bitcast=True) >> 52) - 1023 - 14).to(tl.int32)
+    exponent = tl.where(mean > 0, tl.minimum(tl.maximum(exponent, -125), 104), 0)
+    half = tl.minimum((mean * _power_of_two(-exponent)).to(tl.float32), 32752.0).to(tl.float16)
+    tl.store(values_ptr + r, half)
+    tl.store(exponents_ptr + r, exponent.to(tl.int8))
+    v = (half.to(tl.float64) * _power_of_two(exponent)).to(tl.float32)
+    above = c >= 0
+    tl.store(next_ptr + start + i, c - tl.where(above, v * size, -(v * size)), mask=inside)
+
+    octets = tl.reshape((above & inside).to(tl.int32), [BLOCK // 8, 8]) << tl.arange(0, 8)[None, :]
+    k = tl.arange(0, BLOCK // 8)
+    tl.store(bits_ptr + byte + k, tl.sum(octets, axis=1).to(tl.uint8), mask=k * 8 < n)
+
+
+@triton.jit
+def _received(bits_ptr: tl.tensor, step_ptr: tl.tensor, i: tl.tensor, inside: tl.tensor) -> tuple[tl.tensor, tl.tensor]:
+    """Signs and steps, int32, of a row whose bits and steps begin there."""
+    octet = tl.load(bits_ptr + i // 8, mask=inside, other=0).to(tl.int32)
+    return (octet >> (i % 8)) & 1, tl.load(step_ptr + i, mask=inside, other=64).to(tl.int32)
 
 
 @triton.jit
 def _decoded(
-    bits_ptr: tl.tensor,
+    sign: tl.tensor,
+    step: tl.tensor,
     values_ptr: tl.tensor,
     exponents_ptr: tl.tensor,
+    sizes_ptr: tl.tensor,
     r: tl.tensor,
-    i: tl.tensor,
-    inside: tl.tensor,
     scale: tl.tensor,
 ) -> tl.tensor:
-    """What row r of a message stands for, times scale; its bits begin at bits_ptr."""
+    """What row r of a message stands for, times scale."""
     power = _power_of_two(tl.load(exponents_ptr + r))
-    v_below = (tl.load(values_ptr + 2 * r).to(tl.float64) * power * scale).to(tl.float32)
-    v_above = (tl.load(values_ptr + 2 * r + 1).to(tl.float64) * power * scale).to(tl.float32)
-    octet = tl.load(bits_ptr + i // 8, mask=inside, other=0).to(tl.int32)
-    return tl.where(((octet >> (i % 8)) & 1) == 1, v_above, v_below)
+    v = (tl.load(values_ptr + r).to(tl.float64) * power * scale).to(tl.float32) * _size(step, sizes_ptr)
+    return tl.where(sign == 1, v, -v)
 
 
 @triton.jit(do_not_specialize=["scale_bits"])
@@ -290,17 +264,34 @@ def _decode(
     bits_ptr: tl.tensor,
     values_ptr: tl.tensor,
     exponents_ptr: tl.tensor,
+    step_ptr: tl.tensor,
+    sizes_ptr: tl.tensor,
     out_ptr: tl.tensor,
     scale_bits: tl.tensor,
     ACCUMULATE: tl.constexpr,
+    LEARNING: tl.constexpr,
     BLOCK: tl.constexpr,
 ) -> None:
     r = tl.program_id(0)
-    start, n = tl.load(start_ptr + r), tl.load(length_ptr + r)
+    start, n, byte = tl.load(start_ptr + r), tl.load(length_ptr + r), tl.load(byte_ptr + r)
     i = tl.arange(0, BLOCK)
     inside = i < n
     scale = scale_bits.to(tl.int64).to(tl.float64, bitcast=True)
-    value = _decoded(bits_ptr + tl.load(byte_ptr + r), values_ptr, exponents_ptr, r, i, inside, scale)
+    sign, step = _received(bits_ptr + byte, step_ptr + 8 * byte, i, inside)
+    value = _decoded(sign, step, values_ptr, exponents_ptr, sizes_ptr, r, scale)
     if ACCUMULATE:
         value += tl.load(out_ptr + start + i, mask=inside, other=0.0)
     tl.store(out_ptr + start + i, value, mask=inside)
+    if LEARNING:
+        tl.store(step_ptr + 8 * byte + i, _learnt(step, sign).to(tl.uint8), mask=inside)
+
+
+@triton.jit
+def _learn(
+    length_ptr: tl.tensor, byte_ptr: tl.tensor, bits_ptr: tl.tensor, step_ptr: tl.tensor, BLOCK: tl.constexpr
+) -> None:
+    r = tl.program_id(0)
+    n, byte = tl.load(length_ptr + r), tl.load(byte_ptr + r)
+    i = tl.arange(0, BLOCK)
+    sign, step = _received(bits_ptr + byte, step_ptr + 8 * byte, i, i < n)
+    tl.store(step_ptr + 8 * byte + i, _learnt(step, sign).to(tl.uint8), mask=i < n)

@@ -14,7 +14,6 @@ import torch
 import torch.distributed as dist
 from ludocast.compression.hook import OneBitState, register_onebit_hook
 from ludocast.compression.plan import bucket_parts
-from ludocast.compression.quantise import Message, decode, quantise
 from ludocast.compression.rows import Rows
 from torch import Tensor, nn
 from torch._C._distributed_c10d import GradBucket
@@ -29,8 +28,9 @@ METHODS = {
     "onebit-4096": "ours, row_length=4096",
     "onebit-8": "ours, width=8: owners send averages of 8 bits",
     "onebit-delay": "ours, delay=1",
+    "two-values": "1 bit, two means a row (Seide et al.), error feedback in both phases; its mathematics alone",
     "one-scale": "1 bit, one scale a tensor, error feedback in both phases; its mathematics alone",
-    "no-feedback": "1 bit, two values a row, no error feedback; its mathematics alone",
+    "no-feedback": "1 bit, two means a row, no error feedback; its mathematics alone",
     "powersgd1": "torch's PowerSGD, rank 1, one bucket",
     "powersgd4": "torch's PowerSGD, rank 4, one bucket",
 }
@@ -61,10 +61,8 @@ class Averaging:
             )
         elif method in ONEBIT:
             self.onebit = register_onebit_hook(self.model, warmup, **ONEBIT[method])
-        elif method == "one-scale":
-            self.model.register_comm_hook(_Simulated(self.model, one_scale, True, warmup), _simulated_hook)
-        elif method == "no-feedback":
-            self.model.register_comm_hook(_Simulated(self.model, two_values, False, warmup), _simulated_hook)
+        elif method in SIMULATED:
+            self.model.register_comm_hook(_Simulated(self.model, *SIMULATED[method], warmup), _simulated_hook)
         elif method != "fp32":
             raise ValueError(f"unknown method {method}; there are {', '.join(METHODS)}")
 
@@ -94,12 +92,15 @@ def one_scale(c: Tensor, _shape: tuple[int, ...]) -> Tensor:
 
 
 def two_values(c: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """As the hook codes it."""
+    """The mean of a row's elements below zero for each of them, and that of the others."""
     rows = Rows.of_parameters([shape], [0])
-    message, rest, out = Message(rows), torch.empty_like(c), torch.empty_like(c)
-    quantise(c.contiguous(), torch.zeros_like(c), rest, rows, message)
-    decode(message, rows, out)
-    return out
+    row = torch.repeat_interleave(torch.arange(len(rows)), rows.length)
+    group = 2 * row + (c >= 0)
+    sums = torch.zeros(2 * len(rows)).index_add_(0, group, c)
+    return (sums / torch.bincount(group, minlength=2 * len(rows)))[group]
+
+
+SIMULATED = {"two-values": (two_values, True), "one-scale": (one_scale, True), "no-feedback": (two_values, False)}
 
 
 class _Simulated:

@@ -15,7 +15,7 @@ import math
 from dataclasses import dataclass
 
 METHODS = ("fp32", "fp16", "powersgd1", "powersgd4", "onebit", "onebit-delay")  # and "none"
-ROW_BITS = 40  # of a row: two fp16 values and an exponent
+ROW_BITS = 24  # of a row: an fp16 value and an exponent
 ROW = 2048  # elements that share them
 _NS = 1e-9
 

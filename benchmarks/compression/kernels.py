@@ -16,7 +16,7 @@ from collections.abc import Callable
 from statistics import median
 
 import torch
-from ludocast.compression.quantise import Message, available, decode, quantise
+from ludocast.compression.quantise import Message, Steps, available, decode, learn, quantise
 from ludocast.compression.rows import Rows
 
 SLOW = ("portable", "numpy")  # these run in every fifth round only
@@ -27,7 +27,9 @@ def tasks(elements: int, dtype: torch.dtype) -> dict[str, Callable[[], object]]:
     rows = Rows.of_parameters([(elements // 2048, 2048)], [0])
     g = (torch.randn(elements, generator=generator) * 1e-3).to(dtype)
     e, out = torch.randn(elements, generator=generator), torch.zeros(elements)
-    following, message = torch.zeros(elements), Message(rows)
+    following, message, steps = torch.zeros(elements), Message(rows), Steps(rows)
+    quantise(g, e, following, rows, message, steps)  # the first time takes longer
+    steps.commit()
     found: dict[str, Callable[[], object]] = {
         "e.add_(g)": lambda: e.add_(g),
         "torch.add(g, e, out=next)": lambda: torch.add(g, e, out=following),
@@ -42,10 +44,13 @@ def tasks(elements: int, dtype: torch.dtype) -> dict[str, Callable[[], object]]:
         return run
 
     for kernel in available():
-        found[f"quantise {kernel}"] = forced(kernel, lambda: quantise(g, e, following, rows, message))
-        found[f"quantise in place {kernel}"] = forced(kernel, lambda: quantise(g, e, e, rows, message))
-        found[f"decode {kernel}"] = forced(kernel, lambda: decode(message, rows, out))
-        found[f"decode and add {kernel}"] = forced(kernel, lambda: decode(message, rows, out, 0.5, accumulate=True))
+        found[f"quantise {kernel}"] = forced(kernel, lambda: quantise(g, e, following, rows, message, steps))
+        found[f"quantise in place {kernel}"] = forced(kernel, lambda: quantise(g, e, e, rows, message, steps))
+        found[f"decode {kernel}"] = forced(kernel, lambda: decode(message, rows, out, steps=steps, learning=True))
+        found[f"decode and add {kernel}"] = forced(
+            kernel, lambda: decode(message, rows, out, 0.5, accumulate=True, steps=steps)
+        )
+        found[f"learn {kernel}"] = forced(kernel, lambda: learn(message, rows, steps))
     return found
 
 

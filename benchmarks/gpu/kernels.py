@@ -13,7 +13,7 @@ from functools import partial
 from statistics import median
 
 import torch
-from ludocast.compression.quantise import Message
+from ludocast.compression.quantise import Message, Steps
 from ludocast.compression.rows import Rows
 
 from benchmarks.gpu.device import describe, why_not
@@ -29,7 +29,7 @@ def tasks(elements: int) -> dict[str, Task]:
     generator = torch.Generator("cuda").manual_seed(0)
     rows = Rows.of_parameters([(elements // ROW, ROW)], [0])
     e, following, out = (torch.zeros(elements, device="cuda") for _ in range(3))
-    message = Message(rows, device="cuda")
+    message, steps = Message(rows, device="cuda"), Steps(rows, "cuda")
     e.normal_(generator=generator)
     found: dict[str, Task] = {
         "copy (following = e)": (lambda: following.copy_(e), 8),
@@ -37,10 +37,11 @@ def tasks(elements: int) -> dict[str, Task]:
     }
     for dtype in (torch.float32, torch.bfloat16):
         g = torch.randn(elements, device="cuda", generator=generator).mul_(1e-3).to(dtype)
-        coding = partial(kernels.launch_quantise, g, e, following, rows, message)
-        found[f"quantise {str(dtype)[6:]}"] = (coding, g.itemsize + 8 + 1 / 8)
-    found["decode"] = (lambda: kernels.decode(message, rows, out, 1.0, accumulate=False), 4 + 1 / 8)
-    found["decode and add"] = (lambda: kernels.decode(message, rows, out, 0.5, accumulate=True), 8 + 1 / 8)
+        coding = partial(kernels.launch_quantise, g, e, following, rows, message, steps)
+        found[f"quantise {str(dtype)[6:]}"] = (coding, g.itemsize + 9 + 1 / 8)
+    found["decode"] = (lambda: kernels.decode(message, rows, out, 1.0, False, steps, True), 6 + 1 / 8)
+    found["decode and add"] = (lambda: kernels.decode(message, rows, out, 0.5, True, steps, False), 9 + 1 / 8)
+    found["learn"] = (lambda: kernels.learn(message, rows, steps), 2 + 1 / 8)
     return found
 
 

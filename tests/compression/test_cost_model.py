@@ -39,7 +39,7 @@ def test_bytes_are_those_that_the_exchange_sends(ranks: int) -> None:
     real = sum(exchange.sent_bytes for exchange in exchanges) / ranks
     # Bits, values and plain parts are padded to 64 bytes, and a flag is added; where rows do not divide by the ranks,
     # the largest share's size is everyone's.
-    row, messages = (2048 + 40) / 8, 2 * (ranks - 1)
+    row, messages = (2048 + 24) / 8, 2 * (ranks - 1)
     assert 0 <= real - rank_bytes("onebit", shape, ranks) <= messages * (4 * 64 + 2 * row)
 
 
@@ -52,8 +52,8 @@ def test_a_steps_seconds_by_hand() -> None:
     # 8 M elements are 32 MB: 48 MB sent, 0.384 s on the wire; two buckets of 6 messages, 12 ms; half of 100 ms hidden.
     assert step_seconds("fp32", 0.1, shape, cluster, costs) == pytest.approx(0.1 + 0.384 + 0.012 - 0.05 + 0.048)
     assert step_seconds("fp16", 0.1, shape, cluster, costs) == pytest.approx(0.1 + 0.192 + 0.012 - 0.05 + 0.024 + 0.016)
-    # 1-bit: 1 MB and 40 / 2048 more, times 1.5; coding 6 M · 1 + 2 M · (3 · 0.5 + 1) + 8 M · 0.5 nanoseconds.
-    sent = 1.5e6 * (1 + 40 / 2048)
+    # 1-bit: 1 MB and 24 / 2048 more, times 1.5; coding 6 M · 1 + 2 M · (3 · 0.5 + 1) + 8 M · 0.5 nanoseconds.
+    sent = 1.5e6 * (1 + 24 / 2048)
     wire = 8 * sent / 1e9 + 2 * (1 + 3) * 0.001
     assert step_seconds("onebit", 0.1, shape, cluster, costs) == pytest.approx(
         0.1 + 0.015 + sent * 1e-9 + max(wire - 0.05, wire / 2)
@@ -72,7 +72,7 @@ def test_one_rank_speaks_for_a_host() -> None:
     # A ring of all ranks leaves a host once; two hosts' speakers send one another half of the message twice.
     assert link_bytes("fp32", shape, cluster) == pytest.approx(2 * 15 / 16 * 32e6)
     assert link_bytes("fp32", shape, replace(cluster, tree=True)) == pytest.approx(32e6)
-    message = 1e6 * (1 + 40 / 2048)
+    message = 1e6 * (1 + 24 / 2048)
     assert link_bytes("onebit", shape, cluster) == pytest.approx(message)
     assert link_bytes("onebit", shape, replace(cluster, ranks=8)) == 0
     assert link_bytes("onebit", shape, replace(cluster, ranks_per_host=1)) == pytest.approx(2 * 15 / 16 * message)
@@ -91,7 +91,7 @@ def test_without_a_network_coding_is_what_is_left() -> None:
     free = Costs(quantise=0.0, decode=0.0)
     assert speed_up("onebit", ("fp32", "fp16"), 1.0, shape, nets[-1], free) == pytest.approx(1.0)
     # Compute hides nothing: at a bandwidth near 0 only bytes count.
-    assert speed_up("onebit", ("fp32",), 1.0, shape, Cluster(2, 1.0), costs) == pytest.approx(32 / (1 + 40 / 2048))
+    assert speed_up("onebit", ("fp32",), 1.0, shape, Cluster(2, 1.0), costs) == pytest.approx(32 / (1 + 24 / 2048))
 
 
 def _compute(ranks: int, batch: int) -> float:

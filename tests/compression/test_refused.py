@@ -112,8 +112,8 @@ def test_checkpoints() -> None:
             f"this 1-bit state is that of rank {1 - rank}, this is rank {rank}",
             'this 1-bit state is of another model: its parameter "w" has 1,300 elements, here it has 1,200',
             'this 1-bit state is of another model: its parameter "lstm.weight" has 1,200 elements, here it has 0',
-            "this 1-bit state has format 1; this version reads format 2",
-            "this 1-bit state has format None; this version reads format 2",
+            "this 1-bit state has format 1; this version reads format 3",
+            "this 1-bit state has format None; this version reads format 3",
             "a 1-bit state is what state_dict() or consolidate(...) returned, got list",
             "no error",
         ]
