@@ -254,8 +254,11 @@ class SigmoidRNN(nn.RNNBase):
 
 
 def _to_h(g: Tensor) -> Tensor:
-    """½ + ½ g, in g's memory where no gradient can need it: fresh memory costs more than the arithmetic."""
-    return torch.add(HALF, g, alpha=0.5) if torch.is_grad_enabled() else g.mul_(0.5).add_(0.5)
+    """½ + ½ g, on the CPU in g's own memory, since fresh memory costs more than the arithmetic.
+
+    There the kernels' backward pass does not read their output; cuDNN's does.
+    """
+    return g.lerp_(g.new_ones(()), 0.5) if g.device.type == "cpu" else torch.add(HALF, g, alpha=0.5)
 
 
 def _tracked(weights: list[Any]) -> bool:

@@ -23,12 +23,13 @@ def made(kind: Kind, **options: Any) -> nn.RNNBase:
 
 
 @ALL
-def test_the_state_carries_a_sequence_over_a_cut(kind: Kind) -> None:
+@pytest.mark.parametrize("cut", [1, 4, 8])
+def test_the_state_carries_a_sequence_over_a_cut(kind: Kind, cut: int) -> None:
     rnn = made(kind)
     x = torch.randn(9, 2, 3, dtype=torch.float64)
     whole, end = rnn(x)
-    first, state = rnn(x[:4])
-    second, last = rnn(x[4:], state)
+    first, state = rnn(x[:cut])
+    second, last = rnn(x[cut:], state)
     torch.testing.assert_close(torch.cat([first, second]), whole)
     for ours, wanted in zip(parts(last), parts(end), strict=True):
         torch.testing.assert_close(ours, wanted)
