@@ -4,8 +4,8 @@ A cell is T steps of B lanes with H hidden units and as many inputs, one layer. 
 each round: forward in eval mode without gradients, then a training step (forward and backward, no optimiser). A turn
 repeats the call until it has lasted --turn seconds by nn.RNN's speed. A ratio is the median over the rounds of
 nn.RNN's time by the model's: above 1 is faster. A cell ends after --rounds rounds, or once --seconds have passed and
-3 rounds are done; the table tells how many there were. Some small cells are run again beside the equations as a Python loop and as
-the same loop under torch.compile.
+3 rounds are done; the table tells how many there were. Some small cells are run again beside the equations as a Python
+loop and as the same loop under torch.compile.
 """
 
 from __future__ import annotations
