@@ -1,6 +1,6 @@
 """The sigmoid RNN beside `torch.nn.RNN(nonlinearity="tanh")`: `OMP_NUM_THREADS=1 python -m benchmarks.stacked_rnn`.
 
-A cell is T steps of B lanes with H hidden units and as many inputs, one layer. Its models take turns, in another order
+A cell is T steps of B lanes with H hidden units and as many inputs, one layer. Its models take turns, in a random order
 each round: forward in eval mode without gradients, then a training step (forward and backward, no optimiser). A turn
 repeats the call until it has lasted --turn seconds by nn.RNN's speed. A ratio is the median over the rounds of
 nn.RNN's time by the model's: above 1 is faster. A cell ends after --rounds rounds, or once --seconds have passed and
@@ -14,6 +14,7 @@ import argparse
 import itertools
 import math
 import os
+import random
 import time
 from collections.abc import Callable
 from functools import partial
@@ -113,13 +114,13 @@ def measure(models: dict[str, nn.Module], cell: Cell, train: bool, options: argp
     once = {name: first_seconds(call, device) for name, call in calls.items()}
     repeats = max(1, math.ceil(options.turn / once["nn.RNN"]))
     times: Times = {name: [] for name in models}
-    begin, order = time.perf_counter(), list(models)
+    begin, order, turns = time.perf_counter(), list(models), random.Random(0)
     for done in range(options.rounds):
         if done >= LEAST_ROUNDS and time.perf_counter() - begin > options.seconds:
             break
+        turns.shuffle(order)  # no model always runs in what the same other one left in caches and on the heap
         for name in order:
             times[name].append(seconds(calls[name], repeats, device))
-        order = order[1:] + order[:1]
     return times
 
 
