@@ -36,8 +36,8 @@ class LoopRNN(nn.Module):
 
     def __init__(self, rnn: SigmoidRNN) -> None:
         super().__init__()
-        self.W, self.R = nn.Parameter(rnn.weight_ih_l0.detach()), nn.Parameter(rnn.weight_hh_l0.detach())
-        self.b = nn.Parameter((rnn.bias_ih_l0 + rnn.bias_hh_l0).detach())
+        W_HX, R_HH, *parts = (p.detach() for p in rnn.parameters())
+        self.W, self.R, self.b = nn.Parameter(W_HX), nn.Parameter(R_HH), nn.Parameter(parts[0] + parts[1])
 
     def forward(self, x_TBX: Tensor) -> Tensor:
         """[T, B, X] → h [T, B, H]."""

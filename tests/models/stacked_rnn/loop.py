@@ -14,7 +14,7 @@ def logistic(a: Tensor) -> Tensor:
 
 def equations(p: Mapping[str, Tensor], coordinates: str, layers: int, directions: int) -> list[tuple[Tensor, ...]]:
     """W, R, b of each layer and direction from a module's parameters; the tanh side's by solving for them."""
-    found = []
+    found: list[tuple[Tensor, ...]] = []
     for layer in range(layers):
         for end in ("", "_reverse")[:directions]:
             W, R = p[f"weight_ih_l{layer}{end}"], p[f"weight_hh_l{layer}{end}"]
