@@ -4,7 +4,6 @@ import copy
 import io
 import itertools
 import math
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -268,15 +267,9 @@ def test_gradients_by_finite_differences(coordinates: Coordinates, bias: bool) -
 
 
 @pytest.mark.parametrize("coordinates", BOTH)
-def test_everything_gets_a_gradient_also_through_ddp(coordinates: Coordinates, tmp_path: Path) -> None:
+def test_every_parameter_gets_a_gradient_as_ddp_wants(coordinates: Coordinates) -> None:
     rnn = made(coordinates, torch.float32, num_layers=2, bidirectional=True, dropout=0.2)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
-    try:
-        parallel = nn.parallel.DistributedDataParallel(rnn)
-        for _ in range(3):  # from the second step on DDP refuses parameters that got no gradient
-            parallel(torch.randn(4, 2, 3))[0].sum().backward()
-    finally:
-        torch.distributed.destroy_process_group()
+    rnn(torch.randn(4, 2, 3))[0].sum().backward()
     assert all(p.grad is not None and bool(p.grad.any()) for p in rnn.parameters())
 
 
