@@ -33,9 +33,7 @@ class Sequences:
             raise ValueError(f"all arrays of steps have one length, got {sorted(total)}")
         if any(len(values) != len(self.begin) for values in (self.end, *self.static.values())):
             raise ValueError(f"begin, end and what is static have one entry a sequence ({len(self.begin)})")
-        if len(self.begin) and (
-            self.begin.min() < 0 or self.end.max() > total.pop() or (self.begin > self.end).any()
-        ):
+        if len(self.begin) and (self.begin.min() < 0 or self.end.max() > total.pop() or (self.begin > self.end).any()):
             raise ValueError("a sequence begins or ends outside of its steps")
 
     def __len__(self) -> int:

@@ -1,4 +1,7 @@
-"""Text as token sequences, a chunk of the file at a time: words of a line, or one token a line and a blank line after each sentence."""
+"""Text as token sequences, read a chunk at a time.
+
+A line is a sentence of words, or a token, with a blank line after each sentence.
+"""
 
 from __future__ import annotations
 
@@ -41,8 +44,10 @@ def open_text(path: Path, encoding: str = "utf-8") -> TextIO:
         ValueError: If there is no such file, or it is empty.
     """
     check_file(path)
-    raw = gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")
-    return io.TextIOWrapper(raw, encoding="utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding)
+    without_mark = "utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding
+    if path.suffix.lower() == ".gz":
+        return io.TextIOWrapper(gzip.GzipFile(path), encoding=without_mark)
+    return path.open(encoding=without_mark)
 
 
 def numbered_lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:

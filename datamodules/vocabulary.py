@@ -25,7 +25,7 @@ Tokens = Sequence[str | None] | np.ndarray | pa.Array | pa.ChunkedArray
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The tokens of ids 2, 3, …
+    """The tokens, of ids 2 and up.
 
     Attributes:
         tokens: Distinct, the most frequent first.
