@@ -9,8 +9,10 @@ sequence and stand together; in a file without ids each line is a sequence of it
 
 from __future__ import annotations
 
+import math
 import re
 from array import array
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,8 +74,8 @@ class SparseStream:
     def texts(self) -> pa.DictionaryArray:
         """The name of each step's index, or its number where it has none; Arrow texts [T], dictionary-encoded."""
         names = [self.names.get(index, str(index)) for index in range(self.dimension)]
-        doubled = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
-        plain = [str(index) if name in doubled else name for index, name in enumerate(names)]
+        count = Counter(names)
+        plain = [name if count[name] == 1 else str(index) for index, name in enumerate(names)]
         return pa.DictionaryArray.from_arrays(pa.array(self.ids()), pa.array(plain, pa.string()))
 
 
@@ -136,8 +138,8 @@ def read_ctf(path: str | Path, streams: Mapping[str, Stream] | None = None, enco
 
     Args:
         path: The file.
-        streams: Name to kind and dimension, each other stream an error; None takes the streams that the file has: sparse
-            where the first value has a colon, and as wide as the largest index, or the first step, says.
+        streams: Name to kind and dimension, each other stream an error; None takes what the file has: a stream is
+            sparse where its first value has a colon, and as wide as its largest index, or its first step, says.
         encoding: Any name that Python knows.
 
     Raises:
@@ -166,6 +168,8 @@ class _Builder:
         if self.kind is None and items:
             self.kind = "sparse" if ":" in items[0] else "dense"
             self.dimension = 0 if self.kind == "sparse" else len(items)
+            if self.kind == "dense" and len(self.starts) > 1:
+                raise ValueError(f"{len(items)} values, the step before had none; give each step as many")
         if self.kind == "dense":
             if len(items) != self.dimension:
                 raise ValueError(f"{len(items)} values, a step of it has {self.dimension}; give them all")
@@ -197,6 +201,16 @@ class _Builder:
             return DenseStream(values.reshape(-1, self.dimension), offsets)
         indices, starts = np.array(self.indices, np.int64), np.array(self.starts, np.int64)
         return SparseStream(indices, values, starts, offsets, self.dimension, self.names)
+
+
+def _number(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f'"{text}" is no finite number; write one such as 0.5')
+    return number
 
 
 class _Reader:
@@ -275,9 +289,7 @@ class _Reader:
 
     def _builder(self, name: str) -> _Builder:
         if not name:
-            raise ValueError(
-                'a "|" has no stream name behind it; write "|name values", and "#|" for a pipe in a comment'
-            )
+            raise ValueError('a "|" has no stream name behind it; write "|name values", in a comment "#|" for a pipe')
         if name not in self.builders:
             if self.is_declared:
                 raise ValueError(
