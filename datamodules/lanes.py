@@ -32,8 +32,8 @@ def plan_lanes(lengths: np.ndarray, lanes: int, steps: int, generator: np.random
     """Share sequences out over lanes so that these end at about the same time.
 
     The longest sequence first goes to the lane with the fewest chunks so far (longest processing time first: Graham,
-    SIAM J. Appl. Math. 1969), then each lane's order is drawn. The number of chunks depends on the lengths alone, not on
-    the shuffle.
+    SIAM J. Appl. Math. 1969), then each lane's order is drawn. The number of chunks depends on the lengths alone, not
+    on the shuffle.
 
     Args:
         lengths: int64 [N].
@@ -61,9 +61,7 @@ def _table(lengths: np.ndarray, steps: int, lane: np.ndarray, order: np.ndarray,
     row = np.repeat(order, chunks)
     number = flat_positions(np.zeros(len(order), np.int64), chunks)  # of a chunk within its sequence
     cell = (np.repeat(before, chunks) + number, lane[row])
-    plan = LanePlan(
-        np.full((count, lanes), NO_ROW), np.zeros((count, lanes), np.int64), np.zeros((count, lanes), np.int64)
-    )
+    plan = LanePlan(*(np.full((count, lanes), value, np.int64) for value in (NO_ROW, 0, 0)))
     plan.row[cell], plan.skip[cell] = row, number * steps
     plan.length[cell] = np.minimum(lengths[row] - number * steps, steps)
     return plan

@@ -41,6 +41,7 @@ class SequenceBatch(NamedTuple):
         reset: Where a sequence begins, so that the state of that row alone is reset, bool [B].
         row: Which sequence each is, int64 [B]; `NO_ROW` for an idle lane.
         steps_per_batch: Real steps that a batch holds on average over the epoch and the ranks.
+        rows_per_batch: Sequences that begin in a batch, on the same average; for a loss with one term a sequence.
     """
 
     steps: dict[str, Tensor]
@@ -50,6 +51,7 @@ class SequenceBatch(NamedTuple):
     reset: Tensor
     row: Tensor
     steps_per_batch: float
+    rows_per_batch: float
 
 
 class SequenceTensors:
@@ -72,17 +74,22 @@ class SequenceTensors:
         self.static = {name: torch.from_numpy(values) for name, values in sequences.static.items()}
         self.begin = torch.from_numpy(sequences.begin)
 
-    def batch(self, pick: Pick, steps_per_batch: float = 1.0) -> SequenceBatch:
-        """Gather, pad, and drop tokens to unknown."""
+    def __len__(self) -> int:
+        """Number of sequences."""
+        return len(self.begin)
+
+    def batch(self, pick: Pick, steps_per_batch: float = 1.0, rows_per_batch: float = 1.0) -> SequenceBatch:
+        """Gather, pad, and drop tokens to unknown; a batch of idle lanes alone is one step of padding."""
         real = pick.row.clamp(min=0)
-        place = torch.arange(int(pick.length.max()))
+        place = torch.arange(max(1, int(pick.length.max())))
         mask_BL = place < pick.length[:, None]
         position_BL = torch.where(mask_BL, (self.begin[real] + pick.skip)[:, None] + place, 0)
         steps = {name: _padded(_wide(values[position_BL]), mask_BL) for name, values in self.steps.items()}
         if self.unknown_share > 0 and self.token in steps:
             steps[self.token] = drop_to_unknown(steps[self.token], self.unknown_share, pick.seed)
         static = {name: _wide(values[real]) for name, values in self.static.items()}
-        return SequenceBatch(steps, static, pick.length, mask_BL, pick.skip == 0, pick.row, steps_per_batch)
+        averages = (steps_per_batch, rows_per_batch)
+        return SequenceBatch(steps, static, pick.length, mask_BL, pick.skip == 0, pick.row, *averages)
 
 
 def _wide(values: Tensor) -> Tensor:

@@ -32,10 +32,11 @@ class SequenceLoader:
         # The body runs at the first batch, when Lightning has told the sampler its epoch.
         self._handed_out = self._resumed if self._resumed is not None and self._resumed < len(self) else 0
         self._resumed = None
-        steps_per_batch = self.sampler.total / (len(self) * self.sampler.world)
+        shares = len(self) * self.sampler.world
+        averages = (self.sampler.total / shares, len(self.sampler.lengths) / shares)
         for pick in islice(self.sampler, self._handed_out, None):
             self._handed_out += 1
-            yield self.data.batch(pick, steps_per_batch)
+            yield self.data.batch(pick, *averages)
 
     def state_dict(self) -> dict[str, int]:
         """Epoch, batches handed out, and by what to know that the data is the same."""
