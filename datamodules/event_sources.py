@@ -101,10 +101,8 @@ class ChurnSource(SequenceSource):
 
     @staticmethod
     def _parts(sequences: Sequences, split: Split, numbers: int, vocabulary: Vocabulary | None) -> SequenceParts:
-        assert split.validation is not None
         sizes = {"tokens": 0 if vocabulary is None else len(vocabulary), "numbers": numbers, "classes": 2}
-        parts = (sequences.rows(rows) for rows in (split.train, split.validation, split.test))
-        return SequenceParts(*parts, sizes=sizes, vocabulary=vocabulary, classes=("stays", "leaves"), rule=split.rule)
+        return _split_parts(sequences, split, sizes, vocabulary, ("stays", "leaves"))
 
 
 class NextEventSource(SequenceSource):
@@ -145,16 +143,33 @@ class NextEventSource(SequenceSource):
         kept = np.flatnonzero(lengths > 1)
         # By its end: a session that reaches into a later part is of that part, so none of training is later than it.
         split = time_split(log.times[offsets[kept + 1] - 1], self.test, self.validation)
-        assert split.validation is not None
         train = kept[split.train]
         tokens = log.tokens()
         own = flat_positions(offsets[train], offsets[train + 1])
         vocabulary = fit_vocabulary(tokens.take(own), self.min_count, self.max_size)
         steps = {"token": vocabulary.encode(tokens), "numbers": log_gaps(log.times, offsets)[:, None]}
         sequences = from_offsets(steps, offsets).with_next("token").rows(kept)
-        parts = (sequences.rows(rows) for rows in (split.train, split.validation, split.test))
         sizes = {"tokens": len(vocabulary), "numbers": 1, "classes": len(vocabulary)}
-        return SequenceParts(*parts, sizes=sizes, vocabulary=vocabulary, rule=split.rule)
+        return _split_parts(sequences, split, sizes, vocabulary)
+
+
+def _split_parts(
+    sequences: Sequences,
+    split: Split,
+    sizes: dict[str, int],
+    vocabulary: Vocabulary | None,
+    classes: tuple[str, ...] = (),
+) -> SequenceParts:
+    assert split.validation is not None
+    return SequenceParts(
+        train=sequences.rows(split.train),
+        validation=sequences.rows(split.validation),
+        test=sequences.rows(split.test),
+        sizes=sizes,
+        vocabulary=vocabulary,
+        classes=classes,
+        rule=split.rule,
+    )
 
 
 def day_sequences(log: EventLog, snapshots: Snapshots, observe: int) -> Sequences:

@@ -125,6 +125,6 @@ class LaneChunks:
         world, rank = world_and_rank() if self.is_shared else (1, 0)
         if self.lanes < world:
             raise ValueError(f"{self.lanes} lanes are fewer than the {world} ranks; give each one a lane or more")
-        for number, (row, skip, length) in enumerate(zip(*self.plan(), strict=True)):
-            own = (torch.from_numpy(values[rank::world].copy()) for values in (row, skip, length))
-            yield Pick(*own, batch_seed(self.seed, self.epoch, number, rank))
+        for number, chunk in enumerate(zip(*self.plan(), strict=True)):
+            row, skip, length = (torch.from_numpy(values[rank::world].copy()) for values in chunk)
+            yield Pick(row, skip, length, batch_seed(self.seed, self.epoch, number, rank))

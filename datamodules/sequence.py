@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -86,9 +86,15 @@ class SequenceDataModule(pl.LightningDataModule):
 
     @property
     def parts(self) -> SequenceParts:
-        """The source's sequences, read once."""
+        """The source's sequences that have a step, read once; `row` of a batch counts in these."""
         if self._parts is None:
-            self._parts = self.source.read()
+            parts = self.source.read()
+            self._parts = replace(
+                parts,
+                train=with_steps(parts.train, "training"),
+                validation=with_steps(parts.validation, "validation"),
+                test=with_steps(parts.test, "test"),
+            )
         return self._parts
 
     @property
@@ -102,26 +108,26 @@ class SequenceDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> SequenceLoader:
         """Shuffled, each rank its share of every batch."""
-        loader = self._loader(self.parts.train, "training", is_training=True)
+        loader = self._loader(self.parts.train, is_training=True)
         # Of a training that is resumed: Lightning tells an epoch to samplers later.
         loader.sampler.set_epoch(self.trainer.current_epoch if self.trainer is not None else 0)
         return loader
 
     def val_dataloader(self) -> SequenceLoader:
-        """The validation part; `row` of a batch tells which sequence each is."""
-        return self._loader(self.parts.validation, "validation")
+        """The validation part."""
+        return self._loader(self.parts.validation)
 
     def test_dataloader(self) -> SequenceLoader:
-        """The test part; `row` of a batch tells which sequence each is."""
-        return self._loader(self.parts.test, "test")
+        """The test part."""
+        return self._loader(self.parts.test)
 
     def predict_dataloader(self) -> SequenceLoader:
-        """The test part; `row` of a batch tells which sequence each is."""
+        """The test part."""
         return self.test_dataloader()
 
-    def _loader(self, part: Sequences, name: str, is_training: bool = False) -> SequenceLoader:
+    def _loader(self, part: Sequences, is_training: bool = False) -> SequenceLoader:
         size = self.batch if is_training else self.evaluation_batch
-        own = self._one_text(part, size) if self.one_text else with_steps(part, name)
+        own = self._one_text(part, size) if self.one_text else part
         data = SequenceTensors(own, self.unknown_share if is_training else 0.0)
         shared = {"is_shuffled": is_training, "is_shared": is_training}
         if self.tbptt_steps is None:
@@ -135,10 +141,7 @@ class SequenceDataModule(pl.LightningDataModule):
 
 
 def with_steps(part: Sequences, name: str) -> Sequences:
-    """The sequences that have a step, the numbering of the others kept in the static value "row".
-
-    An empty sequence adds nothing to a mean over steps; a warning tells how many there were.
-    """
+    """The sequences that have a step; the others add nothing to a mean over steps, and a warning tells how many."""
     kept = np.flatnonzero(part.lengths > 0)
     if len(kept) < len(part):
         warnings.warn(

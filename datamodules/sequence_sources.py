@@ -137,9 +137,15 @@ class TextSource(SequenceSource):
         """
         chunks = token_chunks(self.files["train"], self.layout, self.end, self.encoding)
         vocabulary = fit_vocabulary((chunk.tokens for chunk in chunks), self.min_count, self.max_size, self.unknown)
-        parts = {name: self._encoded(path, vocabulary) for name, path in self.files.items()}
         sizes = {"tokens": len(vocabulary), "numbers": 0, "classes": len(vocabulary)}
-        return SequenceParts(**parts, sizes=sizes, vocabulary=vocabulary, rule="three files")
+        return SequenceParts(
+            train=self._encoded(self.files["train"], vocabulary),
+            validation=self._encoded(self.files["validation"], vocabulary),
+            test=self._encoded(self.files["test"], vocabulary),
+            sizes=sizes,
+            vocabulary=vocabulary,
+            rule="three files",
+        )
 
     def _encoded(self, path: Path, vocabulary: Vocabulary) -> Sequences:
         sentences = encode_text(path, vocabulary, self.layout, self.end, self.encoding)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +20,7 @@ PADDING_TEXT = "<pad>"
 UNKNOWN_TEXT = "<unk>"
 FORMAT = 1
 
-Tokens = Sequence[str | None] | np.ndarray | pa.Array | pa.ChunkedArray
+Tokens: TypeAlias = Sequence[str | None] | np.ndarray  # or an Arrow array of texts, which has no types of its own
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Vocabulary:
     def _values(self) -> pa.Array:
         return pa.array(self.tokens, pa.large_string())
 
-    def encode(self, tokens: Tokens) -> np.ndarray:
+    def encode(self, tokens: Tokens | Any) -> np.ndarray:
         """Ids of tokens.
 
         Args:
@@ -60,7 +60,8 @@ class Vocabulary:
             return np.concatenate([self.encode(chunk) for chunk in array.chunks] or [np.zeros(0, np.int32)])
         if pa.types.is_dictionary(array.type):
             known = np.append(self.encode(array.dictionary), np.int32(UNKNOWN))
-            return known[array.indices.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False)]
+            index = array.indices.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False)
+            return np.asarray(known[index])
         found = pc.index_in(array.cast(pa.large_string()), value_set=self._values)
         ids = np.asarray(found.fill_null(UNKNOWN - FIRST).to_numpy(zero_copy_only=False), np.int32)
         return ids + np.int32(FIRST)
@@ -99,7 +100,7 @@ def vocabulary_from_dict(document: dict[str, Any]) -> Vocabulary:
 
 
 def fit_vocabulary(
-    tokens: Tokens | Iterable[pa.Array],
+    tokens: Tokens | Iterable[Any],
     min_count: int = 1,
     max_size: int | None = None,
     unknown: str = UNKNOWN_TEXT,
@@ -132,7 +133,7 @@ def fit_vocabulary(
     return Vocabulary(tuple(kept if max_size is None else kept[: max_size - FIRST]), unknown)
 
 
-def _counts(tokens: Tokens | Iterable[pa.Array]) -> Counter[str]:
+def _counts(tokens: Tokens | Iterable[Any]) -> Counter[str]:
     counts: Counter[str] = Counter()
     is_one = isinstance(tokens, (Sequence, np.ndarray, pa.Array, pa.ChunkedArray))
     for part in [tokens] if is_one else tokens:
