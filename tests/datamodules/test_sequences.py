@@ -16,7 +16,7 @@ segments = st.lists(st.lists(st.integers(0, 9), max_size=6), max_size=6)
 def test_search_and_positions_equal_loops(parts: list[list[int]], targets: list[int]) -> None:
     ordered = [sorted(part) for part in parts]
     offsets = offsets_of(np.array([len(part) for part in ordered], np.int64))
-    values = np.array(sum(ordered, []) or [0])
+    values = np.array([value for part in ordered for value in part] or [0])
     begin, end = offsets[:-1], offsets[1:]
     wanted = [
         next((int(b) + k for k, value in enumerate(part) if value >= target), int(b) + len(part))

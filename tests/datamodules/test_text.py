@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import tracemalloc
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ def sentences(path: Path, layout: Layout, end: str | None = None, size: int = 1 
     found: list[list[str]] = [[]]
     for chunk in token_chunks(path, layout, end, chunk_characters=size):
         cuts = [0, *chunk.ends.tolist(), len(chunk.tokens)]
-        for number, (a, b) in enumerate(zip(cuts[:-1], cuts[1:], strict=True)):
+        for number, (a, b) in enumerate(pairwise(cuts)):
             found[-1] += chunk.tokens[a:b].to_pylist()
             if number < len(chunk.ends):
                 found.append([])
