@@ -20,7 +20,7 @@ from ludocast.datamodules.read import check_file
 from ludocast.datamodules.sequences import Sequences, from_offsets
 from ludocast.datamodules.vocabulary import Vocabulary
 
-CHUNK_CHARACTERS = 4 << 20
+CHUNK_CHARACTERS = 1 << 20
 Layout = Literal["words", "lines"]
 
 

@@ -73,7 +73,7 @@ def test_rows_without_player_or_time_are_left_out_and_told() -> None:
 
 def test_bad_input(tmp_path: Path) -> None:
     broken = ROWS.replace("2026-01-01T00:00:30Z,shop", "yesterday,shop")
-    with pytest.raises(ValueError, match='row 3, column "time": expected a time .* got "yesterday"; mend it'):
+    with pytest.raises(ValueError, match=r'row 3, column "time": expected a time .* got "yesterday"; mend it'):
         read_event_log(csv(tmp_path, broken), "player", "time", "event")
     with pytest.raises(ValueError, match='row 1, column "gold": expected a number'):
         read_event_log(csv(tmp_path, ROWS.replace("win,1", "win,many")), "player", "time", "event", ["gold"])
