@@ -143,12 +143,12 @@ def test_memory_is_flat_in_the_length_of_a_sequence(total: int) -> None:
     tracemalloc.start()
     for batch in own:
         steps += int(batch.length.sum())
-        assert batch.steps["token"].shape == (1, min(64, total - steps + int(batch.length.sum())))
+        assert batch.steps["token"].shape[1] <= 64
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert steps == total
-    # The plan: 3 arrays of 8 bytes a chunk, and those it is made of; a step of the sequence alone would be 8 bytes.
-    assert peak < 400_000 + 150 * total / 64
+    # The plan and what it is made of, measured: 80 bytes a chunk; an array as long as the sequence has 512.
+    assert peak < 100 * total / 64
 
 
 def test_bad_input() -> None:

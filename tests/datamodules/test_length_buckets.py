@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ludocast.datamodules import lanes, length_buckets
 from ludocast.datamodules.ctf import read_ctf
-from ludocast.datamodules.lanes import LaneChunks
 from ludocast.datamodules.length_buckets import LengthBuckets, padding_share
 from ludocast.datamodules.sequence_batches import Pick
 
@@ -53,39 +51,13 @@ def test_seed_and_epoch_fix_the_batches() -> None:
     assert len({*seeds, *(pick.seed for pick in first)}) == 2 * len(first)
 
 
-@pytest.mark.parametrize("kind", ["buckets", "lanes"])
-def test_ranks_share_every_batch(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    lengths = np.random.default_rng(0).integers(1, 30, 101)
-    sampler = LengthBuckets(lengths, 12) if kind == "buckets" else LaneChunks(lengths, 12, 7)
-    whole = list(sampler)
-    module = length_buckets if kind == "buckets" else lanes
-    parts = []
-    for rank in range(3):
-        monkeypatch.setattr(module, "world_and_rank", lambda rank=rank: (3, rank))
-        assert sampler.world == 3
-        parts.append(list(sampler))
-    assert len({len(part) for part in (whole, *parts)}) == 1
-    for batch, shares in zip(whole, zip(*parts, strict=True), strict=True):
-        found = [[(int(r), int(s), int(n)) for r, s, n in zip(p.row, p.skip, p.length, strict=True)] for p in shares]
-        assert all(share == sorted(share, key=lambda entry: entry[2]) for share in found) or kind == "lanes"
-        together = [entry for share in found for entry in share]
-        wanted = zip(batch.row.tolist(), batch.skip.tolist(), batch.length.tolist(), strict=True)
-        assert sorted(together) == sorted(wanted)
-        assert len({pick.seed for pick in shares}) == 3
-    unshared = LengthBuckets(lengths, 12, is_shuffled=False, is_shared=False)
-    assert sum(len(pick.row) for pick in unshared) == 101
-
-
-def test_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_input() -> None:
     with pytest.raises(ValueError, match="sequence 1 has no step"):
         LengthBuckets(np.array([1, 0]), 2)
     with pytest.raises(ValueError, match="no sequence to make batches of"):
         LengthBuckets(np.zeros(0, np.int64), 2)
     with pytest.raises(ValueError, match="got 0 and 50"):
         LengthBuckets(np.ones(2, np.int64), 0)
-    monkeypatch.setattr(length_buckets, "world_and_rank", lambda: (4, 0))
-    with pytest.raises(ValueError, match="fewer in each than the 4 ranks"):
-        list(LengthBuckets(np.ones(9, np.int64), 5))
 
 
 @pytest.mark.skipif(not ATIS.is_dir(), reason=f"the ATIS files are not at {ATIS}")
