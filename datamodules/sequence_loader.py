@@ -20,6 +20,8 @@ class SequenceLoader:
         sampler: What goes into each batch.
     """
 
+    batch_sampler = None  # Lightning asks whatever has a sampler for it
+
     def __init__(self, data: SequenceTensors, sampler: LengthBuckets | LaneChunks) -> None:
         self.data, self.sampler = data, sampler
         self._handed_out = 0

@@ -22,14 +22,13 @@ from torch import Tensor
 
 
 def three() -> Sequences:
-    steps = {
+    steps: dict[str, np.ndarray] = {
         "token": np.arange(2, 10, dtype=np.int32),
         "numbers": np.arange(16, dtype=np.float64).reshape(8, 2),
         "bit": np.array([1, 0, 1, 1, 0, 1, 1, 1], np.uint8),
     }
-    return from_offsets(
-        steps, np.array([0, 3, 4, 8]), {"label": np.array([7, 8, 9], np.int8), "level": np.array([0.5, 1, 2])}
-    )
+    static: dict[str, np.ndarray] = {"label": np.array([7, 8, 9], np.int8), "level": np.array([0.5, 1, 2])}
+    return from_offsets(steps, np.array([0, 3, 4, 8]), static)
 
 
 def pick(row: list[int], skip: list[int], length: list[int]) -> Pick:
@@ -65,7 +64,7 @@ def test_tokens_are_dropped_to_unknown() -> None:
     tokens[:, 90:] = 0
     dropped = drop_to_unknown(tokens, 0.2, seed=3)
     assert (dropped[:, 90:] == 0).all()
-    assert set(dropped.unique().tolist()) == {0, 1, 5}
+    assert set(dropped.flatten().tolist()) == {0, 1, 5}
     deviation = math.sqrt(0.2 * 0.8 / 90_000)
     assert abs(float((dropped[:, :90] == 1).float().mean()) - 0.2) < 4 * deviation
     assert torch.equal(dropped, drop_to_unknown(tokens, 0.2, seed=3))
@@ -92,9 +91,8 @@ def gradient(sequences: Sequences, batch: int, seed: int, weight: Tensor) -> tup
         mean.update(loss_BL, found.mask)
         losses.append(training_loss(loss_BL, found.mask, found.steps_per_batch))
     loss = torch.stack(losses).mean()
-    loss.backward()
-    assert weight.grad is not None
-    return float(loss.detach()), weight.grad, mean.compute()
+    (found_gradient,) = torch.autograd.grad(loss, weight)
+    return float(loss.detach()), found_gradient, mean.compute()
 
 
 def test_one_loss_and_gradient_however_batches_are_cut() -> None:

@@ -73,7 +73,7 @@ def test_days_of_the_log_are_whole() -> None:
 
 
 def naive(
-    players: list[list[int]], rules: dict[str, Any], first: int, last: int
+    players: list[list[float]], rules: dict[str, Any], first: int, last: int
 ) -> list[tuple[int, float, int, int, bool]]:
     rows = []
     for p, days in enumerate(players):
@@ -102,7 +102,7 @@ def naive(
         }
     ),
 )
-def test_equals_a_naive_loop(players: list[list[int]], rules: dict[str, Any]) -> None:
+def test_equals_a_naive_loop(players: list[list[float]], rules: dict[str, Any]) -> None:
     ordered = [sorted(days) for days in players]
     if not any(ordered):
         return

@@ -27,7 +27,7 @@ def test_hours_and_weekdays() -> None:
     days = [monday, monday + dt.timedelta(days=7, hours=12), monday - dt.timedelta(hours=6)]
     found = periodic(np.array([day.timestamp() for day in days]))
     quarter, week = 2 * math.pi / 28, 2 * math.pi * 18 / 168
-    wanted = [
+    wanted: list[list[float]] = [
         [1, 0, math.sin(quarter), math.cos(quarter)],  # six in the morning
         [-1, 0, math.sin(week), math.cos(week)],  # six in the evening
         [0, 1, 0, 1],  # Monday's midnight
