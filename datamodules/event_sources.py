@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -40,7 +40,7 @@ class LogColumns:
 
 
 class ChurnSource(SequenceSource):
-    """Snapshots of players: static "label" (1: has churned), and what was known of each at the time.
+    """Snapshots of players: the static "label", 1 for who has churned, and what was known of each at the time.
 
     Args:
         log: The event log.
@@ -93,16 +93,18 @@ class ChurnSource(SequenceSource):
         )
         split = split_snapshots(snapshots, self.validation, self.test)
         if self.inputs == "days":
-            return self._parts(day_sequences(log, snapshots, self.observe), split, 1, None)
+            return self._parts(log, day_sequences(log, snapshots, self.observe), split, None)
         seen = log.times < snapshots.time[split.train].max()  # events that no training snapshot knows are not its own
         vocabulary = fit_vocabulary(log.tokens().filter(seen), self.min_count)
         sequences = event_sequences(log, snapshots, vocabulary, log_scale(log.numbers[seen]), self.calendar)
-        return self._parts(sequences, split, sequences.steps["numbers"].shape[1], vocabulary)
+        return self._parts(log, sequences, split, vocabulary)
 
     @staticmethod
-    def _parts(sequences: Sequences, split: Split, numbers: int, vocabulary: Vocabulary | None) -> SequenceParts:
+    def _parts(log: EventLog, sequences: Sequences, split: Split, vocabulary: Vocabulary | None) -> SequenceParts:
+        numbers = sequences.steps["numbers"].shape[1]
         sizes = {"tokens": 0 if vocabulary is None else len(vocabulary), "numbers": numbers, "classes": 2}
-        return _split_parts(sequences, split, sizes, vocabulary, ("stays", "leaves"))
+        parts = _split_parts(sequences, split, sizes, vocabulary)
+        return replace(parts, classes=("stays", "leaves"), players=log.players)
 
 
 class NextEventSource(SequenceSource):
@@ -158,7 +160,6 @@ def _split_parts(
     split: Split,
     sizes: dict[str, int],
     vocabulary: Vocabulary | None,
-    classes: tuple[str, ...] = (),
 ) -> SequenceParts:
     assert split.validation is not None
     return SequenceParts(
@@ -167,16 +168,21 @@ def _split_parts(
         test=sequences.rows(split.test),
         sizes=sizes,
         vocabulary=vocabulary,
-        classes=classes,
         rule=split.rule,
     )
 
 
 def day_sequences(log: EventLog, snapshots: Snapshots, observe: int) -> Sequences:
-    """A step a day: "numbers" uint8 [S · observe, 1], oldest day first, and the static "label" int64 [S]."""
+    """A step a day: "numbers" uint8 [S · observe, 1], oldest day first; static values as `snapshot_statics` has them."""
     bits = daily_activity_bits(log.times, snapshots.begin, snapshots.end, snapshots.time, observe)
     offsets = offsets_of(np.full(len(snapshots), observe))
-    return from_offsets({"numbers": bits.reshape(-1, 1)}, offsets, {"label": snapshots.churned.astype(np.int64)})
+    return from_offsets({"numbers": bits.reshape(-1, 1)}, offsets, snapshot_statics(snapshots))
+
+
+def snapshot_statics(snapshots: Snapshots) -> dict[str, np.ndarray]:
+    """What holds for a snapshot: "label" (1: has churned), "player" (its place in the log), "time" (seconds), int64 [S]."""
+    label, time = snapshots.churned.astype(np.int64), snapshots.time.astype(np.int64)
+    return {"label": label, "player": snapshots.player, "time": time}
 
 
 def event_sequences(
@@ -186,7 +192,7 @@ def event_sequences(
     scale: tuple[np.ndarray, np.ndarray],
     calendar: bool = False,
 ) -> Sequences:
-    """A step an event of each window: "token", "numbers" [T, 2 (+ 4) + D]; static "label" int64 [S].
+    """A step an event of each window: "token", "numbers" [T, 2 (+ 4) + D]; static values as `snapshot_statics` has them.
 
     The first event of a window has no gap: what lay before is not known at the time.
     """
@@ -198,7 +204,7 @@ def event_sequences(
     inputs += [periodic(times)] if calendar else []
     inputs += [np.nan_to_num((log.numbers[position] - mean) / deviation)]  # a missing number is the mean one
     steps = {"token": vocabulary.encode(log.tokens())[position], "numbers": np.concatenate(inputs, 1, dtype=np.float32)}
-    return from_offsets(steps, offsets, {"label": snapshots.churned.astype(np.int64)})
+    return from_offsets(steps, offsets, snapshot_statics(snapshots))
 
 
 def log_scale(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

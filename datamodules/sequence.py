@@ -29,6 +29,7 @@ class SequenceParts:
         vocabulary: Of the tokens; None where there are none.
         classes: Names of the targets' classes, where they have names.
         rule: How the parts were made.
+        players: Names of the players that the static value "player" counts, objects; None where there are none.
     """
 
     train: Sequences
@@ -38,6 +39,7 @@ class SequenceParts:
     vocabulary: Vocabulary | None = None
     classes: tuple[str, ...] = field(default=())
     rule: str = ""
+    players: np.ndarray | None = None
 
 
 class SequenceSource(abc.ABC):

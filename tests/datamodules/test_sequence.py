@@ -136,6 +136,9 @@ def test_churn_by_days(tmp_path: Path) -> None:
     # p4, who plays on days 0, 5, 10, …, is asked about at 6, 8, 12, …; at 6 nothing follows within [6, 10).
     p4 = values(parts.train, "numbers").index([[1], [0], [0], [0], [0], [1]])
     assert parts.train.static["label"][p4] == 1
+    assert parts.players is not None
+    assert parts.players[parts.train.static["player"][p4]] == "p4"
+    assert parts.train.static["time"][p4] == 6 * 86_400
     assert parts.train.lengths.tolist() == [6] * len(parts.train)
     assert parts.rule.startswith("by time: train 1970-01-07 to ")
 
