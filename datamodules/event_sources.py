@@ -173,14 +173,14 @@ def _split_parts(
 
 
 def day_sequences(log: EventLog, snapshots: Snapshots, observe: int) -> Sequences:
-    """A step a day: "numbers" uint8 [S · observe, 1], oldest day first; static values as `snapshot_statics` has them."""
+    """A step a day: "numbers" uint8 [S · observe, 1], oldest day first; static as `snapshot_statics` has it."""
     bits = daily_activity_bits(log.times, snapshots.begin, snapshots.end, snapshots.time, observe)
     offsets = offsets_of(np.full(len(snapshots), observe))
     return from_offsets({"numbers": bits.reshape(-1, 1)}, offsets, snapshot_statics(snapshots))
 
 
 def snapshot_statics(snapshots: Snapshots) -> dict[str, np.ndarray]:
-    """What holds for a snapshot: "label" (1: has churned), "player" (its place in the log), "time" (seconds), int64 [S]."""
+    """For each snapshot "label" (1: has churned), "player" (place in the log) and "time" (seconds), int64 [S]."""
     label, time = snapshots.churned.astype(np.int64), snapshots.time.astype(np.int64)
     return {"label": label, "player": snapshots.player, "time": time}
 
@@ -192,7 +192,7 @@ def event_sequences(
     scale: tuple[np.ndarray, np.ndarray],
     calendar: bool = False,
 ) -> Sequences:
-    """A step an event of each window: "token", "numbers" [T, 2 (+ 4) + D]; static values as `snapshot_statics` has them.
+    """A step an event of each window: "token", "numbers" [T, 2 (+ 4) + D]; static as `snapshot_statics` has it.
 
     The first event of a window has no gap: what lay before is not known at the time.
     """

@@ -110,10 +110,7 @@ class SequenceDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> SequenceLoader:
         """Shuffled, each rank its share of every batch."""
-        loader = self._loader(self.parts.train, is_training=True)
-        # Of a training that is resumed: Lightning tells an epoch to samplers later.
-        loader.sampler.set_epoch(self.trainer.current_epoch if self.trainer is not None else 0)
-        return loader
+        return self._loader(self.parts.train, is_training=True)
 
     def val_dataloader(self) -> SequenceLoader:
         """The validation part."""

@@ -208,6 +208,17 @@ def test_empty_sequences_are_left_out_and_told() -> None:
     assert data.sizes == {"tokens": 9, "numbers": 0, "classes": 3}
 
 
+@pytest.mark.filterwarnings("ignore:1 of 30")
+def test_tokens_are_dropped_in_training_alone() -> None:
+    data = SequenceDataModule(Drawn(), unknown_share=0.5)
+    counts = [
+        [int((batch.steps["token"] == 1).sum()) for batch in loader]
+        for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader())
+    ]
+    assert counts[0][0] > 50  # of 280 tokens
+    assert counts[1:] == [[0], [0]]
+
+
 class Recorder(pl.LightningModule):
     """Keeps what each training step was given."""
 
