@@ -27,6 +27,7 @@ class TagSource(SequenceSource):
         labels: Text file with the name of tag 0 in its first line, and so on; None takes the comments' names.
         validation: Share of the sequences of `train` held out.
         min_count: Words seen less often are unknown.
+        unknown: What the files themselves write for a word that is not told; CNTK's ATIS files have it in both parts.
         seed: Of the split.
     """
 
@@ -39,11 +40,12 @@ class TagSource(SequenceSource):
         labels: Path | None = None,
         validation: float = 0.1,
         min_count: int = 1,
+        unknown: str = "<UNK>",
         seed: int = 0,
     ) -> None:
         self.train, self.test, self.words, self.tags = Path(train), Path(test), words, tags
         self.labels = None if labels is None else Path(labels)
-        self.validation, self.min_count, self.seed = validation, min_count, seed
+        self.validation, self.min_count, self.unknown, self.seed = validation, min_count, unknown, seed
 
     def read(self) -> SequenceParts:
         """Read both files.
@@ -63,7 +65,7 @@ class TagSource(SequenceSource):
         texts = known.sparse(self.words).texts()
         marks = np.arange(len(texts))
         own = from_offsets({"mark": marks}, offsets).rows(train_rows).compact().steps["mark"]
-        vocabulary = fit_vocabulary(texts.take(pa.array(own)), self.min_count)
+        vocabulary = fit_vocabulary(texts.take(pa.array(own)), self.min_count, unknown=self.unknown)
         classes = self._classes(known, test)
         sequences = self._encoded(known, vocabulary)
         return SequenceParts(
