@@ -47,13 +47,14 @@ class MemberSampler(Sampler[Tensor]):
     def __iter__(self) -> Iterator[Tensor]:
         generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
         shuffled = [rows[torch.randperm(len(rows), generator=generator)] for rows in self.rows]
-        ranks, rank = _ranks()
+        ranks, rank = world_and_rank()
         for step in range(len(self)):
             positions = torch.arange(step * self.batch + rank, (step + 1) * self.batch, ranks)
             yield torch.stack([rows[positions % len(rows)] for rows in shuffled])
 
 
-def _ranks() -> tuple[int, int]:
+def world_and_rank() -> tuple[int, int]:
+    """Number of processes that train together, and which of them this one is; 1 and 0 without a process group."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_world_size(), torch.distributed.get_rank()
     return 1, 0

@@ -1,0 +1,225 @@
+"""Sources of sequences for the tasks on an event log: who leaves, and which event is next."""
+
+# T events, S snapshots, D numbers
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from ludocast.datamodules.event_log import EventLog, read_event_log
+from ludocast.datamodules.ragged import flat_positions, offsets_of
+from ludocast.datamodules.sequence import SequenceParts, SequenceSource
+from ludocast.datamodules.sequences import Sequences, from_offsets
+from ludocast.datamodules.snapshots import Snapshots, daily_activity_bits, find_snapshots, split_snapshots
+from ludocast.datamodules.split import Split, time_split
+from ludocast.datamodules.time_features import log_ages, log_gaps, periodic
+from ludocast.datamodules.vocabulary import Vocabulary, fit_vocabulary
+
+
+@dataclass(frozen=True)
+class LogColumns:
+    """An event log and what its columns mean, as `read_event_log` takes them."""
+
+    path: Path
+    player: str
+    time: str
+    event: str | None = None
+    numbers: tuple[str, ...] = ()
+    encoding: str = "utf-8"
+
+    def read(self) -> EventLog:
+        """Read the log.
+
+        Raises:
+            ValueError: If it cannot be read.
+        """
+        return read_event_log(self.path, self.player, self.time, self.event, self.numbers, encoding=self.encoding)
+
+
+class ChurnSource(SequenceSource):
+    """Snapshots of players: the static "label", 1 for who has churned, and what was known of each at the time.
+
+    Args:
+        log: The event log.
+        inputs: "days": a step a day, "numbers" [observe, 1] with 1 on days with an event; "events": a step an event,
+            "token" and "numbers" (log gap, log age at the snapshot, then the log's numbers, scaled).
+        calendar: With "events": sines and cosines of the hour and the weekday too.
+        observe: See `find_snapshots`.
+        gap: The same.
+        horizon: The same.
+        active_within: The same.
+        step: The same.
+        validation: Share of the snapshot times.
+        test: Share of the snapshot times.
+        min_count: Events seen less often are unknown.
+    """
+
+    def __init__(
+        self,
+        log: LogColumns,
+        inputs: Literal["days", "events"] = "days",
+        calendar: bool = False,
+        observe: int = 56,
+        gap: float = 0,
+        horizon: float = 28,
+        active_within: float = 7,
+        step: float = 14,
+        validation: float = 0.05,
+        test: float = 0.25,
+        min_count: int = 1,
+    ) -> None:
+        self.log, self.inputs, self.calendar, self.observe = log, inputs, calendar, observe
+        self.gap, self.horizon, self.active_within, self.step = gap, horizon, active_within, step
+        self.validation, self.test, self.min_count = validation, test, min_count
+
+    def read(self) -> SequenceParts:
+        """Read the log and look at it at all snapshot times.
+
+        Raises:
+            ValueError: If the log cannot be read, or is too short.
+        """
+        log = self.log.read()
+        snapshots = find_snapshots(
+            log.times,
+            log.offsets,
+            observe=self.observe,
+            gap=self.gap,
+            horizon=self.horizon,
+            active_within=self.active_within,
+            step=self.step,
+        )
+        split = split_snapshots(snapshots, self.validation, self.test)
+        if self.inputs == "days":
+            return self._parts(log, day_sequences(log, snapshots, self.observe), split, None)
+        seen = log.times < snapshots.time[split.train].max()  # events that no training snapshot knows are not its own
+        vocabulary = fit_vocabulary(log.tokens().filter(seen), self.min_count)
+        sequences = event_sequences(log, snapshots, vocabulary, log_scale(log.numbers[seen]), self.calendar)
+        return self._parts(log, sequences, split, vocabulary)
+
+    @staticmethod
+    def _parts(log: EventLog, sequences: Sequences, split: Split, vocabulary: Vocabulary | None) -> SequenceParts:
+        numbers = sequences.steps["numbers"].shape[1]
+        sizes = {"tokens": 0 if vocabulary is None else len(vocabulary), "numbers": numbers, "classes": 2}
+        parts = _split_parts(sequences, split, sizes, vocabulary)
+        return replace(parts, classes=("stays", "leaves"), players=log.players)
+
+
+class NextEventSource(SequenceSource):
+    """Sessions of players: steps "token", "numbers" (log gap) and "target", the event that follows.
+
+    Args:
+        log: The event log; its numbers are not used.
+        pause: Hours without an event that end a session; None takes all of a player's events as one.
+        validation: Share of the sessions before the test part, the last of them.
+        test: Share of the sessions, the last to begin.
+        min_count: Events seen less often are unknown.
+        max_size: Most ids, padding and unknown among them.
+    """
+
+    def __init__(
+        self,
+        log: LogColumns,
+        pause: float | None = None,
+        validation: float = 0.1,
+        test: float = 0.2,
+        min_count: int = 1,
+        max_size: int | None = None,
+    ) -> None:
+        self.log, self.pause, self.validation, self.test = log, pause, validation, test
+        self.min_count, self.max_size = min_count, max_size
+
+    def read(self) -> SequenceParts:
+        """Read the log, cut it into sessions, and split these by the time of their last event.
+
+        Raises:
+            ValueError: If the log cannot be read, or no session has two events.
+        """
+        log = self.log.read()
+        offsets = session_offsets(log, self.pause)
+        lengths = np.diff(offsets)
+        if (lengths < 2).all():
+            raise ValueError("no session has two events, so there is no next one to learn; give a longer pause")
+        kept = np.flatnonzero(lengths > 1)
+        # By its end: a session that reaches into a later part is of that part, so none of training is later than it.
+        split = time_split(log.times[offsets[kept + 1] - 1], self.test, self.validation)
+        train = kept[split.train]
+        tokens = log.tokens()
+        own = flat_positions(offsets[train], offsets[train + 1])
+        vocabulary = fit_vocabulary(tokens.take(own), self.min_count, self.max_size)
+        steps = {"token": vocabulary.encode(tokens), "numbers": log_gaps(log.times, offsets)[:, None]}
+        sequences = from_offsets(steps, offsets).with_next("token").rows(kept)
+        sizes = {"tokens": len(vocabulary), "numbers": 1, "classes": len(vocabulary)}
+        return _split_parts(sequences, split, sizes, vocabulary)
+
+
+def _split_parts(
+    sequences: Sequences,
+    split: Split,
+    sizes: dict[str, int],
+    vocabulary: Vocabulary | None,
+) -> SequenceParts:
+    assert split.validation is not None
+    return SequenceParts(
+        train=sequences.rows(split.train),
+        validation=sequences.rows(split.validation),
+        test=sequences.rows(split.test),
+        sizes=sizes,
+        vocabulary=vocabulary,
+        rule=split.rule,
+    )
+
+
+def day_sequences(log: EventLog, snapshots: Snapshots, observe: int) -> Sequences:
+    """A step a day: "numbers" uint8 [S · observe, 1], oldest day first; static as `snapshot_statics` has it."""
+    bits = daily_activity_bits(log.times, snapshots.begin, snapshots.end, snapshots.time, observe)
+    offsets = offsets_of(np.full(len(snapshots), observe))
+    return from_offsets({"numbers": bits.reshape(-1, 1)}, offsets, snapshot_statics(snapshots))
+
+
+def snapshot_statics(snapshots: Snapshots) -> dict[str, np.ndarray]:
+    """For each snapshot "label" (1: has churned), "player" (place in the log) and "time" (seconds), int64 [S]."""
+    label, time = snapshots.churned.astype(np.int64), snapshots.time.astype(np.int64)
+    return {"label": label, "player": snapshots.player, "time": time}
+
+
+def event_sequences(
+    log: EventLog,
+    snapshots: Snapshots,
+    vocabulary: Vocabulary,
+    scale: tuple[np.ndarray, np.ndarray],
+    calendar: bool = False,
+) -> Sequences:
+    """A step an event of each window: "token", "numbers" [T, 2 (+ 4) + D]; static as `snapshot_statics` has it.
+
+    The first event of a window has no gap: what lay before is not known at the time.
+    """
+    offsets = offsets_of(snapshots.end - snapshots.begin)
+    position = flat_positions(snapshots.begin, snapshots.end)
+    times, now = log.times[position], np.repeat(snapshots.time, np.diff(offsets))
+    mean, deviation = scale
+    inputs = [log_gaps(times, offsets)[:, None], log_ages(times, now)[:, None]]
+    inputs += [periodic(times)] if calendar else []
+    inputs += [np.nan_to_num((log.numbers[position] - mean) / deviation)]  # a missing number is the mean one
+    steps = {"token": vocabulary.encode(log.tokens())[position], "numbers": np.concatenate(inputs, 1, dtype=np.float32)}
+    return from_offsets(steps, offsets, snapshot_statics(snapshots))
+
+
+def log_scale(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each column's known values, float32 [D] each; 0 and 1 where none is known."""
+    known = ~np.isnan(numbers)
+    count = np.maximum(known.sum(0), 1)
+    filled = np.where(known, numbers, 0).astype(np.float64)
+    mean = filled.sum(0) / count
+    deviation = np.sqrt((np.where(known, filled - mean, 0) ** 2).sum(0) / count)
+    return mean.astype(np.float32), np.where(deviation > 0, deviation, 1).astype(np.float32)
+
+
+def session_offsets(log: EventLog, pause: float | None) -> np.ndarray:
+    """Where each session begins: with each player, and after each pause of more than `pause` hours; int64 [N + 1]."""
+    if pause is None:
+        return log.offsets
+    breaks = np.flatnonzero(np.diff(log.times) > pause * 3_600) + 1
+    return np.union1d(log.offsets, breaks)
