@@ -189,7 +189,8 @@ def _means(c_RL: np.ndarray, size_RL: np.ndarray, level_RL: np.ndarray) -> np.nd
         sum_R[large] = _lane_sum(np.abs(c_RL[large]) * SMALL * size_RL[large]).astype(np.float64) * 2.0**40
     square_R = _lane_sum(size_RL * size_RL).astype(np.float64)
     found: np.ndarray = np.stack([sum_R, square_R, level_RL.sum(axis=1).astype(np.float64)], axis=1)
-    return found / c_RL.shape[1]
+    found /= c_RL.shape[1]
+    return found
 
 
 def _distances(c_RL: np.ndarray, top: int) -> np.ndarray | None:
