@@ -197,7 +197,10 @@ class TorchHookDDPStrategy(EndingDDPStrategy):
 
 
 def ddp_strategy(
-    compression: Compression, warmup_steps: int = WARMUP_STEPS, timeout_seconds: float = 1800.0
+    compression: Compression,
+    warmup_steps: int = WARMUP_STEPS,
+    timeout_seconds: float = 1800.0,
+    record: str | Path | None = None,
 ) -> DDPStrategy:
     """The Lightning strategy that averages gradients over several processes in this way.
 
@@ -205,9 +208,10 @@ def ddp_strategy(
         compression: auto is onebit where that makes a step faster, and no compression elsewhere.
         warmup_steps: Steps of plain averaging before the first that onebit or powersgd compresses.
         timeout_seconds: After which a collective without an answer fails.
+        record: Where rank 0 writes what onebit or auto did.
     """
     if compression == "none":
         return EndingDDPStrategy(timeout=timedelta(seconds=timeout_seconds), find_unused_parameters=False)
     if compression in ("fp16", "powersgd"):
         return TorchHookDDPStrategy(compression, warmup_steps, timeout_seconds=timeout_seconds)
-    return OneBitDDPStrategy(warmup_steps, timeout_seconds=timeout_seconds, auto=compression == "auto")
+    return OneBitDDPStrategy(warmup_steps, timeout_seconds=timeout_seconds, auto=compression == "auto", record=record)

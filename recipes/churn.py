@@ -134,7 +134,10 @@ def train_churn(
     try:
         partial = folder.begin(settings)
         same = SameCommand({**settings, "compression": compression})
-        trainer = replace(trainer, checkpoints=partial / "checkpoints", callbacks=(*trainer.callbacks, same))
+        trainer = replace(
+            trainer, checkpoints=partial / "checkpoints", record=partial / "compression.json",
+            callbacks=(*trainer.callbacks, same),
+        )  # fmt: skip
         with telling_of_lost_processes():
             done = _fit(table, model, members, seed, trainer, RARE if private else 0)
         if done is None:

@@ -38,6 +38,7 @@ class TrainerSettings:
         epochs: None: scaled to the rows.
         hidden: Units of the MLP; None: scaled to the rows.
         checkpoints: Folder that gets one after each epoch.
+        record: File that tells what 1-bit compression did, of the network trained last.
         resume: Go on from the last checkpoint there, if there is one.
         progress: Show a bar.
         callbacks: Of the Trainer.
@@ -50,6 +51,7 @@ class TrainerSettings:
     epochs: int | None = None
     hidden: int | None = None
     checkpoints: Path | None = None
+    record: Path | None = None
     resume: bool = True
     progress: bool = False
     callbacks: tuple[Callback, ...] = field(default=())
@@ -166,7 +168,7 @@ def _trainer(settings: TrainerSettings, epochs: int) -> pl.Trainer:
         accelerator=settings.accelerator,
         devices=settings.ranks.devices,
         num_nodes=settings.ranks.nodes,
-        strategy=ddp_strategy(settings.compression) if settings.ranks.world > 1 else "auto",
+        strategy=ddp_strategy(settings.compression, record=settings.record) if settings.ranks.world > 1 else "auto",
         precision=settings.precision,  # type: ignore[arg-type]
         max_epochs=epochs,
         callbacks=callbacks,

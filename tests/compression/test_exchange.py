@@ -9,6 +9,7 @@ import pytest
 import torch
 from ludocast.compression.exchange import BucketExchange
 from ludocast.compression.plan import Plan, bucket_parts
+from ludocast.compression.residuals import Kept
 from torch import Tensor
 
 SHAPES = {"a": (7, 19), "b": (3,), "c": (5, 3, 7), "d": (11, 23), "e": (1,)}
@@ -41,6 +42,16 @@ def exchange(all_: Sequence[BucketExchange], gradients: Sequence[Tensor]) -> lis
         found.append(torch.full((one.plan.elements,), 7.0))
         one.decode(found[-1])
     return found
+
+
+def check_steps(all_: Sequence[BucketExchange]) -> None:
+    """Both ends of every message know the same steps."""
+    for sender, one in enumerate(all_):
+        for owner, steps in one.to_owners_steps.items():
+            known = all_[owner].from_others_steps[sender - (sender > owner)]
+            assert torch.equal(steps.step, known.step)
+        for steps, known in zip(one.to_all_steps, all_[0].to_all_steps, strict=True):
+            assert torch.equal(steps.step, known.step)
 
 
 def values(kind: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
@@ -78,6 +89,7 @@ def check(seed: int, steps: int) -> int:
         wanted = torch.stack([x.double() for x in (*given, *before)])
         averages = exchange(all_, given)
         after = [one.residual.now for one in all_]
+        check_steps(all_)
         where = f"seed {seed}, step {step}"
         for average in averages[1:]:
             assert torch.equal(bits(average), bits(averages[0])), where
@@ -103,6 +115,34 @@ def check(seed: int, steps: int) -> int:
 
 def test_1_000_steps_of_any_values() -> None:
     assert sum(check(seed, 10) for seed in range(100)) > 200
+
+
+def test_steps_move_with_their_parameters_into_other_buckets() -> None:
+    """Two steps in one bucket and two in another division give what four in one bucket give, to the bit."""
+    generator = torch.Generator().manual_seed(3)
+    given = [[torch.randn(495, generator=generator) for _ in range(2)] for _ in range(4)]
+    whole, first = exchanges(2, 1, False, False, 16), exchanges(2, 1, False, False, 16)
+    wanted = [exchange(whole, [x.clone() for x in step]) for step in given]
+    for step in given[:2]:
+        exchange(first, [x.clone() for x in step])
+    names = list(SHAPES)
+    then = []
+    for parts_of in (names[3:], names[:3]):
+        parts = bucket_parts(parts_of, [SHAPES[name] for name in parts_of], smallest=64)
+        plan = Plan(parts, 2, sum(part.elements for part in parts), 16)
+        then.append([BucketExchange(plan, rank, torch.float32, torch.device("cpu")) for rank in range(2)])
+    for rank in range(2):
+        kept = Kept()
+        kept.take_from(first[rank].plan.parts, first[rank], None)
+        for bucket in then:
+            kept.put_into(bucket[rank].plan.parts, bucket[rank], None)
+        assert not kept.residual
+        assert not kept.steps
+    cut = sum(part.elements for part in then[1][0].plan.parts)
+    for step, old in zip(given[2:], wanted[2:], strict=True):
+        new = [exchange(then[1], [x[:cut] for x in step]), exchange(then[0], [x[cut:] for x in step])]
+        for rank in range(2):
+            assert torch.equal(torch.cat([new[0][rank], new[1][rank]]), old[rank])
 
 
 @pytest.mark.slow

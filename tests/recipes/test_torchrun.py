@@ -50,6 +50,8 @@ def test_two_processes_make_one_run_with_one_bit_gradients(game: Path) -> None:
     assert [state["step"] for state in states] == [last["global_step"]] * 2
     assert last["global_step"] == 4 * (480 // 32)  # as many as one process makes
     assert any(residual.any() for residual in states[0]["residual"].values())
+    record = json.loads((game / "run" / "compression.json").read_text())  # for `ludocast compression-report run`
+    assert record["compressed"] > 0
 
 
 @pytest.mark.parametrize("option", [["--label", "nothere"], ["--compression", "twobit"]])
