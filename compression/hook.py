@@ -394,7 +394,7 @@ def register_onebit_hook(
         warmup_steps: Steps of plain averaging before the first compressed one.
         delay: 1 applies each average one step late, so that the exchange overlaps the next step.
         width: Bits a value of the averages that owners send to all: 1, 4 or 8; what ranks send owners is 1 bit.
-        row_length: Elements that share two values, about.
+        row_length: Elements that share a value, about.
         smallest: Elements from which a tensor of two dimensions or more is compressed.
         auto: Compress a bucket only where that is faster than plain averaging, as timed after the first step.
         auto_every: Steps after which `auto` compares again.

@@ -1,4 +1,4 @@
-"""How a flat buffer of gradients is cut into the rows that share two reconstruction values.
+"""How a flat buffer of gradients is cut into the rows that share a reconstruction value.
 
 R rows.
 """

@@ -17,7 +17,7 @@ class OneBitSettings:
         delay: 1 applies each average one step late, so that the exchange overlaps the next step (double buffering,
             section 3.2 of the paper); 0 does not.
         width: Bits a value of the averages that owners send to all: 1, 4 or 8; what ranks send owners is 1 bit.
-        row_length: Elements that share two values, about.
+        row_length: Elements that share a value, about.
         smallest: Elements from which a tensor of two dimensions or more is compressed.
         auto: Compress a bucket only where that is faster than plain averaging, as timed after the first step.
         auto_every: Steps after which `auto` compares again.

@@ -66,7 +66,7 @@ class OneBitDDPStrategy(EndingDDPStrategy):
         warmup_steps: Steps of plain averaging before the first compressed one.
         delay: 1 applies each average one step late, so that the exchange overlaps the next step.
         width: Bits a value of the averages that owners send to all: 1, 4 or 8.
-        row_length: Elements that share two values, about.
+        row_length: Elements that share a value, about.
         smallest: Elements from which a tensor of two dimensions or more is compressed.
         process_group_backend: gloo or nccl; by the device if None.
         timeout_seconds: After which a collective without an answer fails.

@@ -6,12 +6,20 @@ B examples of a batch, T characters of a window, V characters of the alphabet, D
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import cache
 from pydoc_data import topics
 
+import numpy as np
 import torch
+from ludocast.datamodules.fit_preprocessing import fit_preprocessing
+from ludocast.datamodules.infer import infer_schema, label_index, label_values, raw_columns
+from ludocast.datamodules.read import from_frame
+from ludocast.models.churn.network import ChurnNetwork
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from benchmarks.tables import players_en
 
 
 class Task(ABC):
@@ -120,4 +128,61 @@ class DigitsTask(Task):
         return self._rest
 
 
-TASKS: dict[str, type[Task]] = {"char-lstm": CharTask, "digits-mlp": DigitsTask}
+class TableNetwork(nn.Module):
+    """One member of the churn network, which reads numbers and codes side by side: [B, D + S] to [B, 2]."""
+
+    def __init__(self, numbers: int, code_sizes: list[int]) -> None:
+        super().__init__()
+        self.numbers = numbers
+        self.network = ChurnNetwork(
+            numbers, code_sizes, 2, members=1, embedding=16, rank=32, hidden=384, dropout=0.25
+        )  # fmt: skip
+
+    def forward(self, x_BX: Tensor) -> Tensor:
+        """Logits of staying, which is 0, and of leaving."""
+        logit_B1 = self.network(x_BX[None, :, : self.numbers], x_BX[None, :, self.numbers :].long())[0]
+        return torch.cat([torch.zeros_like(logit_B1), logit_B1], dim=-1)
+
+
+@cache
+def _players() -> tuple[Tensor, Tensor, Tensor, int, list[int]]:
+    """Inputs [N, D + S] and labels [N] of the table, which rows are held out, D, and how many codes each of S has."""
+    table = players_en()
+    read = from_frame(table.frame)
+    schema = infer_schema(read, table.label, table.positive, table.exclude)
+    columns, _ = raw_columns(read, schema)
+    label = label_index(label_values(read, table.label, frozenset(schema.missing_tokens)), schema)
+    held = np.arange(len(label)) % 5 == 0
+    train = {name: values[~held] for name, values in columns.items()}
+    preprocessing, encoded = fit_preprocessing(schema, train, label[~held])
+    rest = preprocessing.encode({name: values[held] for name, values in columns.items()})
+    x = np.empty((len(label), encoded.numbers.shape[1] + encoded.codes.shape[1]), np.float32)
+    x[~held], x[held] = (np.concatenate([part.numbers, part.codes], axis=1) for part in (encoded, rest))
+    sizes = preprocessing.sizes
+    return torch.from_numpy(x), torch.from_numpy(label), torch.from_numpy(held), sizes["numbers"], sizes["code_sizes"]
+
+
+class ChurnTask(Task):
+    """Who leaves, of the players of `../shared/data/game_churn/players_en.csv`; every fifth one validates."""
+
+    steps, warmup, lr, batch_size = 600, 20, 2e-3, 64
+
+    def __init__(self) -> None:
+        self._x, self._y, self._held, self._numbers, self._code_sizes = _players()
+        self._rows = (~self._held).nonzero().flatten()
+
+    def model(self) -> nn.Module:
+        """Its hidden layers and cross layers are compressed."""
+        return TableNetwork(self._numbers, list(self._code_sizes))
+
+    def batch(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Players at random."""
+        chosen_B = self._rows[torch.randint(len(self._rows), (self.batch_size,), generator=generator)]
+        return self._x[chosen_B], self._y[chosen_B]
+
+    def validation(self) -> tuple[Tensor, Tensor]:
+        """All that are held out."""
+        return self._x[self._held], self._y[self._held]
+
+
+TASKS: dict[str, type[Task]] = {"char-lstm": CharTask, "digits-mlp": DigitsTask, "churn": ChurnTask}

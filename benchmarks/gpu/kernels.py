@@ -1,7 +1,7 @@
 """Bandwidth of the quantiser's Triton kernels beside a copy on the device: `python -m benchmarks.gpu.kernels`.
 
 Bytes an element are what a kernel has to move at least: quantise reads the gradient (4 or 2) and the residual (4),
-writes the next residual (4) and a bit; decode reads a bit and writes 4, and reads 4 more where it adds. The two values
+writes the next residual (4) and a bit; decode reads a bit and writes 4, and reads 4 more where it adds. The value
 and the exponent of a row, 40 bits of 2,048 elements, are not counted. Times are of CUDA events, each kernel in turn.
 """
 
