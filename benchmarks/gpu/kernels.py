@@ -1,8 +1,9 @@
 """Bandwidth of the quantiser's Triton kernels beside a copy on the device: `python -m benchmarks.gpu.kernels`.
 
-Bytes an element are what a kernel has to move at least: quantise reads the gradient (4 or 2) and the residual (4),
-writes the next residual (4) and a bit; decode reads a bit and writes 4, and reads 4 more where it adds. The value
-and the exponent of a row, 40 bits of 2,048 elements, are not counted. Times are of CUDA events, each kernel in turn.
+Bytes an element are what a kernel has to move at least: quantise reads the gradient (4 or 2), the residual (4) and the
+step (1), writes the next residual (4) and a bit; decode reads a bit and the step and writes 4 and, where it learns, the
+step (1), and reads 4 more where it adds; learn reads a bit and reads and writes the step. The value and the exponent of
+a row, 24 bits of 2,048 elements, are not counted. Times are of CUDA events, each kernel in turn.
 """
 
 from __future__ import annotations
