@@ -200,7 +200,6 @@ def _quantise(
     scaled = tl.sum(tl.where(sampled, length * small * size, 0.0), axis=0)
     whole = tl.where(_is_finite(product), product.to(tl.float64), scaled.to(tl.float64) * 1099511627776.0)  # 2^40
     square = tl.sum(tl.where(sampled, size * size, 0.0), axis=0).to(tl.float64)
-    tl.store(bad_ptr, 1, mask=_is_finite(tl.max(tl.where(inside, length, 0.0) * small, axis=0)) == 0)
     bad = tl.sum((inside & (_is_finite(c) == 0)).to(tl.int32), axis=0)  # a maximum may pass over NaN
     tl.store(bad_ptr, 1, mask=bad > 0)
 
