@@ -120,9 +120,9 @@ INLINE void learn_from(const uint8_t *bits, int64_t i, int64_t n, uint8_t *steps
  * column of a matrix is left out. */
 INLINE int is_sampled(int64_t i) { return (i / 16 & 3) == (i / 64 & 3); }
 
-/* How many of a row's elements are, and the sum of their levels. Nothing else goes on meanwhile, so that the steps had
- * better be in the cache: those of rows further on are fetched here. */
-enum { STEPS_AHEAD = 8192 };
+enum { STEPS_AHEAD = 8192 }; /* a row's steps are summed before anything else is done, so they are fetched rows ahead */
+
+/* How many of a row's elements are, and the sum of their levels. */
 static void sample_of(const uint8_t *steps, int64_t n, int64_t *count, int64_t *levels) {
     int64_t i, k;
     *count = *levels = 0;
