@@ -121,19 +121,15 @@ INLINE AVX512 __m512 load16(const void *g, int64_t i, int bf16) {
     return _mm512_loadu_ps((const float *)g + i);
 }
 
-/* 2^-7 of the sizes, from 2^-15 on: there the bits of the exponent that count octaves are zero in the table. */
-INLINE AVX512 __m512 small16(const uint8_t *steps) {
-    const __m512 eighths =
-        _mm512_mul_ps(_mm512_castpd_ps(_mm512_broadcast_f64x4(_mm256_castps_pd(_mm256_setr_ps(EIGHTHS)))),
-                      _mm512_mask_blend_ps(0xff00, _mm512_set1_ps(0x1p-15f), _mm512_set1_ps(0x1p-14f)));
-    const __m512i octaves = _mm512_set1_epi32(0x07000000);
+INLINE AVX512 __m512 sizes16(const uint8_t *steps) {
+    const __m512 eighths = _mm512_mul_ps(
+        _mm512_castpd_ps(_mm512_broadcast_f64x4(_mm256_castps_pd(_mm256_setr_ps(EIGHTHS)))),
+        _mm512_castsi512_ps(_mm512_mask_blend_epi32(0xff00, _mm512_set1_epi32(0x3b800000), _mm512_set1_epi32(0x3c000000))));
     __m512i step = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)steps));
-    __m512i size = _mm512_castps_si512(_mm512_permutexvar_ps(step, eighths)); /* its lowest four bits: two octaves */
-    size = _mm512_ternarylogic_epi32(size, _mm512_slli_epi32(step, 20), octaves, 0xf8); /* a | b & c */
-    return _mm512_castsi512_ps(size);
+    __m512 size = _mm512_permutexvar_ps(step, eighths); /* its lowest four bits count: two octaves, from 2^-8 on */
+    __m512i octaves = _mm512_slli_epi32(_mm512_and_si512(step, _mm512_set1_epi32(0x70)), 20);
+    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(size), octaves));
 }
-
-INLINE AVX512 __m512 sizes16(__m512 small) { return _mm512_mul_ps(small, _mm512_set1_ps(0x1p7f)); }
 
 /* `value` with the sign bit where it is to be `below` zero. */
 INLINE AVX512 __m512 signed16(__mmask16 below, __m512 value) {
@@ -141,51 +137,38 @@ INLINE AVX512 __m512 signed16(__mmask16 below, __m512 value) {
     return _mm512_castsi512_ps(_mm512_mask_xor_epi32(word, below, word, sign));
 }
 
-typedef struct {
-    __m512 products, squares, zeros; /* zeros: of c times 0, which are NaN where c is not finite */
-} Found;
-
-/* 16 elements; `v16`: 2^7 times the value. */
-INLINE AVX512 void code16(const void *g, const float *e, const uint8_t *steps, int64_t i, __m512 v16, uint8_t *bits,
-                          float *next, int sampled, int stream, int bf16, Found *found) {
-    const __m512 zero = _mm512_setzero_ps(), small = small16(steps + i);
-    __m512 c = _mm512_add_ps(load16(g, i, bf16), _mm512_loadu_ps(e + i)), rest;
-    __mmask16 below = _mm512_cmp_ps_mask(c, zero, _CMP_LT_OQ);
-    uint16_t word = (uint16_t)~below;
-    _mm_prefetch((const char *)g + (i + AHEAD) * (bf16 ? 2 : 4), _MM_HINT_T0);
-    _mm_prefetch((const char *)(e + i + AHEAD), _MM_HINT_T0);
-    found->zeros = _mm512_fmadd_ps(c, zero, found->zeros);
-    if (sampled) {
-        __m512 size = sizes16(small);
-        found->products = _mm512_add_ps(found->products, _mm512_mul_ps(_mm512_abs_ps(c), size));
-        found->squares = _mm512_add_ps(found->squares, _mm512_mul_ps(size, size));
-    }
-    memcpy(bits + i / 8, &word, 2);
-    rest = _mm512_sub_ps(c, signed16(below, _mm512_mul_ps(v16, small)));
-    if (stream)
-        _mm512_stream_ps(next + i, rest);
-    else
-        _mm512_storeu_ps(next + i, rest);
-}
-
 INLINE AVX512 int code_avx512(const void *g, const float *e, const uint8_t *steps, int64_t n, float v, uint8_t *bits,
                               float *next, float *sums, int stream, int bf16) {
-    const __m512 v16 = _mm512_set1_ps(v * 0x1p7f); /* below 2^126 */
-    Found found = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps()};
+    const __m512 zero = _mm512_setzero_ps(), v16 = _mm512_set1_ps(v);
+    __m512 products = zero, squares = zero;
+    __m512i largest = _mm512_setzero_si512();
     Lanes lanes;
-    int64_t i, k;
+    int64_t i;
     stream = stream && (uintptr_t)next % 64 == 0;
-    for (i = 0; i + 256 <= n; i += 256) {
-#pragma GCC unroll 16 /* so that which are sampled is known when this is compiled */
-        for (k = 0; k < 256; k += 16)
-            code16(g, e, steps, i + k, v16, bits, next, is_sampled(k), stream, bf16, &found);
+#pragma GCC unroll 4
+    for (i = 0; i + 16 <= n; i += 16) {
+        __m512 c = _mm512_add_ps(load16(g, i, bf16), _mm512_loadu_ps(e + i)), size = sizes16(steps + i), rest;
+        __m512 length = _mm512_abs_ps(c);
+        __mmask16 below = _mm512_cmp_ps_mask(c, zero, _CMP_LT_OQ);
+        uint16_t word = (uint16_t)~below;
+        _mm_prefetch((const char *)g + (i + AHEAD) * (bf16 ? 2 : 4), _MM_HINT_T0);
+        _mm_prefetch((const char *)(e + i + AHEAD), _MM_HINT_T0);
+        largest = _mm512_max_epu32(largest, _mm512_castps_si512(length));
+        if (is_sampled(i)) {
+            products = _mm512_add_ps(products, _mm512_mul_ps(length, size));
+            squares = _mm512_add_ps(squares, _mm512_mul_ps(size, size));
+        }
+        memcpy(bits + i / 8, &word, 2);
+        rest = _mm512_sub_ps(c, signed16(below, _mm512_mul_ps(v16, size)));
+        if (stream)
+            _mm512_stream_ps(next + i, rest);
+        else
+            _mm512_storeu_ps(next + i, rest);
     }
-    for (; i + 16 <= n; i += 16)
-        code16(g, e, steps, i, v16, bits, next, is_sampled(i), stream, bf16, &found);
-    _mm512_storeu_ps(lanes.products, found.products);
-    _mm512_storeu_ps(lanes.squares, found.squares);
+    _mm512_storeu_ps(lanes.products, products);
+    _mm512_storeu_ps(lanes.squares, squares);
     return finish(g, e, steps, i, n, v, bits, next, &lanes, sums, bf16) &
-           (_mm512_cmp_ps_mask(found.zeros, found.zeros, _CMP_UNORD_Q) == 0);
+           (_mm512_reduce_max_epu32(largest) < 0x7f800000);
 }
 
 AVX512 static void decode_avx512(const uint8_t *bits, uint8_t *steps, int64_t n, float *out, float v, int accumulate,
@@ -197,7 +180,7 @@ AVX512 static void decode_avx512(const uint8_t *bits, uint8_t *steps, int64_t n,
         uint16_t word;
         __m512 value;
         memcpy(&word, bits + i / 8, 2);
-        value = signed16((__mmask16)~word, _mm512_mul_ps(v16, sizes16(small16(steps + i))));
+        value = signed16((__mmask16)~word, _mm512_mul_ps(v16, sizes16(steps + i)));
         if (accumulate)
             value = _mm512_add_ps(_mm512_loadu_ps(out + i), value);
         if (stream)
