@@ -120,6 +120,8 @@ INLINE void learn_from(const uint8_t *bits, int64_t i, int64_t n, uint8_t *steps
  * column of a matrix is left out. */
 INLINE int is_sampled(int64_t i) { return (i / 16 & 3) == (i / 64 & 3); }
 
+enum { STEPS_AHEAD = 8192 }; /* a row's steps are summed before anything else is done, so they are fetched rows ahead */
+
 /* How many of a row's elements are, and the sum of their levels. */
 static void sample_of(const uint8_t *steps, int64_t n, int64_t *count, int64_t *levels) {
     int64_t i, k;
@@ -128,6 +130,7 @@ static void sample_of(const uint8_t *steps, int64_t n, int64_t *count, int64_t *
         const int64_t end = i + 16 < n ? i + 16 : n;
         unsigned sum = 0;
 #ifdef X86
+        _mm_prefetch((const char *)(steps + i + STEPS_AHEAD), _MM_HINT_T0);
         if (end - i == 16) {
             __m128i some = _mm_and_si128(_mm_loadu_si128((const __m128i *)(steps + i)), _mm_set1_epi8(127));
             some = _mm_sad_epu8(some, _mm_setzero_si128());
