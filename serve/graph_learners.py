@@ -180,3 +180,11 @@ def add_trees(graph: GraphBuilder, raw: str, trees: Sequence[Tree], outputs: int
 def _joined(parts: Sequence[np.ndarray]) -> list[int] | list[float]:
     joined: list[int] | list[float] = np.concatenate(parts).tolist()
     return joined
+
+
+def add_probabilities(graph: GraphBuilder, logits: str, classes: int) -> str:
+    """Probabilities [N, C] of logits [N, C], or [N, 1] where there are two classes."""
+    if classes > 2:
+        return graph.op("Softmax", logits, axis=1)
+    p = graph.op("Sigmoid", logits)
+    return graph.op("Concat", graph.op("Sub", graph.floats(1.0), p), p, axis=1)
