@@ -75,7 +75,7 @@ def add_recurrent(
     Args:
         graph: To append to.
         rnn: Of `ludocast.models.stacked_rnn.recurrent.recurrent`.
-        x_NTD: Inputs, T at least 1.
+        x_NTD: Inputs; a T of 0 is 1 from here on.
         length_N: Real steps of each, int64, from 0 to T.
         state_NK: State before the first step; "" for zeros.
         with_cells: Whether an LSTM's c after the last real step is wanted too, which `add_last_state` needs.
@@ -84,8 +84,8 @@ def add_recurrent(
         ValueError: If the stack has an operator that there is none for.
     """
     layers, is_g = _layers(rnn)
-    lengths = _lengths(graph, x_NTD, length_N)
-    x = graph.op("Transpose", x_NTD, perm=[1, 0, 2])
+    x = _at_least_one_step(graph, graph.op("Transpose", x_NTD, perm=[1, 0, 2]))
+    lengths = _lengths(graph, x, length_N)
     states = _initial(graph, rnn, state_NK, x, is_g)
     holds = with_cells and rnn.mode == "LSTM"
     outputs: list[str] = []
@@ -203,8 +203,16 @@ def _layers(rnn: nn.RNNBase) -> tuple[list[list[_Layer]], bool]:
     return [[layer(f"_l{i}{ending}") for ending in endings] for i in range(rnn.num_layers)], is_g
 
 
-def _lengths(graph: GraphBuilder, x_NTD: str, length_N: str) -> Lengths:
-    rows, steps = (graph.op("Shape", x_NTD, start=axis, end=axis + 1) for axis in (0, 1))
+def _at_least_one_step(graph: GraphBuilder, x_TND: str) -> str:
+    """Without a step onnxruntime's GRU and LSTM end the whole process."""
+    steps = graph.op("Shape", x_TND, start=0, end=1)
+    missing = graph.op("Max", graph.op("Sub", graph.ints(1), steps), graph.ints(0))
+    pads = graph.op("Concat", graph.ints(0, 0, 0), missing, graph.ints(0, 0), axis=0)
+    return graph.op("Pad", x_TND, pads)
+
+
+def _lengths(graph: GraphBuilder, x_TND: str, length_N: str) -> Lengths:
+    steps, rows = (graph.op("Shape", x_TND, start=axis, end=axis + 1) for axis in (0, 1))
     scalars = [graph.op("Squeeze", size) for size in (rows, steps)]
     zero, one = graph.constant(np.array(0)), graph.constant(np.array(1))
     row_N, step_T = (graph.op("Range", zero, size, one) for size in scalars)
