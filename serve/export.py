@@ -49,7 +49,7 @@ def _logits(graph: GraphBuilder, fitted: FittedChurn, names: EncodedNames) -> st
 
 
 def _add_outputs(graph: GraphBuilder, fitted: FittedChurn, logits: str) -> None:
-    p = add_probabilities(graph, logits, len(fitted.classes))
+    p = add_probabilities(graph, logits, len(fitted.classes) if len(fitted.classes) > 2 else 1)
     positive = fitted.schema.positive_index
     if positive is None or fitted.threshold is None:
         chosen = graph.op("ArgMax", p, axis=1, keepdims=0)

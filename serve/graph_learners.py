@@ -182,9 +182,9 @@ def _joined(parts: Sequence[np.ndarray]) -> list[int] | list[float]:
     return joined
 
 
-def add_probabilities(graph: GraphBuilder, logits: str, classes: int) -> str:
-    """Probabilities [N, C] of logits [N, C], or [N, 1] where there are two classes."""
-    if classes > 2:
-        return graph.op("Softmax", logits, axis=1)
+def add_probabilities(graph: GraphBuilder, logits: str, outputs: int) -> str:
+    """Probabilities [..., C] of logits [..., outputs]; one output is the log odds of the second of two classes."""
+    if outputs > 1:
+        return graph.op("Softmax", logits, axis=-1)
     p = graph.op("Sigmoid", logits)
-    return graph.op("Concat", graph.op("Sub", graph.floats(1.0), p), p, axis=1)
+    return graph.op("Concat", graph.op("Sub", graph.floats(1.0), p), p, axis=-1)

@@ -106,14 +106,14 @@ def add_recurrent(
 
 
 def add_outputs(graph: GraphBuilder, stack: Recurrent) -> str:
-    """h [N, T, W] of the top layer, 0 beyond the length."""
+    """Outputs h [N, T, W] of the top layer, 0 beyond the length."""
     h_TNW = _to_h(graph, _joined(graph, stack.outputs, axis=2), stack.is_g)
     kept = graph.op("Where", stack.lengths.is_real, h_TNW, graph.floats(0.0))
     return graph.op("Transpose", kept, perm=[1, 0, 2])
 
 
 def add_last(graph: GraphBuilder, stack: Recurrent) -> str:
-    """h [N, W] of the top layer when each direction has read all that is real."""
+    """Outputs h [N, W] of the top layer when each direction has read all that is real."""
     return _to_h(graph, _joined(graph, stack.last[-len(stack.outputs) :], axis=1), stack.is_g)
 
 
@@ -224,7 +224,7 @@ def _lengths(graph: GraphBuilder, x_TND: str, length_N: str) -> Lengths:
 
 
 def _initial(graph: GraphBuilder, rnn: nn.RNNBase, state_NK: str, x_TND: str, is_g: bool) -> list[tuple[str, str]]:
-    """h and c [1, N, H] before the first step, a layer and direction; "" where they are zeros or there is no c."""
+    """States h and c [1, N, H] before the first step, for each layer and direction; "" for zeros and for no c."""
     cells = rnn.mode == "LSTM"
     count = state_size(rnn) // rnn.hidden_size // (2 if cells else 1)
     if state_NK:
