@@ -15,6 +15,7 @@ from ludocast.serve.graph_learners import (
     add_boostings,
     add_linear,
     add_network,
+    add_probabilities,
     add_up,
 )
 from onnx import TensorProto
@@ -47,15 +48,8 @@ def _logits(graph: GraphBuilder, fitted: FittedChurn, names: EncodedNames) -> st
     return add_up(graph, parts)
 
 
-def _probabilities(graph: GraphBuilder, logits: str, classes: int) -> str:
-    if classes > 2:
-        return graph.op("Softmax", logits, axis=1)
-    p = graph.op("Sigmoid", logits)
-    return graph.op("Concat", graph.op("Sub", graph.floats(1.0), p), p, axis=1)
-
-
 def _add_outputs(graph: GraphBuilder, fitted: FittedChurn, logits: str) -> None:
-    p = _probabilities(graph, logits, len(fitted.classes))
+    p = add_probabilities(graph, logits, len(fitted.classes) if len(fitted.classes) > 2 else 1)
     positive = fitted.schema.positive_index
     if positive is None or fitted.threshold is None:
         chosen = graph.op("ArgMax", p, axis=1, keepdims=0)

@@ -28,9 +28,9 @@ class GraphBuilder:
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
 
-    def input(self, name: str, dtype: int, width: int | str) -> str:
-        """A graph input [N, width] of an ONNX element type."""
-        self._inputs.append(helper.make_tensor_value_info(name, dtype, ["N", width]))
+    def input(self, name: str, dtype: int, *widths: int | str) -> str:
+        """A graph input [N, *widths] of an ONNX element type."""
+        self._inputs.append(helper.make_tensor_value_info(name, dtype, ["N", *widths]))
         return name
 
     def output(self, value: str, name: str, dtype: int, shape: list[int | str]) -> None:
@@ -57,6 +57,12 @@ class GraphBuilder:
     def ints(self, *values: int) -> str:
         """An int64 constant [len(values)]."""
         return self.constant(np.array(values, np.int64))
+
+    def several(self, kind: str, count: int, *inputs: str, **attributes: Any) -> list[str]:
+        """Append a node and return the names of its outputs; an input that is not given is ""."""
+        outputs = [f"{self._prefix}v{len(self.nodes)}_{i}" for i in range(count)]
+        self.nodes.append(helper.make_node(kind, list(inputs), outputs, **attributes))
+        return outputs
 
     def op(self, kind: str, *inputs: str, name: str | None = None, **attributes: Any) -> str:
         """Append a node of one output and return that output's name."""

@@ -180,3 +180,11 @@ def add_trees(graph: GraphBuilder, raw: str, trees: Sequence[Tree], outputs: int
 def _joined(parts: Sequence[np.ndarray]) -> list[int] | list[float]:
     joined: list[int] | list[float] = np.concatenate(parts).tolist()
     return joined
+
+
+def add_probabilities(graph: GraphBuilder, logits: str, outputs: int) -> str:
+    """Probabilities [..., C] of logits [..., outputs]; one output is the log odds of the second of two classes."""
+    if outputs > 1:
+        return graph.op("Softmax", logits, axis=-1)
+    p = graph.op("Sigmoid", logits)
+    return graph.op("Concat", graph.op("Sub", graph.floats(1.0), p), p, axis=-1)

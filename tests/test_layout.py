@@ -26,7 +26,10 @@ MAY_IMPORT = {
     "recipes": {"configs", "datamodules", "models", "compression", "serve"},
 }
 # The serving side runs without torch, pandas and scikit-learn; only these of its files belong to training.
-TRAINING_FILES = {"export.py", "core.py", "graph.py", "graph_inputs.py", "graph_learners.py", "report.py", "charts.py"}
+TRAINING_FILES = {
+    *("export.py", "core.py", "report.py", "charts.py"),
+    *("graph.py", "graph_inputs.py", "graph_learners.py", "graph_recurrent.py", "graph_sequence.py"),
+}
 LIGHT_DATAMODULES = {"cells", "read", "schema"}
 
 

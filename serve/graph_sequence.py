@@ -1,0 +1,133 @@
+"""The core graphs of a sequence network, of whole sequences and of one step: ids and numbers in, probabilities out."""
+
+# N sequences of a batch, T steps of the longest, V ids, E embedding width, D numbers a step, S static numbers,
+# W outputs of the stack, K numbers of a player's state, C classes
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from ludocast.serve.graph import GraphBuilder
+from ludocast.serve.graph_learners import add_probabilities
+from ludocast.serve.graph_recurrent import add_last, add_last_state, add_outputs, add_recurrent, add_step, state_size
+from onnx import TensorProto
+from torch import nn
+
+
+@dataclass(frozen=True)
+class SequenceNetwork:
+    """The parts of a network, whatever module holds them.
+
+    Attributes:
+        rnn: Of `ludocast.models.stacked_rnn.recurrent.recurrent`; reads embedding and numbers side by side.
+        head: One output for two classes, else one a class; reads the stack's outputs, then the static numbers.
+        tokens: Table [V, E]; None where there are no tokens.
+        numbers: D.
+        static: S.
+        each_step: Whether every step has an answer, rather than the sequence.
+
+    Raises:
+        ValueError: If the parts do not fit each other.
+    """
+
+    rnn: nn.RNNBase
+    head: nn.Linear
+    tokens: nn.Embedding | None = None
+    numbers: int = 0
+    static: int = 0
+    each_step: bool = False
+
+    def __post_init__(self) -> None:
+        read = self.numbers + (0 if self.tokens is None else self.tokens.embedding_dim)
+        outputs = self.rnn.hidden_size * (2 if self.rnn.bidirectional else 1)
+        if read != self.rnn.input_size or self.head.in_features != outputs + self.static:
+            raise ValueError(
+                f"the stack has to read {read} inputs and the head {outputs} + {self.static}, however: "
+                f"{self.rnn.input_size} and {self.head.in_features}"
+            )
+        if self.each_step and self.static:
+            raise ValueError("static numbers go with one answer a sequence, not with one a step; drop either")
+
+    @property
+    def classes(self) -> int:
+        """C."""
+        return max(2, self.head.out_features)
+
+
+def sequence_core(network: SequenceNetwork, description: str = "", with_state: bool = False) -> onnx.ModelProto:
+    """The graph over whole sequences, padded behind their ends.
+
+    Inputs, as far as the network reads them: `tokens` int64 [N, T], `numbers` float [N, T, D], `length` int64 [N],
+    `static` float [N, S]; with `with_state` also `state` float [N, K]. What stands at padding is not read, but tokens
+    have to be ids there too. N has to be at least 1: without a row onnxruntime's GRU and LSTM end the process.
+
+    Outputs: `probabilities` [N, C], or with `each_step` [N, T, C], 0 beyond the length; with `with_state` `new_state`
+    [N, K], from which the next events of the same players go on here or in `step_core`.
+    """
+    graph = GraphBuilder()
+    x_NTD = _inputs(graph, network, "T")
+    length = graph.input("length", TensorProto.INT64)
+    size = state_size(network.rnn)
+    state = graph.input("state", TensorProto.FLOAT, size) if with_state else ""
+    stack = add_recurrent(graph, network.rnn, x_NTD, length, state, with_cells=with_state)
+    if network.each_step:
+        probabilities = _answer(graph, network, add_outputs(graph, stack))
+        is_real = graph.op("Transpose", stack.lengths.is_real, perm=[1, 0, 2])
+        probabilities = graph.op("Where", is_real, probabilities, graph.floats(0.0))
+        graph.output(probabilities, "probabilities", TensorProto.FLOAT, ["N", "T", network.classes])
+    else:
+        probabilities = _answer(graph, network, add_last(graph, stack))
+        graph.output(probabilities, "probabilities", TensorProto.FLOAT, ["N", network.classes])
+    if with_state:
+        graph.output(add_last_state(graph, stack), "new_state", TensorProto.FLOAT, ["N", size])
+    return graph.model(description, {})
+
+
+def step_core(network: SequenceNetwork, description: str = "") -> onnx.ModelProto:
+    """The graph of one event of each of N players: (state, event) in, (new state, answer) out.
+
+    Inputs: `state` float [N, K], zeros for a new player, and as of `sequence_core` without T: `tokens` int64 [N],
+    `numbers` float [N, D], `static` float [N, S]. Outputs: `probabilities` [N, C] and `new_state` [N, K].
+
+    Raises:
+        ValueError: If the stack reads backwards too.
+    """
+    graph = GraphBuilder()
+    x_ND = _inputs(graph, network)
+    size = state_size(network.rnn)
+    h_NW, state = add_step(graph, network.rnn, x_ND, graph.input("state", TensorProto.FLOAT, size))
+    graph.output(_answer(graph, network, h_NW), "probabilities", TensorProto.FLOAT, ["N", network.classes])
+    graph.output(state, "new_state", TensorProto.FLOAT, ["N", size])
+    return graph.model(description, {})
+
+
+def add_embedding(graph: GraphBuilder, table: nn.Embedding, tokens: str) -> str:
+    """Rows [..., E] of the table."""
+    return graph.op("Gather", graph.constant(_values(table.weight)), tokens, axis=0)
+
+
+def add_head(graph: GraphBuilder, head: nn.Linear, h: str) -> str:
+    """Logits [..., C] of h [..., W]."""
+    product = graph.op("MatMul", h, graph.constant(_values(head.weight.T)))
+    return product if head.bias is None else graph.op("Add", product, graph.constant(_values(head.bias)))
+
+
+def _inputs(graph: GraphBuilder, network: SequenceNetwork, *steps: str) -> str:
+    parts = []
+    if network.tokens is not None:
+        parts.append(add_embedding(graph, network.tokens, graph.input("tokens", TensorProto.INT64, *steps)))
+    if network.numbers:
+        parts.append(graph.input("numbers", TensorProto.FLOAT, *steps, network.numbers))
+    return parts[0] if len(parts) == 1 else graph.op("Concat", *parts, axis=-1)
+
+
+def _answer(graph: GraphBuilder, network: SequenceNetwork, h: str) -> str:
+    if network.static:
+        h = graph.op("Concat", h, graph.input("static", TensorProto.FLOAT, network.static), axis=-1)
+    return add_probabilities(graph, add_head(graph, network.head, h), network.head.out_features)
+
+
+def _values(tensor: nn.Parameter) -> np.ndarray:
+    return np.ascontiguousarray(tensor.detach().cpu().float().numpy())
