@@ -8,6 +8,9 @@
 # activations, forwards; padding lies behind the real steps and cannot reach them. A sigmoid RNN is the tanh RNN in
 # g = 2h − 1 (models/stacked_rnn/coordinates.py).
 #
+# With `as_scan` an RNN is a Scan instead, whose inputs are projected for all steps at once: in onnxruntime several times
+# as fast for many rows (benchmarks/recurrent_graph.py). GRU and LSTM are slower that way: there the operators stay.
+#
 # A state is [N, K] float32: for each layer, for each direction, the H numbers of h; of an LSTM then the same of c.
 # That is torch's state [S, B, H] with a player's numbers side by side. Zeros are the state before the first step.
 
@@ -18,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from ludocast.models.stacked_rnn.sigmoid_rnn import SigmoidRNN
 from ludocast.serve.graph import GraphBuilder
-from onnx import TensorProto
+from onnx import TensorProto, helper
 from torch import nn
 
 # torch's mode: the operator, and the operator's gates as places among torch's.
@@ -68,7 +71,13 @@ def state_size(rnn: nn.RNNBase) -> int:
 
 
 def add_recurrent(
-    graph: GraphBuilder, rnn: nn.RNNBase, x_NTD: str, length_N: str, state_NK: str = "", with_cells: bool = False
+    graph: GraphBuilder,
+    rnn: nn.RNNBase,
+    x_NTD: str,
+    length_N: str,
+    state_NK: str = "",
+    with_cells: bool = False,
+    as_scan: bool = False,
 ) -> Recurrent:
     """A stack over ragged sequences, padded behind their ends; what stands at padding, NaN too, reaches nothing.
 
@@ -79,14 +88,15 @@ def add_recurrent(
         length_N: Real steps of each, int64, from 0 to T.
         state_NK: State before the first step; "" for zeros.
         with_cells: Whether an LSTM's c after the last real step is wanted too, which `add_last_state` needs.
+        as_scan: Whether a tanh or sigmoid RNN is a Scan rather than an RNN operator; of no effect on GRU and LSTM.
 
     Raises:
         ValueError: If the stack has an operator that there is none for.
     """
-    layers, is_g = _layers(rnn)
+    layers, is_g = _layers(rnn, as_scan)
     x = _at_least_one_step(graph, graph.op("Transpose", x_NTD, perm=[1, 0, 2]))
     lengths = _lengths(graph, x, length_N)
-    states = _initial(graph, rnn, state_NK, x, is_g)
+    states = _initial(graph, rnn, state_NK, x, is_g, as_scan)
     holds = with_cells and rnn.mode == "LSTM"
     outputs: list[str] = []
     found: list[tuple[str, str]] = []
@@ -139,7 +149,7 @@ def add_step(graph: GraphBuilder, rnn: nn.RNNBase, x_ND: str, state_NK: str) -> 
     """
     if rnn.bidirectional:
         raise ValueError("a stack that reads backwards too has no step: it needs the steps to come; train it forwards")
-    layers, is_g = _layers(rnn)
+    layers, is_g = _layers(rnn, as_scan=False)
     x = graph.op("Unsqueeze", x_ND, graph.ints(0))
     states = _initial(graph, rnn, state_NK, x, is_g)
     new_h, new_c = [], []
@@ -157,13 +167,15 @@ def add_step(graph: GraphBuilder, rnn: nn.RNNBase, x_ND: str, state_NK: str) -> 
 class _Layer:
     """Weights of a layer and direction as the operator has them: W [1, G·H, D], R [1, G·H, H], B [1, 2·G·H] or none."""
 
-    operator: str
+    operator: str  # "Scan" is an RNN as one
     W: np.ndarray
     R: np.ndarray
     B: np.ndarray | None
 
     def add(self, graph: GraphBuilder, x_TND: str, h0: str, c0: str, holds: bool = False) -> tuple[str, str, str]:
-        """Outputs [T, N, H], the last of them [1, N, H] and, of an LSTM, the last c [1, N, H]; states "" are zeros."""
+        """Outputs [T, N, H], the last of them and, of an LSTM, the last c, [1, N, H] both; states "" are zeros."""
+        if self.operator == "Scan":
+            return *self._scan(graph, x_TND, h0), ""
         W = np.concatenate([self.W, self._hold()], axis=2) if holds else self.W
         inputs = [
             *(x_TND, graph.constant(W), graph.constant(self.R)),
@@ -176,12 +188,33 @@ class _Layer:
             (h, last), c = graph.several(self.operator, 2, *inputs, **options), ""
         return graph.op("Squeeze", h, graph.ints(1)), last, c
 
+    def _scan(self, graph: GraphBuilder, x_TND: str, h0: str) -> tuple[str, str]:
+        read = graph.op("MatMul", x_TND, graph.constant(self.W[0].T))
+        if self.B is not None:
+            read = graph.op("Add", read, graph.constant(self.B[0].reshape(2, -1).sum(0)))
+        R = graph.constant(self.R[0].T)
+        name = f"{read}_scan_"  # names inside have to differ from all outside
+        nodes = [
+            helper.make_node("MatMul", [f"{name}h", R], [f"{name}Rh"]),
+            helper.make_node("Add", [f"{name}Rh", f"{name}read"], [f"{name}sum"]),
+            helper.make_node("Tanh", [f"{name}sum"], [f"{name}new"]),
+            helper.make_node("Identity", [f"{name}new"], [f"{name}out"]),
+        ]
+        (*inputs, new, out) = (
+            helper.make_tensor_value_info(f"{name}{part}", TensorProto.FLOAT, ["N", self.R.shape[2]])
+            for part in ("h", "read", "new", "out")
+        )
+        body = helper.make_graph(nodes, f"{name}step", inputs, [new, out])
+        before = graph.op("Squeeze", h0, graph.ints(0))
+        last_NH, h_TNH = graph.several("Scan", 2, before, read, body=body, num_scan_inputs=1)
+        return h_TNH, last_NH
+
     def _hold(self) -> np.ndarray:
         """Weights [1, 4·H, 1] of the padding flag: nothing comes into c and nothing leaves it."""
         return np.repeat(np.array([SHUT, 0, -SHUT, 0], np.float32), self.R.shape[2])[None, :, None]
 
 
-def _layers(rnn: nn.RNNBase) -> tuple[list[list[_Layer]], bool]:
+def _layers(rnn: nn.RNNBase, as_scan: bool) -> tuple[list[list[_Layer]], bool]:
     """Weights by layer and direction, and whether they are those of g."""
     if rnn.mode not in OPERATORS or rnn.proj_size:
         raise ValueError(f"exported are tanh and sigmoid RNN, GRU and LSTM without projection, however: {rnn}")
@@ -189,6 +222,8 @@ def _layers(rnn: nn.RNNBase) -> tuple[list[list[_Layer]], bool]:
     named = rnn.tanh_parameters() if isinstance(rnn, SigmoidRNN) else dict(rnn.named_parameters())
     values = {name: tensor.detach().cpu().float().numpy() for name, tensor in named.items()}
     operator, order = OPERATORS[rnn.mode]
+    if as_scan and operator == "RNN":
+        operator = "Scan"
 
     def part(name: str) -> np.ndarray:
         gates = values[name].reshape(len(order), rnn.hidden_size, -1)[list(order)]
@@ -223,7 +258,9 @@ def _lengths(graph: GraphBuilder, x_TND: str, length_N: str) -> Lengths:
     return Lengths(length_N, is_real, last, graph.op("Greater", column_N1, zero))
 
 
-def _initial(graph: GraphBuilder, rnn: nn.RNNBase, state_NK: str, x_TND: str, is_g: bool) -> list[tuple[str, str]]:
+def _initial(
+    graph: GraphBuilder, rnn: nn.RNNBase, state_NK: str, x_TND: str, is_g: bool, as_scan: bool = False
+) -> list[tuple[str, str]]:
     """States h and c [1, N, H] before the first step, for each layer and direction; "" for zeros and for no c."""
     cells = rnn.mode == "LSTM"
     count = state_size(rnn) // rnn.hidden_size // (2 if cells else 1)
@@ -237,12 +274,12 @@ def _initial(graph: GraphBuilder, rnn: nn.RNNBase, state_NK: str, x_TND: str, is
             return [(state_SNH, "")]
         parts = [graph.op("Gather", state_SNH, graph.ints(i), axis=0) for i in range(count * (2 if cells else 1))]
         return list(zip(parts[:count], parts[count:] if cells else [""] * count, strict=True))
-    if not is_g:
+    if not is_g and not (as_scan and rnn.mode == "RNN_TANH"):  # a Scan has to be given its zeros
         return [("", "")] * count
     rows = graph.op("Shape", x_TND, start=1, end=2)
     shape = graph.op("Concat", graph.ints(1), rows, graph.ints(rnn.hidden_size), axis=0)
-    minus_one = graph.op("Expand", graph.floats(-1.0), shape)  # h = 0
-    return [(minus_one, "")] * count
+    nothing = graph.op("Expand", graph.floats(-1.0 if is_g else 0.0), shape)  # h = 0
+    return [(nothing, "")] * count
 
 
 def _at_last(graph: GraphBuilder, h_TNH: str, h0: str, lengths: Lengths) -> str:

@@ -13,7 +13,7 @@ from ludocast.serve.graph import GraphBuilder
 from ludocast.serve.graph_learners import add_probabilities
 from ludocast.serve.graph_recurrent import add_last, add_last_state, add_outputs, add_recurrent, add_step, state_size
 from onnx import TensorProto
-from torch import nn
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,9 @@ class SequenceNetwork:
         return max(2, self.head.out_features)
 
 
-def sequence_core(network: SequenceNetwork, description: str = "", with_state: bool = False) -> onnx.ModelProto:
+def sequence_core(
+    network: SequenceNetwork, description: str = "", with_state: bool = False, as_scan: bool = False
+) -> onnx.ModelProto:
     """The graph over whole sequences, padded behind their ends.
 
     Inputs, as far as the network reads them: `tokens` int64 [N, T], `numbers` float [N, T, D], `length` int64 [N],
@@ -65,13 +67,19 @@ def sequence_core(network: SequenceNetwork, description: str = "", with_state: b
 
     Outputs: `probabilities` [N, C], or with `each_step` [N, T, C], 0 beyond the length; with `with_state` `new_state`
     [N, K], from which the next events of the same players go on here or in `step_core`.
+
+    Args:
+        network: What the graph is made of.
+        description: Of the model.
+        with_state: Whether states go in and come out.
+        as_scan: As of `add_recurrent`.
     """
     graph = GraphBuilder()
     x_NTD = _inputs(graph, network, "T")
     length = graph.input("length", TensorProto.INT64)
     size = state_size(network.rnn)
     state = graph.input("state", TensorProto.FLOAT, size) if with_state else ""
-    stack = add_recurrent(graph, network.rnn, x_NTD, length, state, with_cells=with_state)
+    stack = add_recurrent(graph, network.rnn, x_NTD, length, state, with_state, as_scan)
     if network.each_step:
         probabilities = _answer(graph, network, add_outputs(graph, stack))
         is_real = graph.op("Transpose", stack.lengths.is_real, perm=[1, 0, 2])
@@ -129,5 +137,5 @@ def _answer(graph: GraphBuilder, network: SequenceNetwork, h: str) -> str:
     return add_probabilities(graph, add_head(graph, network.head, h), network.head.out_features)
 
 
-def _values(tensor: nn.Parameter) -> np.ndarray:
+def _values(tensor: Tensor) -> np.ndarray:
     return np.ascontiguousarray(tensor.detach().cpu().float().numpy())
