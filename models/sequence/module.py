@@ -172,7 +172,7 @@ class SequenceModule(pl.LightningModule, abc.ABC):
         optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
-        total = max(1, int(self.trainer.estimated_stepping_batches))
+        total = max(1, self._all_steps())
         rise = settings.warmup * total
 
         def rate(step: int) -> float:
@@ -182,6 +182,21 @@ class SequenceModule(pl.LightningModule, abc.ABC):
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _all_steps(self) -> int:
+        """Optimiser steps of the whole training.
+
+        `Trainer.estimated_stepping_batches` sets the loaders up before a checkpoint's loop is restored, so a training
+        resumed within an epoch would begin that epoch's batches anew.
+        """
+        trainer, datamodule = self.trainer, getattr(self.trainer, "datamodule", None)
+        if trainer.max_steps != -1:
+            return trainer.max_steps
+        if datamodule is None or trainer.max_epochs is None or trainer.max_epochs < 0:
+            raise ValueError("the learning rate falls over the whole training: give max_epochs or max_steps, and datamodule=")
+        batches, limit = len(datamodule.train_dataloader()), trainer.limit_train_batches
+        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+        return -(-batches // trainer.accumulate_grad_batches) * trainer.max_epochs
 
     def on_validation_epoch_start(self) -> None:
         """Begin an evaluation."""
