@@ -55,6 +55,10 @@ class ChurnSource(SequenceSource):
         validation: Share of the snapshot times.
         test: Share of the snapshot times.
         min_count: Events seen less often are unknown.
+        days_per_step: With "days": days of a step, each a number of it, oldest first; 7 take a seventh of the time of 1.
+
+    Raises:
+        ValueError: If `observe` is not made of whole steps.
     """
 
     def __init__(
@@ -70,7 +74,11 @@ class ChurnSource(SequenceSource):
         validation: float = 0.05,
         test: float = 0.25,
         min_count: int = 1,
+        days_per_step: int = 1,
     ) -> None:
+        if days_per_step < 1 or observe % days_per_step:
+            raise ValueError(f"observe ({observe} days) has to be whole steps of days_per_step ({days_per_step} days)")
+        self.days_per_step = days_per_step
         self.log, self.inputs, self.calendar, self.observe = log, inputs, calendar, observe
         self.gap, self.horizon, self.active_within, self.step = gap, horizon, active_within, step
         self.validation, self.test, self.min_count = validation, test, min_count
@@ -93,7 +101,7 @@ class ChurnSource(SequenceSource):
         )
         split = split_snapshots(snapshots, self.validation, self.test)
         if self.inputs == "days":
-            return self._parts(log, day_sequences(log, snapshots, self.observe), split, None)
+            return self._parts(log, day_sequences(log, snapshots, self.observe, self.days_per_step), split, None)
         seen = log.times < snapshots.time[split.train].max()  # events that no training snapshot knows are not its own
         vocabulary = fit_vocabulary(log.tokens().filter(seen), self.min_count)
         sequences = event_sequences(log, snapshots, vocabulary, log_scale(log.numbers[seen]), self.calendar)
@@ -172,11 +180,11 @@ def _split_parts(
     )
 
 
-def day_sequences(log: EventLog, snapshots: Snapshots, observe: int) -> Sequences:
-    """A step a day: "numbers" uint8 [S · observe, 1], oldest day first; static as `snapshot_statics` has it."""
+def day_sequences(log: EventLog, snapshots: Snapshots, observe: int, days_per_step: int = 1) -> Sequences:
+    """Steps of some days: "numbers" uint8 [S · steps, days], oldest day first; static as `snapshot_statics` has it."""
     bits = daily_activity_bits(log.times, snapshots.begin, snapshots.end, snapshots.time, observe)
-    offsets = offsets_of(np.full(len(snapshots), observe))
-    return from_offsets({"numbers": bits.reshape(-1, 1)}, offsets, snapshot_statics(snapshots))
+    offsets = offsets_of(np.full(len(snapshots), observe // days_per_step))
+    return from_offsets({"numbers": bits.reshape(-1, days_per_step)}, offsets, snapshot_statics(snapshots))
 
 
 def snapshot_statics(snapshots: Snapshots) -> dict[str, np.ndarray]:

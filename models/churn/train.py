@@ -97,12 +97,12 @@ def train_network(
         _set_inputs(module, encoded, label, member_rows, seed)
     rows = [torch.from_numpy(np.ascontiguousarray(entry, np.int64)) for entry in member_rows]
     loader = train_loader(table_tensors(encoded, label), rows, batch, seed)
-    resumed = _last_checkpoint(settings)
+    resumed = last_checkpoint(settings)
     epoch = 0 if resumed is None else int(torch.load(resumed, weights_only=False)["epoch"]) + 1
     # Lightning begins to iterate before it tells the sampler which epoch a resumed training is in.
     cast(MemberSampler, loader.sampler).set_epoch(epoch)
     same = SameCommand({"the epoch to go on from": epoch, "rows a batch": batch, "epochs": epochs, "seed": seed})
-    trainer = _trainer(replace(settings, callbacks=(*settings.callbacks, same)), epochs)
+    trainer = make_trainer(replace(settings, callbacks=(*settings.callbacks, same)), epochs)
     torch.manual_seed(seed)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # batches come from memory
@@ -117,7 +117,8 @@ def train_network(
     return module.cpu().eval()
 
 
-def _last_checkpoint(settings: TrainerSettings) -> Path | None:
+def last_checkpoint(settings: TrainerSettings) -> Path | None:
+    """Where a stopped training goes on; None if it begins."""
     if settings.checkpoints is None or not settings.resume:
         return None
     last = settings.checkpoints / "last.ckpt"
@@ -151,12 +152,13 @@ def check_settings(settings: TrainerSettings) -> None:
         ValueError: If the Trainer does not take them, with what it says.
     """
     try:
-        _trainer(replace(settings, checkpoints=None, progress=False), 1)
+        make_trainer(replace(settings, checkpoints=None, progress=False), 1)
     except (MisconfigurationException, ImportError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"--accelerator, --devices and --precision: {str(error).splitlines()[0]}") from error
 
 
-def _trainer(settings: TrainerSettings, epochs: int) -> pl.Trainer:
+def make_trainer(settings: TrainerSettings, epochs: int) -> pl.Trainer:
+    """A Lightning Trainer; with `checkpoints` it writes one after each epoch."""
     callbacks: list[Callback] = list(settings.callbacks)
     if settings.checkpoints is not None:
         callbacks.append(
