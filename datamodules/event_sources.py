@@ -55,7 +55,7 @@ class ChurnSource(SequenceSource):
         validation: Share of the snapshot times.
         test: Share of the snapshot times.
         min_count: Events seen less often are unknown.
-        days_per_step: With "days": days of a step, each a number of it, oldest first; 7 take a seventh of the time of 1.
+        days_per_step: With "days": days of a step, oldest first; 7 take a seventh of the time of 1.
 
     Raises:
         ValueError: If `observe` is not made of whole steps.

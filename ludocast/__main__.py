@@ -28,6 +28,9 @@ class Command:
 
 COMMANDS = {
     "train churn": Command("ludocast.recipes.churn:train_churn", "train a churn model on a player table", True),
+    "train sequence": Command(
+        "ludocast.recipes.sequence:train_sequence", "train a recurrent network on events, a text or tagged words", True
+    ),
     "score": Command("ludocast.serve.score:score", "score every row of a CSV or Parquet file"),
     "serve": Command("ludocast.serve.server:serve", "answer predictions over HTTP"),
     "simulate": Command("ludocast.datamodules.simulate:simulate", "make a player table of a simulated game", True),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import subprocess
@@ -24,6 +23,7 @@ from ludocast.models.interrupt import StopOnCtrlC
 from ludocast.models.ranks import started_ranks, telling_of_lost_processes
 from ludocast.models.same_command import SameCommand
 from ludocast.recipes.churn_table import ChurnTable, read_churn_table
+from ludocast.recipes.disk_space import telling_of_no_space
 from ludocast.recipes.run_folder import RunFolder
 from ludocast.serve.bundle import write_bundle
 from ludocast.serve.export import export_churn
@@ -34,11 +34,6 @@ from ludocast import __version__
 
 RARE = 5  # with --private, categories of fewer training rows are left out
 SHOWN_CATEGORIES = 50
-NO_SPACE = {
-    errno.ENOSPC: "the disk is full; free some space, or choose another --out",
-    errno.EDQUOT: "your share of the disk is full; free some space, or choose another --out",
-    errno.EFBIG: "a file would be larger than is allowed here (ulimit -f); allow more, or choose another --out",
-}
 
 
 def train_churn(
@@ -131,29 +126,25 @@ def train_churn(
         "model": model, "members": members, "epochs": epochs, "seed": seed, "split": table.split.rule,
         "private": private, "precision": precision,
     }  # fmt: skip
-    try:
-        partial = folder.begin(settings)
-        same = SameCommand({**settings, "compression": compression})
-        trainer = replace(
-            trainer, checkpoints=partial / "checkpoints", record=partial / "compression.json",
-            callbacks=(*trainer.callbacks, same),
-        )  # fmt: skip
-        with telling_of_lost_processes():
-            done = _fit(table, model, members, seed, trainer, RARE if private else 0)
-        if done is None:
-            return  # the first process goes on alone
-        fitted, held_out = done
-        fitted = _with_threshold(fitted, held_out, threshold_by, cost_missed, cost_false_alarm)
-        _write(partial, table, fitted, held_out, out.name if name is None else name, version, seed)
-        folder.finish()
-    except OSError as error:
-        if error.errno in NO_SPACE:
-            folder.discard()
-            raise OSError(error.errno, f"{NO_SPACE[error.errno]}; nothing was kept", str(out)) from error
-        raise
-    except (KeyboardInterrupt, SystemExit) as stop:  # Lightning makes the one into the other
-        print(f"\nstopped; --resume goes on with {folder.partial}", flush=True)
-        raise KeyboardInterrupt from stop
+    with telling_of_no_space(folder):
+        try:
+            partial = folder.begin(settings)
+            same = SameCommand({**settings, "compression": compression})
+            trainer = replace(
+                trainer, checkpoints=partial / "checkpoints", record=partial / "compression.json",
+                callbacks=(*trainer.callbacks, same),
+            )  # fmt: skip
+            with telling_of_lost_processes():
+                done = _fit(table, model, members, seed, trainer, RARE if private else 0)
+            if done is None:
+                return  # the first process goes on alone
+            fitted, held_out = done
+            fitted = _with_threshold(fitted, held_out, threshold_by, cost_missed, cost_false_alarm)
+            _write(partial, table, fitted, held_out, out.name if name is None else name, version, seed)
+            folder.finish()
+        except (KeyboardInterrupt, SystemExit) as stop:  # Lightning makes the one into the other
+            print(f"\nstopped; --resume goes on with {folder.partial}", flush=True)
+            raise KeyboardInterrupt from stop
     _print_summary(out)
 
 

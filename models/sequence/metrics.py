@@ -100,7 +100,7 @@ def _precision_recall_f1(counts: np.ndarray) -> tuple[float, float, float]:
 
 
 def perplexity(loss: float) -> float:
-    """e to the mean cross-entropy of a corpus in nats; infinite where that is beyond all numbers."""
+    """E to the mean cross-entropy of a corpus in nats; infinite where that is beyond all numbers."""
     return math.exp(loss) if loss < 700 else math.inf
 
 
@@ -111,26 +111,3 @@ def rank_of_target(logits_TC: np.ndarray, target_T: np.ndarray) -> np.ndarray:
     """
     own = logits_TC[np.arange(len(target_T)), target_T]
     return np.asarray((logits_TC >= own[:, None]).sum(1) - 1)
-
-
-def platt(logit: np.ndarray, label: np.ndarray) -> tuple[float, float]:
-    """Slope and shift of a logit that minimise the log loss on held-out rows (Platt, 1999), the slope above 0.
-
-    Args:
-        logit: float64 [N].
-        label: 0 or 1, [N].
-
-    Raises:
-        ValueError: If there is one class only.
-    """
-    from scipy.optimize import minimize
-
-    if len(np.unique(label)) < 2:
-        raise ValueError(f"calibration needs held-out rows of both classes, there are {len(label)} of one")
-    sign = 1.0 - 2.0 * label
-
-    def loss(free: np.ndarray) -> float:
-        return float(np.logaddexp(0, sign * (np.exp(free[0]) * logit + free[1])).mean())
-
-    found = minimize(loss, np.zeros(2), method="L-BFGS-B", bounds=[(-3, 3), (-10, 10)])
-    return float(np.exp(found.x[0])), float(found.x[1])

@@ -193,7 +193,7 @@ class SequenceModule(pl.LightningModule, abc.ABC):
         if trainer.max_steps != -1:
             return trainer.max_steps
         if datamodule is None or trainer.max_epochs is None or trainer.max_epochs < 0:
-            raise ValueError("the learning rate falls over the whole training: give max_epochs or max_steps, and datamodule=")
+            raise ValueError("the learning rate falls over the whole training: give max_epochs and datamodule=")
         batches, limit = len(datamodule.train_dataloader()), trainer.limit_train_batches
         batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
         return -(-batches // trainer.accumulate_grad_batches) * trainer.max_epochs

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from ludocast.datamodules.sequence import SequenceDataModule
-from ludocast.datamodules.sequence_batches import SequenceBatch
+from ludocast.datamodules.sequence_batches import CorpusMean, SequenceBatch
 from ludocast.datamodules.sequence_loader import SequenceLoader
+from ludocast.datamodules.vocabulary import PADDING, UNKNOWN
 from ludocast.models.sequence.module import SequenceModule, carried
-from ludocast.models.sequence.tasks import LeavingModule, TagModule
+from ludocast.models.sequence.tasks import LeavingModule, NextModule, TagModule
 from torch import Tensor
 
 
@@ -40,3 +41,30 @@ def tag_ids(module: TagModule, data: SequenceDataModule) -> list[np.ndarray]:
         for row, length, ids in zip(batch.row.tolist(), batch.length.tolist(), logits.argmax(-1).numpy(), strict=True):
             found[row] = ids[:length]
     return found
+
+
+def next_answers(module: NextModule, data: SequenceDataModule, count: int) -> np.ndarray:
+    """Ids of the likeliest events at the last step of each test session, the likeliest first, int64 [N, count]."""
+    part = data.parts.test
+    count = min(count, data.sizes["classes"])
+    found = np.zeros((len(part), count), np.int64)
+    for batch, logits in batch_logits(module, data.test_dataloader()):
+        # Of a session in chunks the last one to come stays.
+        real = torch.nonzero(batch.length > 0)[:, 0]
+        last = logits[real, batch.length[real] - 1]
+        last[:, [PADDING, UNKNOWN]] = -torch.inf  # no event that anyone could expect
+        found[batch.row[real].numpy()] = last.topk(count).indices.numpy()
+    return found
+
+
+def evaluated(module: SequenceModule, data: SequenceDataModule) -> dict[str, float]:
+    """Measures on the test part, without a Trainer."""
+    mean = CorpusMean()
+    if isinstance(module, TagModule):
+        module.classes = data.parts.classes
+    module.begin_scores()
+    for batch, logits in batch_logits(module, data.test_dataloader()):
+        loss, mask, _ = module.losses(logits, batch)
+        mean.update(loss, mask)
+        module.take_scores(logits, batch)
+    return module.scores(mean.compute())

@@ -61,7 +61,7 @@ class TagModule(SequenceModule):
     def begin_scores(self) -> None:
         """Learn the tags' names from the data module."""
         datamodule = getattr(self._trainer, "datamodule", None)
-        if datamodule is not None:
+        if datamodule is not None:  # else they were given
             self.classes = datamodule.parts.classes
         tags = chunk_tags(self.classes) if self.classes else None
         self.chunks = None if tags is None else ChunkCounts(tags)
@@ -156,12 +156,12 @@ class LeavingModule(SequenceModule):
         learning: How it learns.
     """
 
-    calibration: Tensor
+    temperature: Tensor
 
     def __init__(self, network: NetworkSettings = NETWORK, learning: LearningSettings = LEARNING) -> None:
         super().__init__(network, learning)
         self.save_hyperparameters()
-        self.register_buffer("calibration", torch.tensor([1.0, 0.0]))  # slope and shift of the logit
+        self.register_buffer("temperature", torch.ones(()))
         self._logits: list[Tensor] = []
         self._labels: list[Tensor] = []
 
@@ -200,4 +200,4 @@ class LeavingModule(SequenceModule):
 
     def answer(self, logits: Tensor) -> Tensor:
         """Probabilities [B], calibrated."""
-        return torch.sigmoid(logits[:, 0] * self.calibration[0] + self.calibration[1])
+        return torch.sigmoid(logits[:, 0] / self.temperature)

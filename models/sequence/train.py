@@ -5,11 +5,10 @@ from __future__ import annotations
 import warnings
 from dataclasses import replace
 
-import torch
 from ludocast.datamodules.sequence import SequenceDataModule
+from ludocast.models.churn.blend import fit_temperature
 from ludocast.models.churn.train import TrainerSettings, last_checkpoint, make_trainer
 from ludocast.models.same_command import SameCommand
-from ludocast.models.sequence.metrics import platt
 from ludocast.models.sequence.module import SequenceModule
 from ludocast.models.sequence.predict import leaving_logits
 from ludocast.models.sequence.tasks import LeavingModule
@@ -38,9 +37,13 @@ def train_sequence_module(
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
 
 
-def calibrate(module: LeavingModule, data: SequenceDataModule) -> tuple[float, float]:
-    """Set slope and shift of the logits from the validation part, and tell them."""
+def calibrate(module: LeavingModule, data: SequenceDataModule) -> float:
+    """Set the temperature from the validation part, and tell it.
+
+    Only the temperature: the share of those who leave drifts from month to month, and a shift of the logits fitted to
+    the few snapshot times of a validation part would carry the drift of those times into all answers.
+    """
     label = data.parts.validation.static["label"]
-    slope, shift = platt(leaving_logits(module, data.val_dataloader()), label)
-    module.calibration.copy_(torch.tensor([slope, shift]))
-    return slope, shift
+    temperature = fit_temperature(leaving_logits(module, data.val_dataloader())[:, None], label)
+    module.temperature.fill_(temperature)
+    return temperature

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from ludocast.datamodules.ragged import offsets_of
 from ludocast.datamodules.sequence import SequenceDataModule, SequenceParts, SequenceSource
 from ludocast.datamodules.sequence_batches import SequenceBatch, SequenceTensors
 from ludocast.datamodules.sequences import Sequences, from_offsets
-from ludocast.datamodules.ragged import offsets_of
 from ludocast.models.sequence.module import LearningSettings
 from ludocast.models.sequence.network import NetworkSettings
 from ludocast.models.sequence.tasks import LanguageModule

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from ludocast.models.sequence.metrics import ChunkCounts, chunk_tags, perplexity, platt, rank_of_target
+from ludocast.models.sequence.metrics import ChunkCounts, chunk_tags, perplexity, rank_of_target
 
 NAMES = ("O", "B-a", "I-a", "B-b", "I-b")
 
@@ -96,13 +96,3 @@ def test_ranks_perplexity() -> None:
     assert rank_of_target(logits, np.array([2, 0])).tolist() == [1, 1]  # a tie counts against the target
     assert perplexity(math.log(176)) == pytest.approx(176)
     assert perplexity(1e4) == math.inf
-
-
-def test_platt_undoes_what_was_done_to_a_logit() -> None:
-    generator = np.random.default_rng(0)
-    true = generator.normal(size=40_000)
-    label = (generator.random(40_000) < 1 / (1 + np.exp(-true))).astype(int)
-    slope, shift = platt(2 * true + 1, label)  # true = ½ · logit − ½
-    assert (slope, shift) == pytest.approx((0.5, -0.5), abs=0.03)
-    with pytest.raises(ValueError, match="both classes"):
-        platt(true[:3], np.zeros(3, int))

@@ -19,7 +19,7 @@ from ludocast.models.sequence.tasks import LanguageModule, LeavingModule, NextMo
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch.nn import functional as F
 
-from tests.models.sequence.made import SIZES, SMALL, Made, data, language, sequences, trainer, weights, whole_batch
+from tests.models.sequence.made import SIZES, Made, data, language, sequences, trainer, weights, whole_batch
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 RULE = LearningSettings(learning_rate=0.02, average=0.9)
@@ -194,10 +194,10 @@ def test_who_leaves_is_learnt(kind: Any) -> None:
     runner = trainer(12)
     runner.fit(module, datamodule=source)
     assert runner.test(module, datamodule=source, verbose=False)[0]["test_auc"] > 0.97
-    module.calibration[:] = torch.tensor([0.5, 1.0])
+    module.temperature.fill_(2.0)
     answered = torch.cat(list(runner.predict(module, source.test_dataloader())))  # type: ignore[arg-type]
     batch = next(iter(source.test_dataloader()))
-    torch.testing.assert_close(answered[: len(batch.row)], torch.sigmoid(0.5 * module(batch)[0][:, 0] + 1))
+    torch.testing.assert_close(answered[: len(batch.row)], torch.sigmoid(module(batch)[0][:, 0] / 2))
 
 
 def test_who_leaves_takes_whole_sequences() -> None:

@@ -1,0 +1,207 @@
+"""`ludocast train sequence`: from an event log, a text or tagged words to a network, its measures and answers."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from ludocast.compression.strategy import IN_WORDS, Compression
+from ludocast.datamodules.sequence import SequenceDataModule
+from ludocast.datamodules.text import Layout
+from ludocast.models.churn.train import TrainerSettings, check_settings
+from ludocast.models.interrupt import StopOnCtrlC
+from ludocast.models.ranks import started_ranks, telling_of_lost_processes
+from ludocast.models.same_command import SameCommand
+from ludocast.models.sequence.defaults import DEFAULTS, Task, TaskSettings, module_of
+from ludocast.models.sequence.module import SequenceModule
+from ludocast.models.sequence.tasks import LeavingModule
+from ludocast.models.sequence.train import calibrate, train_sequence_module
+from ludocast.models.stacked_rnn.recurrent import Kind
+from ludocast.recipes.disk_space import telling_of_no_space
+from ludocast.recipes.run_folder import RunFolder
+from ludocast.recipes.sequence_data import DataOptions, Inputs, source_of
+from ludocast.recipes.sequence_output import write_run
+
+
+def train_sequence(
+    task: Task,
+    data: Path,
+    out: Path = Path("run"),
+    validation: Path | None = None,
+    test: Path | None = None,
+    labels: Path | None = None,
+    player: str | None = None,
+    time: str | None = None,
+    event: str | None = None,
+    inputs: Inputs = "days",
+    days_per_step: int = 1,
+    observe: int = 56,
+    gap: float = 0,
+    horizon: float = 28,
+    active_within: float = 7,
+    step: float = 14,
+    pause: float | None = None,
+    layout: Layout = "words",
+    min_count: int = 1,
+    kind: Kind | None = None,
+    hidden: int | None = None,
+    layers: int | None = None,
+    embedding: int | None = None,
+    dropout: float | None = None,
+    learning_rate: float | None = None,
+    epochs: int | None = None,
+    batch: int | None = None,
+    tbptt_steps: int | None = None,
+    seed: int = 0,
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto",
+    devices: int = 1,
+    compression: Compression = "auto",
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true",
+    resume: bool = False,
+    overwrite: bool = False,
+) -> None:
+    """Train a recurrent network on sequences: who leaves, tags of words, the next token, the next event.
+
+    Writes OUT/metrics.json, OUT/predictions.csv (the test part), OUT/model.ckpt and OUT/vocabulary.json.
+
+    Example: ludocast train sequence --task churn --data events.parquet --player player_id --time timestamp --out run
+
+    Args:
+        task: churn, tag, language or next.
+        data: churn and next: event log, CSV or Parquet. tag: training file in CNTK's text format. language: text.
+        out: Folder of the run; it appears when all is done, and OUT.partial until then.
+        validation: language: text by which a training is watched.
+        test: tag and language: file of the test part.
+        labels: tag: text file with the name of tag 0 in its first line, and so on.
+        player: churn and next: the log's column of players.
+        time: churn and next: the log's column of times.
+        event: churn with --inputs events, and next: the log's column of event names.
+        inputs: churn: days, on which of them a player was active, or events, each with the time since the one before.
+        days_per_step: churn with --inputs days: days of a step; 7 train faster.
+        observe: churn: days before a snapshot that are known.
+        gap: churn: days between a snapshot and its label, in which an answer can still be acted on.
+        horizon: churn: days without an event that are called leaving.
+        active_within: churn: players are asked about who were seen within so many days.
+        step: churn: days from one snapshot to the next.
+        pause: next: hours without an event that end a session; by default a player's events are one.
+        layout: language: words of lines, or lines of one token with a blank line after each sentence.
+        min_count: Tokens seen less often in training are unknown.
+        kind: sigmoid, tanh, gru or lstm; by default what served the task best.
+        hidden: Units of a layer.
+        layers: Recurrent layers.
+        embedding: Width of a token's embedding.
+        dropout: Of embeddings, between layers and before the head.
+        learning_rate: Of AdamW at its highest.
+        epochs: Passes over the training part.
+        batch: Sequences of a batch, or of a text's lanes, over all processes together.
+        tbptt_steps: language and next: steps over which gradients flow back; the state goes on.
+        seed: Equal seeds give equal results.
+        accelerator: Where the network trains.
+        devices: Number of GPUs or CPU processes; torchrun says it by itself.
+        compression: How several processes average gradients: onebit as 1 bit a value, powersgd, fp16, none, or auto,
+            onebit where that is faster. With one process nothing is sent.
+        precision: Of the training; the model itself is 32-true.
+        resume: Go on from the last checkpoint of a run that was stopped.
+        overwrite: Replace what lies at OUT and OUT.partial.
+    """
+    options = DataOptions(
+        data, validation, test, labels, player, time, event, inputs, days_per_step, observe, gap, horizon,
+        active_within, step, pause, layout, min_count,
+    )  # fmt: skip
+    settings = _settings(
+        task, seed,
+        network={"kind": kind, "hidden": hidden, "layers": layers, "embedding": embedding, "dropout": dropout},
+        training={"epochs": epochs, "batch": batch, "tbptt_steps": tbptt_steps},
+        learning_rate=learning_rate,
+    )  # fmt: skip
+    ranks = started_ranks(devices)
+    trainer = TrainerSettings(
+        accelerator=accelerator, ranks=ranks, compression=compression, precision=precision, resume=resume,
+        progress=ranks.is_first, callbacks=(StopOnCtrlC(),),
+    )  # fmt: skip
+    for noisy in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    check_settings(trainer)
+    folder = RunFolder(out, resume=resume, overwrite=overwrite, owner=ranks.is_first)
+    source = _data_module(task, options, settings, seed)
+    if ranks.world > 1:
+        print(f"{ranks.world} processes, gradients {IN_WORDS[compression]}", flush=True)
+    asked = _asked(task, options, settings, precision)
+    with telling_of_no_space(folder):
+        try:
+            partial = folder.begin(asked)
+            trainer = replace(
+                trainer, checkpoints=partial / "checkpoints", record=partial / "compression.json",
+                callbacks=(*trainer.callbacks, SameCommand({**asked, "compression": compression})),
+            )  # fmt: skip
+            with telling_of_lost_processes():
+                module = _fit(task, settings, source, trainer)
+            if not ranks.is_first:
+                return  # the first process goes on alone
+            print("evaluating on the test part …", flush=True)
+            said = {"temperature": calibrate(module, source)} if isinstance(module, LeavingModule) else {}
+            metrics = write_run(partial, task, module, source, {**asked, **said}, seed)
+            folder.finish()
+        except (KeyboardInterrupt, SystemExit) as stop:  # Lightning makes the one into the other
+            print(f"\nstopped; --resume goes on with {folder.partial}", flush=True)
+            raise KeyboardInterrupt from stop
+    print("\non the test part:")
+    for name, value in metrics.items():
+        print(f"  {name:<20} {value:.4f}")
+    print(f"\nmeasures: {out / 'metrics.json'}\nnetwork:  {out / 'model.ckpt'}", flush=True)
+
+
+def _settings(
+    task: Task, seed: int, network: dict[str, Any], training: dict[str, Any], learning_rate: float | None
+) -> TaskSettings:
+    """The task's defaults with what was given.
+
+    Raises:
+        ValueError: If something given makes no sense.
+    """
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"--seed is a number from 0 to {2**32 - 1}, got {seed}")
+    for name in ("epochs", "batch", "tbptt_steps"):
+        if training[name] is not None and training[name] < 1:
+            raise ValueError(f"--{name} is 1 or more, got {training[name]}")
+    if training["tbptt_steps"] is not None and task in ("churn", "tag"):
+        raise ValueError(f"--task {task} takes whole sequences; leave --tbptt_steps out")
+    if learning_rate is not None and not learning_rate > 0:
+        raise ValueError(f"--learning_rate is above 0, got {learning_rate:g}")
+    given = {name: value for name, value in training.items() if value is not None}
+    default = replace(DEFAULTS[task], **given)
+    size = replace(default.network, **{name: value for name, value in network.items() if value is not None})
+    rate = default.learning.learning_rate if learning_rate is None else learning_rate
+    return replace(default, network=size, learning=replace(default.learning, seed=seed, learning_rate=rate))
+
+
+def _data_module(task: Task, options: DataOptions, settings: TaskSettings, seed: int) -> SequenceDataModule:
+    data = SequenceDataModule(
+        source_of(task, options, seed), batch=settings.batch, tbptt_steps=settings.tbptt_steps,
+        one_text=settings.one_text, unknown_share=settings.unknown_share, seed=seed,
+    )  # fmt: skip
+    parts = data.parts
+    for name in ("train", "validation", "test"):
+        part = getattr(parts, name)
+        print(f"{name}: {len(part):,} sequences, {int(part.lengths.sum()):,} steps", flush=True)
+    print(f"split: {parts.rule}", flush=True)
+    return data
+
+
+def _asked(task: Task, options: DataOptions, settings: TaskSettings, precision: str) -> dict[str, Any]:
+    plain = {name: value for name, value in asdict(options).items() if not isinstance(value, Path)}
+    return {"task": task, "data_sha256": options.sha256(), **plain, **asdict(settings), "precision": precision}
+
+
+def _fit(task: Task, settings: TaskSettings, data: SequenceDataModule, trainer: TrainerSettings) -> SequenceModule:
+    module = module_of(task, settings)
+    module.build(data.sizes)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="pytorch_lightning")  # hints for authors of modules
+        shown = train_sequence_module(module, data, trainer, settings.epochs)
+    if trainer.ranks.is_first:
+        print(", ".join(f"{name} {value:.4f}" for name, value in sorted(shown.items())), flush=True)
+    return module

@@ -1,0 +1,115 @@
+"""The data of `ludocast train sequence`: which source a task reads, and what its options have to be."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from ludocast.datamodules.event_sources import ChurnSource, LogColumns, NextEventSource
+from ludocast.datamodules.sequence import SequenceSource
+from ludocast.datamodules.sequence_sources import TagSource, TextSource
+from ludocast.datamodules.text import Layout
+from ludocast.models.sequence.defaults import Task
+
+Inputs = Literal["days", "events"]
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Where the sequences come from; which of these a task needs, `source_of` says.
+
+    Attributes:
+        data: Event log, or the training file of texts or tags.
+        validation: Text.
+        test: Text, or file of tags.
+        labels: Names of the tags.
+        player: Column of an event log.
+        time: The same.
+        event: The same.
+        inputs: Of churn: a step is a day (or some), or an event.
+        days_per_step: Days of such a step.
+        observe: Days that are known.
+        gap: Days between what is known and the label.
+        horizon: Days of the label.
+        active_within: Days in which a player who is asked about was seen last.
+        step: Days from one snapshot to the next.
+        pause: Hours without an event that end a session.
+        layout: Of a text.
+        min_count: Tokens seen less often are unknown.
+    """
+
+    data: Path
+    validation: Path | None = None
+    test: Path | None = None
+    labels: Path | None = None
+    player: str | None = None
+    time: str | None = None
+    event: str | None = None
+    inputs: Inputs = "days"
+    days_per_step: int = 1
+    observe: int = 56
+    gap: float = 0
+    horizon: float = 28
+    active_within: float = 7
+    step: float = 14
+    pause: float | None = None
+    layout: Layout = "words"
+    min_count: int = 1
+
+    @property
+    def files(self) -> list[Path]:
+        """All files that are read."""
+        return [path for path in (self.data, self.validation, self.test, self.labels) if path is not None]
+
+    def sha256(self) -> str:
+        """Of the content of all files, in order.
+
+        Raises:
+            OSError: If one cannot be read.
+        """
+        digest = hashlib.sha256()
+        for path in self.files:
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        return digest.hexdigest()
+
+
+def source_of(task: Task, options: DataOptions, seed: int) -> SequenceSource:
+    """The source that a task reads.
+
+    Args:
+        task: What is learnt.
+        options: Where the sequences come from.
+        seed: Of the split of tags.
+
+    Raises:
+        ValueError: If an option is missing.
+    """
+    if task == "tag":
+        test = _needed(options.test, task, "--test, the file of the test sequences")
+        return TagSource(options.data, test, labels=options.labels, min_count=options.min_count, seed=seed)
+    if task == "language":
+        validation = _needed(options.validation, task, "--validation, a text")
+        test = _needed(options.test, task, "--test, a text")
+        return TextSource(options.data, validation, test, layout=options.layout, min_count=options.min_count)
+    player = _needed(options.player, task, "--player, the log's column of players")
+    time = _needed(options.time, task, "--time, the log's column of times")
+    if task == "next" or options.inputs == "events":
+        _needed(options.event, task, "--event, the log's column of event names")
+    log = LogColumns(options.data, player, time, options.event)
+    if task == "next":
+        return NextEventSource(log, options.pause, min_count=options.min_count)
+    return ChurnSource(
+        log, options.inputs, observe=options.observe, gap=options.gap, horizon=options.horizon,
+        active_within=options.active_within, step=options.step, min_count=options.min_count,
+        days_per_step=options.days_per_step,
+    )  # fmt: skip
+
+
+def _needed(value: Value | None, task: Task, what: str) -> Value:
+    if value is None:
+        raise ValueError(f"--task {task} needs {what}")
+    return value
