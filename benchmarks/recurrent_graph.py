@@ -110,7 +110,7 @@ def measure_whole(kind: Kind, options: argparse.Namespace) -> None:
     table: dict[str, list[str]] = {name: [] for name in runs}
     for batch in options.batches:
         x = np.random.default_rng(0).normal(size=(batch, options.steps, options.hidden)).astype(np.float32)
-        feed = {"x": x, "length": np.full(batch, options.steps, np.int64)}
+        feed: Feed = {"x": x, "length": np.full(batch, options.steps, np.int64)}
         for run in runs.values():
             check(run, rnn, feed)
         turns = {name: partial(calls_per_second, run, feed, options.turn) for name, run in runs.items()}
@@ -125,7 +125,7 @@ def measure_step(kind: Kind, options: argparse.Namespace) -> None:
     run, many = in_onnxruntime(step(rnn)), max(options.batches)
 
     def turn(batch: int) -> float:
-        feed = {
+        feed: Feed = {
             "x": np.ones((batch, options.hidden), np.float32),
             "state": np.zeros((batch, state_size(rnn)), np.float32),
         }
