@@ -10,10 +10,11 @@ first compared with torch on its own input. Where openvino is installed, the sam
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.util
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from statistics import median
 from typing import get_args
@@ -58,9 +59,7 @@ def in_onnxruntime(model: onnx.ModelProto) -> Run:
 
 
 def in_openvino(model: onnx.ModelProto) -> Run:
-    import openvino
-
-    core = openvino.Core()
+    core = importlib.import_module("openvino").Core()
     hints = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
     compiled = core.compile_model(core.read_model(model.SerializeToString(), b""), "CPU", hints)
     return lambda feed: list(compiled(feed).values())
@@ -82,7 +81,7 @@ def calls_per_second(run: Run, feed: Feed, seconds: float) -> float:
     return calls / passed
 
 
-def alternate(runs: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
+def alternate(runs: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, float]:
     found: dict[str, list[float]] = {name: [] for name in runs}
     order, turns = list(runs), random.Random(0)
     for _ in range(rounds):
