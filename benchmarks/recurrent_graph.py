@@ -10,10 +10,11 @@ first compared with torch on its own input. Where openvino is installed, the sam
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.util
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from statistics import median
 from typing import get_args
@@ -58,9 +59,7 @@ def in_onnxruntime(model: onnx.ModelProto) -> Run:
 
 
 def in_openvino(model: onnx.ModelProto) -> Run:
-    import openvino
-
-    core = openvino.Core()
+    core = importlib.import_module("openvino").Core()
     hints = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
     compiled = core.compile_model(core.read_model(model.SerializeToString(), b""), "CPU", hints)
     return lambda feed: list(compiled(feed).values())
@@ -82,7 +81,7 @@ def calls_per_second(run: Run, feed: Feed, seconds: float) -> float:
     return calls / passed
 
 
-def alternate(runs: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
+def alternate(runs: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, float]:
     found: dict[str, list[float]] = {name: [] for name in runs}
     order, turns = list(runs), random.Random(0)
     for _ in range(rounds):
@@ -110,7 +109,7 @@ def measure_whole(kind: Kind, options: argparse.Namespace) -> None:
     table: dict[str, list[str]] = {name: [] for name in runs}
     for batch in options.batches:
         x = np.random.default_rng(0).normal(size=(batch, options.steps, options.hidden)).astype(np.float32)
-        feed = {"x": x, "length": np.full(batch, options.steps, np.int64)}
+        feed: Feed = {"x": x, "length": np.full(batch, options.steps, np.int64)}
         for run in runs.values():
             check(run, rnn, feed)
         turns = {name: partial(calls_per_second, run, feed, options.turn) for name, run in runs.items()}
@@ -125,7 +124,7 @@ def measure_step(kind: Kind, options: argparse.Namespace) -> None:
     run, many = in_onnxruntime(step(rnn)), max(options.batches)
 
     def turn(batch: int) -> float:
-        feed = {
+        feed: Feed = {
             "x": np.ones((batch, options.hidden), np.float32),
             "state": np.zeros((batch, state_size(rnn)), np.float32),
         }

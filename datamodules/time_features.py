@@ -8,7 +8,7 @@ import numpy as np
 
 DAY = 86_400.0
 HOUR = 3_600.0
-_MONDAY = 4 * DAY  # 1970-01-01 was a Thursday
+MONDAY = 4 * DAY  # 1970-01-01 was a Thursday
 
 
 def log_gaps(times: np.ndarray, offsets: np.ndarray, unit: float = HOUR) -> np.ndarray:
@@ -49,5 +49,5 @@ def periodic(times: np.ndarray) -> np.ndarray:
         float32 [T, 4]: sine and cosine of the day from midnight, of the week from Monday's midnight.
     """
     day = 2 * np.pi * (times % DAY) / DAY
-    week = 2 * np.pi * ((times - _MONDAY) % (7 * DAY)) / (7 * DAY)
+    week = 2 * np.pi * ((times - MONDAY) % (7 * DAY)) / (7 * DAY)
     return np.stack([np.sin(day), np.cos(day), np.sin(week), np.cos(week)], axis=-1).astype(np.float32)

@@ -8,7 +8,7 @@
 # activations, forwards; padding lies behind the real steps and cannot reach them. A sigmoid RNN is the tanh RNN in
 # g = 2h − 1 (models/stacked_rnn/coordinates.py).
 #
-# With `as_scan` an RNN is a Scan instead, whose inputs are projected for all steps at once: in onnxruntime several times
+# With `as_scan` an RNN is a Scan instead, its inputs projected for all steps at once: in onnxruntime several times
 # as fast for many rows (benchmarks/recurrent_graph.py). GRU and LSTM are slower that way: there the operators stay.
 #
 # A state is [N, K] float32: for each layer, for each direction, the H numbers of h; of an LSTM then the same of c.

@@ -42,7 +42,7 @@ def make(kind: Kind, coordinates: Any, layers: int = 2, bidirectional: bool = Tr
     rnn = recurrent(kind, D, H, layers, bias, True, bidirectional=bidirectional, coordinates=coordinates)
     with torch.no_grad():
         for parameter in rnn.parameters():
-            parameter *= 2  # so that steps matter
+            parameter.mul_(2)  # so that steps matter
     return rnn.eval()
 
 
