@@ -96,7 +96,7 @@ class SequenceModule(pl.LightningModule, abc.ABC):
 
     def configure_model(self) -> None:
         """Build the network once the sizes of the data are known."""
-        if self.network is not None:
+        if self.network is not None or self._trainer is None:  # without a Trainer a checkpoint tells the sizes
             return
         if self.sizes is None:
             datamodule = getattr(self.trainer, "datamodule", None)
