@@ -104,7 +104,7 @@ class SequenceModule(pl.LightningModule, abc.ABC):
                 raise ValueError(
                     f"{type(self).__name__} takes its sizes from a SequenceDataModule; pass one as datamodule="
                 )
-            self.sizes = datamodule.sizes
+            self.sizes = dict(datamodule.sizes)
         self.build(self.sizes)
 
     def build(self, sizes: dict[str, Any]) -> None:

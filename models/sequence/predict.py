@@ -67,4 +67,5 @@ def evaluated(module: SequenceModule, data: SequenceDataModule) -> dict[str, flo
         loss, mask, _ = module.losses(logits, batch)
         mean.update(loss, mask)
         module.take_scores(logits, batch)
-    return module.scores(mean.compute())
+    # Not `compute`, which waits for the other processes of a training: they have gone.
+    return module.scores(float(mean.total[0] / mean.total[1]))
