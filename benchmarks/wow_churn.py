@@ -136,6 +136,15 @@ def lightgbm(gap: int, seed: int) -> tuple[dict[str, Any], list[np.ndarray]]:
     return {**figures(logits[0], logits[1], gap), **said}, logits
 
 
+def lightgbm_default(gap: int, seed: int) -> tuple[dict[str, Any], list[np.ndarray]]:
+    from lightgbm import LGBMClassifier
+
+    x, y = features(gap), labels(gap)
+    model = LGBMClassifier(random_state=seed, n_jobs=1, verbosity=-1).fit(x["train"][1], y["train"])
+    logits = [np.asarray(model.predict(x[name][1], raw_score=True)) for name in PARTS[1:]]
+    return figures(logits[0], logits[1], gap), logits
+
+
 def logistic(gap: int, seed: int) -> tuple[dict[str, Any], list[np.ndarray]]:
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -148,6 +157,9 @@ def logistic(gap: int, seed: int) -> tuple[dict[str, Any], list[np.ndarray]]:
     return figures(logits[0], logits[1], gap), logits
 
 
+RIVALS = {"LightGBM": lightgbm, "LightGBM default": lightgbm_default, "logistic": logistic}
+
+
 def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
     done = [json.loads(line) for line in options.cache.read_text().splitlines()] if options.cache.exists() else []
     size = {name: getattr(options, name) for name in ("days", "hidden", "layers", "epochs", "batch", "rate", "dropout")}
@@ -155,7 +167,7 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
         parts = source(gap, 1).once
         print(f"gap {gap}: {parts.rule}; " + ", ".join(f"{len(getattr(parts, n)):,} {n}" for n in PARTS), flush=True)
         for name in options.models:
-            for seed in range(1 if name == "logistic" else options.seeds):
+            for seed in range(options.seeds if name in KINDS else 1):
                 key = {"gap": gap, "model": name, "seed": seed, **(size if name in KINDS else {})}
                 if any(key.items() <= entry.items() for entry in done):
                     continue
@@ -163,7 +175,7 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
                 if name in KINDS:
                     found, logits = network(gap, name, seed, options)
                 else:
-                    found, logits = {"LightGBM": lightgbm, "logistic": logistic}[name](gap, seed)
+                    found, logits = RIVALS[name](gap, seed)
                 kept = options.cache.with_suffix(f".{len(done)}.npz")
                 np.savez(kept, validation=logits[0], test=logits[1])
                 found["logits"] = kept.name
@@ -198,9 +210,9 @@ def report(done: list[dict[str, Any]], gaps: list[int], what: str) -> None:
                    ("validation_auc", "validation_log_loss", "test_auc", "test_ece")}
             for name in dict.fromkeys(entry["model"] for entry in rows)
         }  # fmt: skip
-        print(f"\ngap {gap}, {what}\n{'model':<10} validation AUC  log loss   test AUC   test ECE")
+        print(f"\ngap {gap}, {what}\n{'model':<17} validation AUC  log loss   test AUC   test ECE")
         for name, m in mean.items():
-            print(f"{name:<10} {m['validation_auc']:14.4f} {m['validation_log_loss']:9.4f} "
+            print(f"{name:<17} {m['validation_auc']:14.4f} {m['validation_log_loss']:9.4f} "
                   f"{m['test_auc']:10.4f} {m['test_ece']:10.4f}")  # fmt: skip
         nets = {name: m for name, m in mean.items() if name in KINDS}
         if nets:
@@ -214,7 +226,7 @@ def report(done: list[dict[str, Any]], gaps: list[int], what: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", nargs="*", default=["LightGBM", "logistic", *KINDS])
+    parser.add_argument("--models", nargs="*", default=[*RIVALS, *KINDS])
     parser.add_argument("--gaps", nargs="*", type=int, default=[0, 21])
     parser.add_argument("--seeds", type=int, default=3)
     for name, default in (("days", 7), ("hidden", 64), ("layers", 1), ("epochs", 5), ("batch", 512)):

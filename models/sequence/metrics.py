@@ -63,8 +63,9 @@ class ChunkCounts:
         """
         found_begin, found_end, found_kind = self._chunks(found, offsets)
         true_begin, true_end, true_kind = self._chunks(true, offsets)
-        keys = (begin * (len(found) + 1) + end for begin, end in ((found_begin, found_end), (true_begin, true_end)))
-        _, in_found, in_true = np.intersect1d(*keys, assume_unique=True, return_indices=True)
+        length = len(found) + 1
+        spans = found_begin * length + found_end, true_begin * length + true_end
+        _, in_found, in_true = np.intersect1d(spans[0], spans[1], assume_unique=True, return_indices=True)
         agreed = found_kind[in_found][found_kind[in_found] == true_kind[in_true]]
         for column, counted in enumerate((agreed, found_kind, true_kind)):
             self.counts[:, column] += np.bincount(counted, minlength=len(self.counts))
