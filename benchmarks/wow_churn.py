@@ -136,6 +136,15 @@ def lightgbm(gap: int, seed: int) -> tuple[dict[str, Any], list[np.ndarray]]:
     return {**figures(logits[0], logits[1], gap), **said}, logits
 
 
+def lightgbm_default(gap: int, seed: int) -> tuple[dict[str, Any], list[np.ndarray]]:
+    from lightgbm import LGBMClassifier
+
+    x, y = features(gap), labels(gap)
+    model = LGBMClassifier(random_state=seed, n_jobs=1, verbosity=-1).fit(x["train"][1], y["train"])
+    logits = [np.asarray(model.predict(x[name][1], raw_score=True)) for name in PARTS[1:]]
+    return figures(logits[0], logits[1], gap), logits
+
+
 def logistic(gap: int, seed: int) -> tuple[dict[str, Any], list[np.ndarray]]:
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -148,6 +157,9 @@ def logistic(gap: int, seed: int) -> tuple[dict[str, Any], list[np.ndarray]]:
     return figures(logits[0], logits[1], gap), logits
 
 
+RIVALS = {"LightGBM": lightgbm, "LightGBM default": lightgbm_default, "logistic": logistic}
+
+
 def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
     done = [json.loads(line) for line in options.cache.read_text().splitlines()] if options.cache.exists() else []
     size = {name: getattr(options, name) for name in ("days", "hidden", "layers", "epochs", "batch", "rate", "dropout")}
@@ -155,15 +167,18 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
         parts = source(gap, 1).once
         print(f"gap {gap}: {parts.rule}; " + ", ".join(f"{len(getattr(parts, n)):,} {n}" for n in PARTS), flush=True)
         for name in options.models:
-            for seed in range(1 if name == "logistic" else options.seeds):
+            for seed in range(options.seeds if name in KINDS else 1):
                 key = {"gap": gap, "model": name, "seed": seed, **(size if name in KINDS else {})}
                 if any(key.items() <= entry.items() for entry in done):
                     continue
                 begin = time.process_time()
                 if name in KINDS:
-                    found, _ = network(gap, name, seed, options)
+                    found, logits = network(gap, name, seed, options)
                 else:
-                    found, _ = {"LightGBM": lightgbm, "logistic": logistic}[name](gap, seed)
+                    found, logits = RIVALS[name](gap, seed)
+                kept = options.cache.with_suffix(f".{len(done)}.npz")
+                np.savez(kept, validation=logits[0], test=logits[1])
+                found["logits"] = kept.name
                 entry = {**key, **found, "cpu_seconds": time.process_time() - begin}
                 done.append(entry)
                 with options.cache.open("a", encoding="utf-8") as file:
@@ -177,7 +192,17 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
     return [entry for entry in done if entry["model"] not in KINDS or size.items() <= entry.items()]
 
 
-def report(done: list[dict[str, Any]], gaps: list[int]) -> None:
+def averages(done: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
+    """For each gap and model the measures of its seeds' mean logits."""
+    found = []
+    for gap, name in dict.fromkeys((entry["gap"], entry["model"]) for entry in done):
+        kept = [np.load(folder / e["logits"]) for e in done if (e["gap"], e["model"]) == (gap, name)]
+        mean = {part: np.mean([logits[part] for logits in kept], axis=0) for part in PARTS[1:]}
+        found.append({"gap": gap, "model": name, **figures(mean["validation"], mean["test"], gap)})
+    return found
+
+
+def report(done: list[dict[str, Any]], gaps: list[int], what: str) -> None:
     for gap in gaps:
         rows = [entry for entry in done if entry["gap"] == gap]
         mean = {
@@ -185,9 +210,9 @@ def report(done: list[dict[str, Any]], gaps: list[int]) -> None:
                    ("validation_auc", "validation_log_loss", "test_auc", "test_ece")}
             for name in dict.fromkeys(entry["model"] for entry in rows)
         }  # fmt: skip
-        print(f"\ngap {gap}, means over seeds\n{'model':<10} validation AUC  log loss   test AUC   test ECE")
+        print(f"\ngap {gap}, {what}\n{'model':<17} validation AUC  log loss   test AUC   test ECE")
         for name, m in mean.items():
-            print(f"{name:<10} {m['validation_auc']:14.4f} {m['validation_log_loss']:9.4f} "
+            print(f"{name:<17} {m['validation_auc']:14.4f} {m['validation_log_loss']:9.4f} "
                   f"{m['test_auc']:10.4f} {m['test_ece']:10.4f}")  # fmt: skip
         nets = {name: m for name, m in mean.items() if name in KINDS}
         if nets:
@@ -201,12 +226,12 @@ def report(done: list[dict[str, Any]], gaps: list[int]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", nargs="*", default=["LightGBM", "logistic", *KINDS])
+    parser.add_argument("--models", nargs="*", default=[*RIVALS, *KINDS])
     parser.add_argument("--gaps", nargs="*", type=int, default=[0, 21])
     parser.add_argument("--seeds", type=int, default=3)
-    for name, default in (("days", 7), ("hidden", 64), ("layers", 1), ("epochs", 6), ("batch", 512)):
+    for name, default in (("days", 7), ("hidden", 64), ("layers", 1), ("epochs", 5), ("batch", 512)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    for name, value in (("rate", 3e-3), ("dropout", 0.1), ("decay", 0.01), ("average", 0.998)):
+    for name, value in (("rate", 5e-3), ("dropout", 0.1), ("decay", 0.01), ("average", 0.998)):
         parser.add_argument(f"--{name}", type=float, default=value)
     parser.add_argument("--cache", type=Path, default=Path("wow_churn.jsonl"))
     options = parser.parse_args()
@@ -216,7 +241,9 @@ def main() -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    report(measure(options), options.gaps)
+    done = measure(options)
+    report(done, options.gaps, "each seed alone, means over seeds")
+    report(averages(done, options.cache.parent), options.gaps, "the mean logits of all seeds")
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def train_sequence(
     time: str | None = None,
     event: str | None = None,
     inputs: Inputs = "days",
-    days_per_step: int = 1,
+    days_per_step: int = 7,
     observe: int = 56,
     gap: float = 0,
     horizon: float = 28,
@@ -80,7 +80,7 @@ def train_sequence(
         time: churn and next: the log's column of times.
         event: churn with --inputs events, and next: the log's column of event names.
         inputs: churn: days, on which of them a player was active, or events, each with the time since the one before.
-        days_per_step: churn with --inputs days: days of a step; 7 train faster.
+        days_per_step: churn with --inputs days: days of a step; 1 takes seven times as long.
         observe: churn: days before a snapshot that are known.
         gap: churn: days between a snapshot and its label, in which an answer can still be acted on.
         horizon: churn: days without an event that are called leaving.
@@ -127,6 +127,8 @@ def train_sequence(
     check_settings(trainer)
     folder = RunFolder(out, resume=resume, overwrite=overwrite, owner=ranks.is_first)
     source = _data_module(task, options, settings, seed)
+    module = module_of(task, settings)
+    module.build(source.sizes)
     if ranks.world > 1:
         print(f"{ranks.world} processes, gradients {IN_WORDS[compression]}", flush=True)
     asked = _asked(task, options, settings, precision)
@@ -138,7 +140,7 @@ def train_sequence(
                 callbacks=(*trainer.callbacks, SameCommand({**asked, "compression": compression})),
             )  # fmt: skip
             with telling_of_lost_processes():
-                module = _fit(task, settings, source, trainer)
+                _fit(module, source, trainer, settings.epochs)
             if not ranks.is_first:
                 return  # the first process goes on alone
             print("evaluating on the test part …", flush=True)
@@ -196,12 +198,9 @@ def _asked(task: Task, options: DataOptions, settings: TaskSettings, precision: 
     return {"task": task, "data_sha256": options.sha256(), **plain, **asdict(settings), "precision": precision}
 
 
-def _fit(task: Task, settings: TaskSettings, data: SequenceDataModule, trainer: TrainerSettings) -> SequenceModule:
-    module = module_of(task, settings)
-    module.build(data.sizes)
+def _fit(module: SequenceModule, data: SequenceDataModule, trainer: TrainerSettings, epochs: int) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="pytorch_lightning")  # hints for authors of modules
-        shown = train_sequence_module(module, data, trainer, settings.epochs)
+        shown = train_sequence_module(module, data, trainer, epochs)
     if trainer.ranks.is_first:
         print(", ".join(f"{name} {value:.4f}" for name, value in sorted(shown.items())), flush=True)
-    return module

@@ -49,7 +49,7 @@ class DataOptions:
     time: str | None = None
     event: str | None = None
     inputs: Inputs = "days"
-    days_per_step: int = 1
+    days_per_step: int = 7
     observe: int = 56
     gap: float = 0
     horizon: float = 28

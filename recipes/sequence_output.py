@@ -75,11 +75,7 @@ def write_network(folder: Path, module: SequenceModule) -> None:
     checkpoint = torch.load(folder / "checkpoints" / "last.ckpt", map_location="cpu", weights_only=False)
     kept = {name: checkpoint[name] for name in ("pytorch-lightning_version", "epoch", "global_step", "sizes")}
     kept |= {"averaged_steps": checkpoint["averaged_steps"], "states": [None], "loops": None}
-    kept |= {
-        name: value
-        for name, value in checkpoint.items()
-        if name.startswith("hyper_parameters") or name == "hparams_name"
-    }
+    kept |= {name: value for name, value in checkpoint.items() if name.startswith(("hyper_parameters", "hparams_"))}
     torch.save({**kept, "state_dict": module.state_dict()}, folder / "model.ckpt")
 
 

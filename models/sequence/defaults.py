@@ -38,10 +38,10 @@ class TaskSettings:
 # Of churn and tag by validation: benchmarks/wow_churn.py and benchmarks/atis.py. The others are not tuned yet.
 DEFAULTS: dict[Task, TaskSettings] = {
     "churn": TaskSettings(
-        NetworkSettings("gru", hidden=64, embedding=32, dropout=0.1), LearningSettings(3e-3, average=0.998), 6, 512
+        NetworkSettings("gru", hidden=64, embedding=32, dropout=0.1), LearningSettings(5e-3, average=0.998), 5, 512
     ),
     "tag": TaskSettings(
-        NetworkSettings("lstm", hidden=128, embedding=100, dropout=0.5), LearningSettings(5e-3), 20, 32,
+        NetworkSettings("lstm", hidden=128, embedding=100, dropout=0.4), LearningSettings(5e-3), 20, 32,
         unknown_share=0.01,
     ),
     "language": TaskSettings(

@@ -61,11 +61,13 @@ class ChunkCounts:
             true: The same.
             offsets: Where each sequence begins, and T.
         """
-        sides = [self._chunks(ids, offsets) for ids in (found, true)]
-        right = np.intersect1d(*(begin * (len(found) + 1) + end for begin, end, _ in sides), return_indices=True)[1:]
-        kinds = [kind for _, _, kind in sides]
-        agreed = kinds[0][right[0]][kinds[0][right[0]] == kinds[1][right[1]]]
-        for column, counted in enumerate((agreed, *kinds)):
+        found_begin, found_end, found_kind = self._chunks(found, offsets)
+        true_begin, true_end, true_kind = self._chunks(true, offsets)
+        length = len(found) + 1
+        spans = found_begin * length + found_end, true_begin * length + true_end
+        _, in_found, in_true = np.intersect1d(spans[0], spans[1], assume_unique=True, return_indices=True)
+        agreed = found_kind[in_found][found_kind[in_found] == true_kind[in_true]]
+        for column, counted in enumerate((agreed, found_kind, true_kind)):
             self.counts[:, column] += np.bincount(counted, minlength=len(self.counts))
 
     def _chunks(self, ids: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

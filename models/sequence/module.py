@@ -96,7 +96,7 @@ class SequenceModule(pl.LightningModule, abc.ABC):
 
     def configure_model(self) -> None:
         """Build the network once the sizes of the data are known."""
-        if self.network is not None:
+        if self.network is not None or self._trainer is None:  # without a Trainer a checkpoint tells the sizes
             return
         if self.sizes is None:
             datamodule = getattr(self.trainer, "datamodule", None)
@@ -104,7 +104,7 @@ class SequenceModule(pl.LightningModule, abc.ABC):
                 raise ValueError(
                     f"{type(self).__name__} takes its sizes from a SequenceDataModule; pass one as datamodule="
                 )
-            self.sizes = datamodule.sizes
+            self.sizes = dict(datamodule.sizes)
         self.build(self.sizes)
 
     def build(self, sizes: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ import torch
 from ludocast.datamodules.sequence import SequenceDataModule
 from ludocast.datamodules.sequence_batches import CorpusMean, SequenceBatch
 from ludocast.datamodules.sequence_loader import SequenceLoader
-from ludocast.datamodules.vocabulary import PADDING, UNKNOWN
+from ludocast.datamodules.vocabulary import FIRST, PADDING, UNKNOWN
 from ludocast.models.sequence.module import SequenceModule, carried
 from ludocast.models.sequence.tasks import LeavingModule, NextModule, TagModule
 from torch import Tensor
@@ -44,9 +44,9 @@ def tag_ids(module: TagModule, data: SequenceDataModule) -> list[np.ndarray]:
 
 
 def next_answers(module: NextModule, data: SequenceDataModule, count: int) -> np.ndarray:
-    """Ids of the likeliest events at the last step of each test session, the likeliest first, int64 [N, count]."""
+    """Ids of the likeliest events at the last step of each test session, int64 [N, count, or as many as there are]."""
     part = data.parts.test
-    count = min(count, data.sizes["classes"])
+    count = min(count, data.sizes["classes"] - FIRST)
     found = np.zeros((len(part), count), np.int64)
     for batch, logits in batch_logits(module, data.test_dataloader()):
         # Of a session in chunks the last one to come stays.
@@ -67,4 +67,5 @@ def evaluated(module: SequenceModule, data: SequenceDataModule) -> dict[str, flo
         loss, mask, _ = module.losses(logits, batch)
         mean.update(loss, mask)
         module.take_scores(logits, batch)
-    return module.scores(mean.compute())
+    # Not `compute`, which waits for the other processes of a training: they have gone.
+    return module.scores(float(mean.total[0] / mean.total[1]))

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from ludocast.datamodules.simulate import simulate
 
+from tests.recipes.made_events import make_files
+
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
 
 
@@ -13,17 +15,23 @@ def test_every_recipe_file_trains(config: Path, tmp_path: Path, monkeypatch: pyt
     from ludocast.__main__ import main
 
     simulate(400, tmp_path / "demo", seed=0)
+    make_files(tmp_path / "demo")
     monkeypatch.chdir(tmp_path)
     options = ["--config", str(config), "--trainer.max_epochs", "1", "--trainer.enable_progress_bar", "false"]
     assert main(["fit", *options]) == 0
     assert list(tmp_path.rglob("*.ckpt"))
 
 
-def test_a_typo_in_a_recipe_file_names_the_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("config", "key", "typo"), [("churn", "dropout:", "droput:"), ("sequence_tag", "hidden:", "hiden:")]
+)
+def test_a_typo_in_a_recipe_file_names_the_key(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], config: str, key: str, typo: str
+) -> None:
     from ludocast.__main__ import main
 
     wrong = tmp_path / "wrong.yaml"
-    wrong.write_text((CONFIGS / "churn.yaml").read_text().replace("dropout:", "droput:"))
+    wrong.write_text((CONFIGS / f"{config}.yaml").read_text().replace(key, typo))
     with pytest.raises(SystemExit):
         main(["fit", "--config", str(wrong)])
-    assert "droput" in capsys.readouterr().err
+    assert typo[:-1] in capsys.readouterr().err

@@ -138,6 +138,11 @@ def test_churn_by_days(tmp_path: Path) -> None:
     # p4, who plays on days 0, 5, 10, …, is asked about at 6, 8, 12, …; at 6 nothing follows within [6, 10).
     p4 = values(parts.train, "numbers").index([[1], [0], [0], [0], [0], [1]])
     assert parts.train.static["label"][p4] == 1
+    two = ChurnSource(log_file(tmp_path), "days", days_per_step=2, **RULES).read()
+    assert two.sizes["numbers"] == 2
+    assert values(two.train, "numbers")[p4] == [[1, 0], [0, 0], [0, 1]]
+    with pytest.raises(ValueError, match="whole steps"):
+        ChurnSource(log_file(tmp_path), "days", days_per_step=4, **RULES)
     assert parts.players is not None
     assert parts.players[parts.train.static["player"][p4]] == "p4"
     assert parts.train.static["time"][p4] == 6 * 86_400

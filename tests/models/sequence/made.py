@@ -29,8 +29,8 @@ class Made(SequenceSource):
         self.lengths = np.array(lengths)
 
     def read(self) -> SequenceParts:
-        parts = [sequences(self.lengths, seed) for seed in range(3)]
-        return SequenceParts(*parts, sizes=SIZES)
+        train, validation, test = (sequences(self.lengths, seed) for seed in range(3))
+        return SequenceParts(train, validation, test, SIZES)
 
 
 def sequences(lengths: np.ndarray, seed: int) -> Sequences:
@@ -57,11 +57,11 @@ def language(network: NetworkSettings = SMALL, seed: int = 0, rate: float = 0.02
     return LanguageModule(network, LearningSettings(learning_rate=rate, average=0.9, seed=seed))
 
 
-def trainer(epochs: int = 1, *callbacks: Callback, **options: object) -> pl.Trainer:
+def trainer(epochs: int = 1, *callbacks: Callback) -> pl.Trainer:
     return pl.Trainer(
         accelerator="cpu", max_epochs=epochs, logger=False, enable_progress_bar=False, enable_model_summary=False,
         use_distributed_sampler=False, num_sanity_val_steps=0, callbacks=list(callbacks),
-        enable_checkpointing=bool(callbacks), **options,
+        enable_checkpointing=bool(callbacks),
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ def counted(found: list[list[int]], true: list[list[int]]) -> ChunkCounts:
     assert tags is not None
     counts = ChunkCounts(tags)
     offsets = np.cumsum([0] + [len(row) for row in true])
-    counts.update(np.array(sum(found, [])), np.array(sum(true, [])), offsets)
+    counts.update(np.concatenate(found), np.concatenate(true), offsets)
     return counts
 
 

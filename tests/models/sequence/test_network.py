@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from ludocast.models.sequence.network import NetworkSettings, SequenceNetwork, last_real, neighbours
-from ludocast.models.stacked_rnn.recurrent import KINDS
+from ludocast.models.stacked_rnn.recurrent import KINDS, Kind
 
 SETTINGS = NetworkSettings("gru", hidden=7, layers=2, embedding=4, dropout=0.0)
 LENGTHS = torch.tensor([5, 2, 3])
@@ -21,7 +21,7 @@ def inputs() -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.mark.parametrize("kind", list(KINDS))
 @pytest.mark.parametrize("both", [False, True])
-def test_a_padded_batch_says_what_each_sequence_alone_says(kind: str, both: bool) -> None:
+def test_a_padded_batch_says_what_each_sequence_alone_says(kind: Kind, both: bool) -> None:
     settings = replace(SETTINGS, kind=kind)
     network = SequenceNetwork(settings, 9, 2, 3, window=1, is_bidirectional=both).eval()
     token, numbers = inputs()
@@ -62,12 +62,12 @@ def test_the_head_of_sigmoid_layers_reads_centred_units() -> None:
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
-def test_chunks_with_the_state_carried_say_what_the_uncut_sequence_says(kind: str) -> None:
+def test_chunks_with_the_state_carried_say_what_the_uncut_sequence_says(kind: Kind) -> None:
     network = SequenceNetwork(replace(SETTINGS, kind=kind), 9, 0, 3).double().eval()
     token = torch.randint(2, 9, (3, 11))
     whole, _ = network(token, None, torch.full((3,), 11))
     state, parts = None, []
-    for part in token.split(4, dim=1):
+    for part in torch.split(token, 4, dim=1):
         logits, state = network(part, None, torch.full((3,), part.shape[1]), state)
         parts.append(logits)
     torch.testing.assert_close(torch.cat(parts, 1), whole, atol=1e-12, rtol=0)
