@@ -3,7 +3,8 @@
 Snapshots: observe 56 days, gap 0 and 21, horizon 28, players active within 7 days, every 14 days, split by time; the
 last label of a part ends before the next part begins. Networks read the raw bits of the days; LightGBM and logistic
 regression read 40 made features, in the same run. Which network is the default is chosen on validation, as are
-LightGBM's size and rounds and every calibration; the test part is looked at once. Results go to a JSON-lines file as
+LightGBM's size and rounds and every temperature. While this was made, the test figures of about ten trials were on
+view. Results go to a JSON-lines file as
 they come, so a stopped run goes on.
 """
 
