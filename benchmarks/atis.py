@@ -23,13 +23,13 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # run as a file, its own 
 
 from ludocast.datamodules.sequence import SequenceDataModule
 from ludocast.datamodules.sequence_sources import TagSource
-from ludocast.models.churn.train import TrainerSettings
 from ludocast.models.sequence.module import LearningSettings
 from ludocast.models.sequence.network import NetworkSettings
 from ludocast.models.sequence.predict import evaluated
 from ludocast.models.sequence.tasks import TagModule
 from ludocast.models.sequence.train import train_sequence_module
 from ludocast.models.stacked_rnn.recurrent import KINDS
+from ludocast.models.trainer import TrainerSettings
 
 ATIS = Path(__file__).parent.parent.parent / "shared" / "data" / "atis"
 

@@ -30,7 +30,6 @@ from ludocast.datamodules.event_sources import ChurnSource, LogColumns
 from ludocast.datamodules.sequence import SequenceDataModule, SequenceParts
 from ludocast.datamodules.sequences import Sequences
 from ludocast.models.churn.blend import fit_temperature
-from ludocast.models.churn.train import TrainerSettings
 from ludocast.models.metrics import calibration_pair, equal_mass_bins, macro_auc
 from ludocast.models.sequence.module import LearningSettings
 from ludocast.models.sequence.network import NetworkSettings
@@ -38,6 +37,7 @@ from ludocast.models.sequence.predict import leaving_logits
 from ludocast.models.sequence.tasks import LeavingModule
 from ludocast.models.sequence.train import train_sequence_module
 from ludocast.models.stacked_rnn.recurrent import KINDS
+from ludocast.models.trainer import TrainerSettings
 
 from benchmarks.wow_features import day_features
 

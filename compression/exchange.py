@@ -12,7 +12,7 @@ Everyone decodes the same bytes and divides by the number of ranks, so all ranks
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -85,29 +85,19 @@ class BucketExchange:
             torch.split(whole, sizes)
             for whole, sizes in ((self._send, self._sent_sizes), (self._got, self._got_sizes))
         )  # fmt: skip
-        self.to_owners_steps = {owner: Steps(plan.owned[owner], device) for owner in self._others}
-        self.from_others_steps = [Steps(self._rows, device) for _ in self._others]
-        self.to_all_steps = [Steps(rows, device) for rows in plan.owned] if plan.width == 1 else []
-        self._to = {
-            owner: _Piece(sent[owner], asked[owner], plan.owned[owner], steps)
-            for owner, steps in self.to_owners_steps.items()
-        }
-        self._from = [
-            _Piece(got[other], asked[rank], self._rows, steps)
-            for other, steps in zip(self._others, self.from_others_steps, strict=True)
-        ]
+        self._to = {owner: _Piece(sent[owner], asked[owner], plan.owned[owner]) for owner in self._others}
+        self._from = [_Piece(got[other], asked[rank], self._rows) for other in self._others]
 
         answered = [plan.layout(owner, dtype.itemsize, plan.width) for owner in range(plan.ranks)]
         largest = max(layout.size for layout in answered)
         self._answer = torch.zeros(largest, dtype=torch.uint8, device=device)
         self._answers = torch.zeros(plan.ranks * largest, dtype=torch.uint8, device=device)
-        steps = self.to_all_steps if self.to_all_steps else [None] * plan.ranks
-        self._mine = _Piece(self._answer, answered[rank], self._rows, steps[rank], plan.width)
         parts = torch.split(self._answers, largest)
         self._all = [
-            _Piece(parts[owner], answered[owner], plan.owned[owner], steps[owner], plan.width)
-            for owner in range(plan.ranks)
+            _Piece(parts[owner], answered[owner], plan.owned[owner], plan.width) for owner in range(plan.ranks)
         ]
+        self._mine = _Piece(self._answer, answered[rank], self._rows, plan.width)
+        self._mine.steps = self._all[rank].steps  # decoding brings on what coding goes by
         self._own_plain = torch.zeros(plan.plain_share, dtype=dtype, device=device)
         self._flags = torch.zeros(1 + len(plan.compressed), dtype=torch.uint8, device=device)
 
@@ -213,6 +203,15 @@ class BucketExchange:
             if piece.steps is not None:
                 piece.steps.commit()
 
+    def steps(self) -> Iterator[tuple[str, Steps, Rows]]:
+        """Of every message of 1 bit a value its name, alike in any bucket, its steps and its rows."""
+        named = {f"to owner {owner}": piece for owner, piece in self._to.items()}
+        named |= {f"from other {sender}": piece for sender, piece in enumerate(self._from)}
+        named |= {f"to all from {owner}": piece for owner, piece in enumerate(self._all)}
+        for name, piece in named.items():
+            if piece.steps is not None:
+                yield name, piece.steps, piece.rows
+
     def flush(self, gradient: Tensor, local_ranks: int = 1) -> None:
         """Add to a gradient that is to be averaged plainly what was not sent yet, and keep nothing of it.
 
@@ -230,8 +229,9 @@ class BucketExchange:
 class _Piece:
     """One message in a buffer: rows with their steps, plain values and flags."""
 
-    def __init__(self, buffer: Tensor, layout: Layout, rows: Rows, steps: Steps | None, width: int = 1) -> None:
-        self.buffer, self._layout, self.rows, self.steps = buffer, layout, rows, steps
+    def __init__(self, buffer: Tensor, layout: Layout, rows: Rows, width: int = 1) -> None:
+        self.buffer, self._layout, self.rows = buffer, layout, rows
+        self.steps = Steps(rows, buffer.device) if width == 1 else None
         self.message = Message(rows, buffer[: layout.coded], width=width)
 
     @property

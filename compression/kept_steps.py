@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import torch
 from ludocast.compression.exchange import BucketExchange
 from ludocast.compression.plan import Part
-from ludocast.compression.quantise import Steps
 from ludocast.compression.rows import Rows
 from torch import Tensor
 
 KeptSteps = dict[str, dict[str, Tensor]]  # by parameter, by what its messages are
-
-
-def _messages(exchange: BucketExchange) -> Iterator[tuple[str, Steps, Rows]]:
-    """Of every message its name, alike in any bucket, its steps and its rows."""
-    owned = exchange.plan.owned
-    for owner, steps in exchange.to_owners_steps.items():
-        yield f"to owner {owner}", steps, owned[owner]
-    for sender, steps in enumerate(exchange.from_others_steps):
-        yield f"from other {sender}", steps, owned[exchange.rank]
-    for owner, steps in enumerate(exchange.to_all_steps):
-        yield f"to all from {owner}", steps, owned[owner]
 
 
 def _places(part: Part, rows: Rows) -> tuple[Tensor, slice]:
@@ -38,7 +26,7 @@ def _places(part: Part, rows: Rows) -> tuple[Tensor, slice]:
 def take_steps(exchange: BucketExchange) -> KeptSteps:
     """Copies, by parameter: `step` and `means` of each message that carries some of it."""
     found: KeptSteps = {part.name: {} for part in exchange.plan.compressed}
-    for name, steps, rows in _messages(exchange):
+    for name, steps, rows in exchange.steps():
         for part in exchange.plan.compressed:
             where, row = _places(part, rows)
             if len(where):
@@ -49,7 +37,7 @@ def take_steps(exchange: BucketExchange) -> KeptSteps:
 
 def put_steps(exchange: BucketExchange, kept: Mapping[str, Mapping[str, Tensor]]) -> None:
     """Have the messages go on from what was kept of their parameters; what was not kept begins anew."""
-    for name, steps, rows in _messages(exchange):
+    for name, steps, rows in exchange.steps():
         for part in exchange.plan.compressed:
             saved = kept.get(part.name, {})
             if f"{name}: step" in saved:

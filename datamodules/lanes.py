@@ -14,8 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from ludocast.datamodules.batches import world_and_rank
-from ludocast.datamodules.length_buckets import batch_seed, check_lengths
+from ludocast.datamodules.epoch_sampler import EpochSampler
 from ludocast.datamodules.ragged import flat_positions
 from ludocast.datamodules.sequence_batches import NO_ROW, Pick
 
@@ -67,7 +66,7 @@ def _table(lengths: np.ndarray, steps: int, lane: np.ndarray, order: np.ndarray,
     return plan
 
 
-class LaneChunks:
+class LaneChunks(EpochSampler):
     """The chunks of an epoch, one after the other; every step of every sequence is in exactly one.
 
     Args:
@@ -91,40 +90,21 @@ class LaneChunks:
         is_shuffled: bool = True,
         is_shared: bool = True,
     ) -> None:
-        check_lengths(lengths)
+        super().__init__(lengths, seed, is_shuffled, is_shared)
         if lanes < 1 or steps < 1:
             raise ValueError(f"there is one lane or more, of one step a chunk or more, got {lanes} and {steps}")
-        self.lengths, self.lanes, self.steps, self.seed = lengths, lanes, steps, seed
-        self.is_shuffled, self.is_shared = is_shuffled, is_shared
-        self.epoch = 0
+        self.lanes, self.steps = lanes, steps
         self.count = len(self.plan().row)
-
-    @property
-    def total(self) -> int:
-        """Real steps of an epoch, over all ranks."""
-        return int(self.lengths.sum())
-
-    @property
-    def world(self) -> int:
-        """Ranks that share the lanes."""
-        return world_and_rank()[0] if self.is_shared else 1
-
-    def set_epoch(self, epoch: int) -> None:
-        """Lightning tells the epoch before it begins."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.count
 
     def plan(self) -> LanePlan:
         """This epoch's plan, over all ranks; as large as the number of chunks."""
-        generator = np.random.default_rng((self.seed, self.epoch)) if self.is_shuffled else None
+        generator = self.generator() if self.is_shuffled else None
         return plan_lanes(self.lengths, self.lanes, self.steps, generator)
 
     def __iter__(self) -> Iterator[Pick]:
-        world, rank = world_and_rank() if self.is_shared else (1, 0)
+        world, rank = self.world_and_rank()
         if self.lanes < world:
             raise ValueError(f"{self.lanes} lanes are fewer than the {world} ranks; give each one a lane or more")
         for number, chunk in enumerate(zip(*self.plan(), strict=True)):
             row, skip, length = (torch.from_numpy(values[rank::world].copy()) for values in chunk)
-            yield Pick(row, skip, length, batch_seed(self.seed, self.epoch, number, rank))
+            yield Pick(row, skip, length, self.pick_seed(number, rank))

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
-from ludocast.datamodules.lanes import LaneChunks
-from ludocast.datamodules.length_buckets import LengthBuckets
+from ludocast.datamodules.epoch_sampler import EpochSampler
 from ludocast.datamodules.sequence_batches import SequenceBatch, SequenceTensors
 
 
@@ -22,7 +21,7 @@ class SequenceLoader:
 
     batch_sampler = None  # Lightning asks whatever has a sampler for it
 
-    def __init__(self, data: SequenceTensors, sampler: LengthBuckets | LaneChunks) -> None:
+    def __init__(self, data: SequenceTensors, sampler: EpochSampler) -> None:
         self.data, self.sampler = data, sampler
         self._handed_out = 0
         self._resumed: int | None = None

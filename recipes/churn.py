@@ -18,13 +18,13 @@ from ludocast.datamodules.fit_preprocessing import fit_preprocessing
 from ludocast.models.baselines import baselines
 from ludocast.models.churn.blend import class_probabilities, cost_threshold, f1_threshold
 from ludocast.models.churn.fit import Choice, FittedChurn, HeldOut, blended, fit_rows
-from ludocast.models.churn.train import TrainerSettings, check_settings
 from ludocast.models.interrupt import StopOnCtrlC
 from ludocast.models.ranks import started_ranks, telling_of_lost_processes
 from ludocast.models.same_command import SameCommand
+from ludocast.models.trainer import TrainerSettings, check_settings
 from ludocast.recipes.churn_table import ChurnTable, read_churn_table
-from ludocast.recipes.disk_space import telling_of_no_space
 from ludocast.recipes.run_folder import RunFolder
+from ludocast.recipes.stops import telling_of_stops
 from ludocast.serve.bundle import write_bundle
 from ludocast.serve.export import export_churn
 from ludocast.serve.manifest import Input
@@ -126,25 +126,21 @@ def train_churn(
         "model": model, "members": members, "epochs": epochs, "seed": seed, "split": table.split.rule,
         "private": private, "precision": precision,
     }  # fmt: skip
-    with telling_of_no_space(folder):
-        try:
-            partial = folder.begin(settings)
-            same = SameCommand({**settings, "compression": compression})
-            trainer = replace(
-                trainer, checkpoints=partial / "checkpoints", record=partial / "compression.json",
-                callbacks=(*trainer.callbacks, same),
-            )  # fmt: skip
-            with telling_of_lost_processes():
-                done = _fit(table, model, members, seed, trainer, RARE if private else 0)
-            if done is None:
-                return  # the first process goes on alone
-            fitted, held_out = done
-            fitted = _with_threshold(fitted, held_out, threshold_by, cost_missed, cost_false_alarm)
-            _write(partial, table, fitted, held_out, out.name if name is None else name, version, seed)
-            folder.finish()
-        except (KeyboardInterrupt, SystemExit) as stop:  # Lightning makes the one into the other
-            print(f"\nstopped; --resume goes on with {folder.partial}", flush=True)
-            raise KeyboardInterrupt from stop
+    with telling_of_stops(folder):
+        partial = folder.begin(settings)
+        same = SameCommand({**settings, "compression": compression})
+        trainer = replace(
+            trainer, checkpoints=partial / "checkpoints", record=partial / "compression.json",
+            callbacks=(*trainer.callbacks, same),
+        )  # fmt: skip
+        with telling_of_lost_processes():
+            done = _fit(table, model, members, seed, trainer, RARE if private else 0)
+        if done is None:
+            return  # the first process goes on alone
+        fitted, held_out = done
+        fitted = _with_threshold(fitted, held_out, threshold_by, cost_missed, cost_false_alarm)
+        _write(partial, table, fitted, held_out, out.name if name is None else name, version, seed)
+        folder.finish()
     _print_summary(out)
 
 

@@ -11,7 +11,6 @@ from typing import Any, Literal
 from ludocast.compression.strategy import IN_WORDS, Compression
 from ludocast.datamodules.sequence import SequenceDataModule
 from ludocast.datamodules.text import Layout
-from ludocast.models.churn.train import TrainerSettings, check_settings
 from ludocast.models.interrupt import StopOnCtrlC
 from ludocast.models.ranks import started_ranks, telling_of_lost_processes
 from ludocast.models.same_command import SameCommand
@@ -20,10 +19,11 @@ from ludocast.models.sequence.module import SequenceModule
 from ludocast.models.sequence.tasks import LeavingModule
 from ludocast.models.sequence.train import calibrate, train_sequence_module
 from ludocast.models.stacked_rnn.recurrent import Kind
-from ludocast.recipes.disk_space import telling_of_no_space
+from ludocast.models.trainer import TrainerSettings, check_settings
 from ludocast.recipes.run_folder import RunFolder
 from ludocast.recipes.sequence_data import DataOptions, Inputs, source_of
 from ludocast.recipes.sequence_output import write_run
+from ludocast.recipes.stops import telling_of_stops
 
 
 def train_sequence(
@@ -132,24 +132,20 @@ def train_sequence(
     if ranks.world > 1:
         print(f"{ranks.world} processes, gradients {IN_WORDS[compression]}", flush=True)
     asked = _asked(task, options, settings, precision)
-    with telling_of_no_space(folder):
-        try:
-            partial = folder.begin(asked)
-            trainer = replace(
-                trainer, checkpoints=partial / "checkpoints", record=partial / "compression.json",
-                callbacks=(*trainer.callbacks, SameCommand({**asked, "compression": compression})),
-            )  # fmt: skip
-            with telling_of_lost_processes():
-                _fit(module, source, trainer, settings.epochs)
-            if not ranks.is_first:
-                return  # the first process goes on alone
-            print("evaluating on the test part …", flush=True)
-            said = {"temperature": calibrate(module, source)} if isinstance(module, LeavingModule) else {}
-            metrics = write_run(partial, task, module, source, {**asked, **said}, seed)
-            folder.finish()
-        except (KeyboardInterrupt, SystemExit) as stop:  # Lightning makes the one into the other
-            print(f"\nstopped; --resume goes on with {folder.partial}", flush=True)
-            raise KeyboardInterrupt from stop
+    with telling_of_stops(folder):
+        partial = folder.begin(asked)
+        trainer = replace(
+            trainer, checkpoints=partial / "checkpoints", record=partial / "compression.json",
+            callbacks=(*trainer.callbacks, SameCommand({**asked, "compression": compression})),
+        )  # fmt: skip
+        with telling_of_lost_processes():
+            _fit(module, source, trainer, settings.epochs)
+        if not ranks.is_first:
+            return  # the first process goes on alone
+        print("evaluating on the test part …", flush=True)
+        said = {"temperature": calibrate(module, source)} if isinstance(module, LeavingModule) else {}
+        metrics = write_run(partial, task, module, source, {**asked, **said}, seed)
+        folder.finish()
     print("\non the test part:")
     for name, value in metrics.items():
         print(f"  {name:<20} {value:.4f}")

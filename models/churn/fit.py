@@ -20,7 +20,8 @@ from ludocast.models.churn.boosting import SHAPES, Boosting
 from ludocast.models.churn.learners import LINEAR, Learner, learners
 from ludocast.models.churn.linear import Linear
 from ludocast.models.churn.module import ChurnModule
-from ludocast.models.churn.train import TrainerSettings, network_logits, train_network
+from ludocast.models.churn.train import network_logits, train_network
+from ludocast.models.trainer import TrainerSettings
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from ludocast.models.averaging import move_average
 from ludocast.models.churn.network import ChurnNetwork
 from torch import Tensor
 from torch.nn import functional as F
@@ -128,17 +129,13 @@ class ChurnModule(pl.LightningModule):
         self._average()
 
     def _average(self) -> None:
-        """Move the average after each optimiser step; early on it follows faster, so that it forgets the start."""
+        """Move the average after each optimiser step."""
         if self.global_step == self._steps_averaged:
             return
         self._steps_averaged = self.global_step
-        decay = min(self.hparams["average"], (1 + self.global_step) / (10 + self.global_step))
         assert self.network is not None
         assert self.averaged is not None
-        with torch.no_grad():
-            theirs: list[Tensor] = list(self.averaged.parameters())
-            ours: list[Tensor] = list(self.network.parameters())
-            torch._foreach_lerp_(theirs, ours, 1 - decay)
+        move_average(self.averaged, self.network, self.hparams["average"], self.global_step)
 
     def configure_gradient_clipping(
         self,

@@ -1,60 +1,20 @@
-"""Training of the churn network by a Lightning Trainer: how long, in what batches, and where checkpoints go."""
+"""Training of the churn network by a Lightning Trainer: how long, and in what batches."""
 
 from __future__ import annotations
 
-import sys
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
-from lightning_fabric.utilities.exceptions import MisconfigurationException
-from ludocast.compression.strategy import Compression, ddp_strategy
 from ludocast.datamodules.batches import MemberSampler, evaluation_loader, train_loader
 from ludocast.datamodules.preprocess import Encoded
 from ludocast.datamodules.tabular import table_tensors
 from ludocast.models.churn.module import ChurnModule
 from ludocast.models.churn.relevance import relevant_inputs
-from ludocast.models.ranks import Ranks
 from ludocast.models.same_command import SameCommand
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint
-
-ALONE = Ranks()
-
-
-@dataclass(frozen=True)
-class TrainerSettings:
-    """What reaches the Lightning Trainer, and the size of the network.
-
-    Attributes:
-        accelerator: Where the network trains.
-        ranks: The processes that train together.
-        compression: How these average their gradients.
-        precision: Of the training.
-        epochs: None: scaled to the rows.
-        hidden: Units of the MLP; None: scaled to the rows.
-        checkpoints: Folder that gets one after each epoch.
-        record: File that tells what 1-bit compression did, of the network trained last.
-        resume: Go on from the last checkpoint there, if there is one.
-        progress: Show a bar.
-        callbacks: Of the Trainer.
-    """
-
-    accelerator: str = "cpu"
-    ranks: Ranks = ALONE
-    compression: Compression = "auto"
-    precision: str = "32-true"
-    epochs: int | None = None
-    hidden: int | None = None
-    checkpoints: Path | None = None
-    record: Path | None = None
-    resume: bool = True
-    progress: bool = False
-    callbacks: tuple[Callback, ...] = field(default=())
+from ludocast.models.trainer import TrainerSettings, last_checkpoint, make_trainer, without_hints
 
 
 def schedule(rows: int) -> tuple[int, int]:
@@ -104,9 +64,7 @@ def train_network(
     same = SameCommand({"the epoch to go on from": epoch, "rows a batch": batch, "epochs": epochs, "seed": seed})
     trainer = make_trainer(replace(settings, callbacks=(*settings.callbacks, same)), epochs)
     torch.manual_seed(seed)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # batches come from memory
-        warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
+    with without_hints():
         trainer.fit(
             module,
             loader,
@@ -115,14 +73,6 @@ def train_network(
             weights_only=False,
         )
     return module.cpu().eval()
-
-
-def last_checkpoint(settings: TrainerSettings) -> Path | None:
-    """Where a stopped training goes on; None if it begins."""
-    if settings.checkpoints is None or not settings.resume:
-        return None
-    last = settings.checkpoints / "last.ckpt"
-    return last if last.exists() else None
 
 
 def _set_inputs(
@@ -143,44 +93,6 @@ def _set_inputs(
 def hidden_units(rows: int) -> int:
     """Units of the MLP for a number of training rows."""
     return 384 if rows >= 5_000 else 128
-
-
-def check_settings(settings: TrainerSettings) -> None:
-    """Refuse settings with which no training can begin.
-
-    Raises:
-        ValueError: If the Trainer does not take them, with what it says.
-    """
-    try:
-        make_trainer(replace(settings, checkpoints=None, progress=False), 1)
-    except (MisconfigurationException, ImportError, RuntimeError, TypeError, ValueError) as error:
-        raise ValueError(f"--accelerator, --devices and --precision: {str(error).splitlines()[0]}") from error
-
-
-def make_trainer(settings: TrainerSettings, epochs: int) -> pl.Trainer:
-    """A Lightning Trainer; with `checkpoints` it writes one after each epoch."""
-    callbacks: list[Callback] = list(settings.callbacks)
-    if settings.checkpoints is not None:
-        callbacks.append(
-            ModelCheckpoint(
-                dirpath=settings.checkpoints, filename="epoch", save_last=True, enable_version_counter=False
-            )
-        )
-    return pl.Trainer(
-        accelerator=settings.accelerator,
-        devices=settings.ranks.devices,
-        num_nodes=settings.ranks.nodes,
-        strategy=ddp_strategy(settings.compression, record=settings.record) if settings.ranks.world > 1 else "auto",
-        precision=settings.precision,  # type: ignore[arg-type]
-        max_epochs=epochs,
-        callbacks=callbacks,
-        enable_checkpointing=settings.checkpoints is not None,
-        enable_progress_bar=settings.progress and sys.stdout.isatty(),  # a log file is no place for a moving bar
-        enable_model_summary=False,
-        logger=False,
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-    )
 
 
 def network_logits(module: ChurnModule, encoded: Encoded, batch: int = 4096) -> np.ndarray:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import pytorch_lightning as pl
 import torch
 from ludocast.datamodules.sequence_batches import CorpusMean, SequenceBatch, training_loss
+from ludocast.models.averaging import move_average
 from ludocast.models.sequence.network import NetworkSettings, SequenceNetwork
 from ludocast.models.stacked_rnn.recurrent import State, detach_state, reset_lanes
 from torch import Tensor
@@ -144,16 +145,12 @@ class SequenceModule(pl.LightningModule, abc.ABC):
         optimizer: Any,
         optimizer_closure: Callable[[], Any] | None = None,
     ) -> None:
-        """A step, which the average takes in; early on it follows faster, so that it forgets the start."""
+        """A step, which the average takes in."""
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         self._averaged_steps += 1
-        decay = min(self.learning.average, (1 + self._averaged_steps) / (10 + self._averaged_steps))
         assert self.network is not None
         assert self.averaged is not None
-        with torch.no_grad():
-            theirs: list[Tensor] = list(self.averaged.parameters())
-            ours: list[Tensor] = list(self.network.parameters())
-            torch._foreach_lerp_(theirs, ours, 1 - decay)
+        move_average(self.averaged, self.network, self.learning.average, self._averaged_steps)
 
     def configure_gradient_clipping(
         self,

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 
 from ludocast.datamodules.sequence import SequenceDataModule
 from ludocast.models.churn.blend import fit_temperature
-from ludocast.models.churn.train import TrainerSettings, last_checkpoint, make_trainer
 from ludocast.models.same_command import SameCommand
 from ludocast.models.sequence.module import SequenceModule
 from ludocast.models.sequence.predict import leaving_logits
 from ludocast.models.sequence.tasks import LeavingModule
+from ludocast.models.trainer import TrainerSettings, last_checkpoint, make_trainer, without_hints
 
 
 def train_sequence_module(
@@ -29,9 +28,7 @@ def train_sequence_module(
     resumed = last_checkpoint(settings)
     same = SameCommand({"the data": data.parts.rule, "sequences": len(data.parts.train), "epochs": epochs})
     trainer = make_trainer(replace(settings, callbacks=(*settings.callbacks, same)), epochs)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # batches come from memory
-        warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
+    with without_hints():
         trainer.fit(module, datamodule=data, ckpt_path=None if resumed is None else str(resumed), weights_only=False)
     module.cpu().eval()
     return {name: float(value) for name, value in trainer.callback_metrics.items()}

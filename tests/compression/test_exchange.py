@@ -47,11 +47,15 @@ def exchange(all_: Sequence[BucketExchange], gradients: Sequence[Tensor]) -> lis
 def check_steps(all_: Sequence[BucketExchange]) -> None:
     """Both ends of every message know the same steps."""
     for sender, one in enumerate(all_):
-        for owner, steps in one.to_owners_steps.items():
-            known = all_[owner].from_others_steps[sender - (sender > owner)]
-            assert torch.equal(steps.step, known.step)
-        for steps, known in zip(one.to_all_steps, all_[0].to_all_steps, strict=True):
-            assert torch.equal(steps.step, known.step)
+        mine, first = ({name: steps for name, steps, _ in other.steps()} for other in (one, all_[0]))
+        assert len(mine) == len(first) == 2 * (len(all_) - 1) + (len(all_) if one.plan.width == 1 else 0)
+        for name, steps in mine.items():
+            if name.startswith("to owner "):
+                owner = int(name.removeprefix("to owner "))
+                known = {other: its for other, its, _ in all_[owner].steps()}
+                assert torch.equal(steps.step, known[f"from other {sender - (sender > owner)}"].step)
+            if name.startswith("to all "):
+                assert torch.equal(steps.step, first[name].step)
 
 
 def values(kind: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:

@@ -19,7 +19,8 @@ from ludocast.models.churn.learners import LINEAR, learners
 from ludocast.models.churn.linear import Linear
 from ludocast.models.churn.module import ChurnModule
 from ludocast.models.churn.network import ChurnNetwork
-from ludocast.models.churn.train import TrainerSettings, train_network
+from ludocast.models.churn.train import train_network
+from ludocast.models.trainer import TrainerSettings
 from ludocast.serve.core import core_model
 from ludocast.serve.export import PREPROCESSING, export_churn
 from ludocast.serve.graph import GraphBuilder

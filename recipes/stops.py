@@ -1,4 +1,4 @@
-"""What a recipe says where there is no room for what it writes."""
+"""What a recipe says where it ends before all is done."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ NO_SPACE = {
 
 
 @contextlib.contextmanager
-def telling_of_no_space(folder: RunFolder) -> Iterator[None]:
-    """Discard the work folder where the disk is full, and say so.
+def telling_of_stops(folder: RunFolder) -> Iterator[None]:
+    """Where the disk is full, discard the work folder and say so; on Ctrl-C say how to go on.
 
     Raises:
         OSError: In place of the writer's own error.
+        KeyboardInterrupt: On Ctrl-C.
     """
     try:
         yield
@@ -29,3 +30,6 @@ def telling_of_no_space(folder: RunFolder) -> Iterator[None]:
             raise
         folder.discard()
         raise OSError(error.errno, f"{NO_SPACE[error.errno]}; nothing was kept", str(folder.out)) from error
+    except (KeyboardInterrupt, SystemExit) as stop:  # Lightning makes the one into the other
+        print(f"\nstopped; --resume goes on with {folder.partial}", flush=True)
+        raise KeyboardInterrupt from stop

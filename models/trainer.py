@@ -1,0 +1,104 @@
+"""The Lightning Trainer of every recipe: where it trains, what it keeps, and how it goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytorch_lightning as pl
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from ludocast.compression.strategy import Compression, ddp_strategy
+from ludocast.models.ranks import Ranks
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+
+ALONE = Ranks()
+
+
+@dataclass(frozen=True)
+class TrainerSettings:
+    """What reaches the Lightning Trainer, and the size of the network.
+
+    Attributes:
+        accelerator: Where the network trains.
+        ranks: The processes that train together.
+        compression: How these average their gradients.
+        precision: Of the training.
+        epochs: None: scaled to the rows.
+        hidden: Units of the MLP; None: scaled to the rows.
+        checkpoints: Folder that gets one after each epoch.
+        record: File that tells what 1-bit compression did, of the network trained last.
+        resume: Go on from the last checkpoint there, if there is one.
+        progress: Show a bar.
+        callbacks: Of the Trainer.
+    """
+
+    accelerator: str = "cpu"
+    ranks: Ranks = ALONE
+    compression: Compression = "auto"
+    precision: str = "32-true"
+    epochs: int | None = None
+    hidden: int | None = None
+    checkpoints: Path | None = None
+    record: Path | None = None
+    resume: bool = True
+    progress: bool = False
+    callbacks: tuple[Callback, ...] = field(default=())
+
+
+def last_checkpoint(settings: TrainerSettings) -> Path | None:
+    """Where a stopped training goes on; None if it begins."""
+    if settings.checkpoints is None or not settings.resume:
+        return None
+    last = settings.checkpoints / "last.ckpt"
+    return last if last.exists() else None
+
+
+def check_settings(settings: TrainerSettings) -> None:
+    """Refuse settings with which no training can begin.
+
+    Raises:
+        ValueError: If the Trainer does not take them, with what it says.
+    """
+    try:
+        make_trainer(replace(settings, checkpoints=None, progress=False), 1)
+    except (MisconfigurationException, ImportError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"--accelerator, --devices and --precision: {str(error).splitlines()[0]}") from error
+
+
+def make_trainer(settings: TrainerSettings, epochs: int) -> pl.Trainer:
+    """A Lightning Trainer; with `checkpoints` it writes one after each epoch."""
+    callbacks: list[Callback] = list(settings.callbacks)
+    if settings.checkpoints is not None:
+        callbacks.append(
+            ModelCheckpoint(
+                dirpath=settings.checkpoints, filename="epoch", save_last=True, enable_version_counter=False
+            )
+        )
+    return pl.Trainer(
+        accelerator=settings.accelerator,
+        devices=settings.ranks.devices,
+        num_nodes=settings.ranks.nodes,
+        strategy=ddp_strategy(settings.compression, record=settings.record) if settings.ranks.world > 1 else "auto",
+        precision=settings.precision,  # type: ignore[arg-type]
+        max_epochs=epochs,
+        callbacks=callbacks,
+        enable_checkpointing=settings.checkpoints is not None,
+        enable_progress_bar=settings.progress and sys.stdout.isatty(),  # a log file is no place for a moving bar
+        enable_model_summary=False,
+        logger=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+    )
+
+
+@contextlib.contextmanager
+def without_hints() -> Iterator[None]:
+    """Keep from users what Lightning says of loaders that read from memory, and of GPUs that were not asked for."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
+        yield
