@@ -93,6 +93,12 @@ class Contestant:
             if entry.late is not None:
                 entry.late.wait()
 
+    def close(self) -> None:
+        """Let go of what the hook holds; no step may follow."""
+        self.drain()
+        if self.onebit is not None:
+            self.onebit.close()
+
     def payload(self) -> float:
         """Bytes that this rank means to send a step, computed; without headers and acknowledgements."""
         shapes = [tuple(parameter.shape) for parameter in self.model.parameters()]

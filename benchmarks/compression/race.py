@@ -143,14 +143,17 @@ def _start(rank: int, ranks: int, methods: list[str], folder: str) -> dict[str, 
     dist.init_process_group(
         "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=ranks, timeout=timedelta(seconds=TIMEOUT)
     )
-    contestants = {method: Contestant(method, ranks) for method in methods}
+    return {method: _warmed_up(method, ranks, rank) for method in methods}
+
+
+def _warmed_up(method: str, ranks: int, rank: int) -> Contestant:
+    contestant = Contestant(method, ranks)
     x_BD, y_B = batch(8, rank)
-    for contestant in contestants.values():
-        for _ in range(WARMUP):
-            contestant.step(x_BD, y_B)
-        contestant.drain()
-        dist.barrier()
-    return contestants
+    for _ in range(WARMUP):
+        contestant.step(x_BD, y_B)
+    contestant.drain()
+    dist.barrier()
+    return contestant
 
 
 def _turns(rank: int, contestants: dict[str, Contestant], barrier: Barrier, rows: int, rounds: int) -> dict[str, Turns]:
@@ -181,8 +184,12 @@ def _meet(barrier: Barrier) -> None:
     barrier.wait(TIMEOUT)
 
 
-def _shape(_rank: int, _contestants: object, _barrier: object, rate: str) -> None:
+def _shape(rank: int, contestants: dict[str, Contestant], barrier: Barrier, rate: str) -> None:
     namespaces.shape_own(rate)
+    barrier.wait(TIMEOUT)
+    if "auto" in contestants:  # it decides in its first steps, so they belong on the link that it is measured on
+        contestants["auto"].close()
+        contestants["auto"] = _warmed_up("auto", barrier.parties, rank)
 
 
 _ORDERS: dict[str, Callable[..., Any]] = {"turns": _turns, "goodput": _goodput, "shape": _shape}
