@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from ludocast.datamodules.event_log import EventLog, read_event_log
+from ludocast.datamodules.event_log import NO_EVENT, EventLog, read_event_log
 from ludocast.datamodules.ragged import flat_positions, offsets_of
 from ludocast.datamodules.sequence import SequenceParts, SequenceSource
 from ludocast.datamodules.sequences import Sequences, from_offsets
 from ludocast.datamodules.snapshots import Snapshots, daily_activity_bits, find_snapshots, split_snapshots
 from ludocast.datamodules.split import Split, time_split
+from ludocast.datamodules.step_inputs import StepInputs
 from ludocast.datamodules.time_features import log_ages, log_gaps, periodic
 from ludocast.datamodules.vocabulary import Vocabulary, fit_vocabulary
 
@@ -29,6 +30,11 @@ class LogColumns:
     event: str | None = None
     numbers: tuple[str, ...] = ()
     encoding: str = "utf-8"
+
+    @property
+    def name(self) -> str:
+        """Column of the names, or what stands for it in a log of one kind of event."""
+        return NO_EVENT if self.event is None else self.event
 
     def read(self) -> EventLog:
         """Read the log.
@@ -100,18 +106,28 @@ class ChurnSource(SequenceSource):
             step=self.step,
         )
         split = split_snapshots(snapshots, self.validation, self.test)
+        inputs = StepInputs(
+            time=self.log.time, has_now=True, observe=self.observe, active_within=self.active_within,
+            times=(float(log.times.min()), float(snapshots.time[split.train].max())),
+        )  # fmt: skip
         if self.inputs == "days":
-            return self._parts(log, day_sequences(log, snapshots, self.observe, self.days_per_step), split, None)
+            sequences = day_sequences(log, snapshots, self.observe, self.days_per_step)
+            return self._parts(log, sequences, split, replace(inputs, days_per_step=self.days_per_step))
         seen = log.times < snapshots.time[split.train].max()  # events that no training snapshot knows are not its own
         vocabulary = fit_vocabulary(log.tokens().filter(seen), self.min_count)
-        sequences = event_sequences(log, snapshots, vocabulary, log_scale(log.numbers[seen]), self.calendar)
-        return self._parts(log, sequences, split, vocabulary)
+        scale = log_scale(log.numbers[seen])
+        sequences = event_sequences(log, snapshots, vocabulary, scale, self.calendar)
+        inputs = replace(
+            inputs, vocabulary=vocabulary, name=self.log.name, numbers=tuple(self.log.numbers), scale=scale,
+            has_gaps=True, has_ages=True, has_calendar=self.calendar,
+        )  # fmt: skip
+        return self._parts(log, sequences, split, inputs)
 
     @staticmethod
-    def _parts(log: EventLog, sequences: Sequences, split: Split, vocabulary: Vocabulary | None) -> SequenceParts:
-        numbers = sequences.steps["numbers"].shape[1]
+    def _parts(log: EventLog, sequences: Sequences, split: Split, inputs: StepInputs) -> SequenceParts:
+        numbers, vocabulary = sequences.steps["numbers"].shape[1], inputs.vocabulary
         sizes = {"tokens": 0 if vocabulary is None else len(vocabulary), "numbers": numbers, "classes": 2}
-        parts = _split_parts(sequences, split, sizes, vocabulary)
+        parts = _split_parts(sequences, split, sizes, inputs)
         return replace(parts, classes=("stays", "leaves"), players=log.players)
 
 
@@ -160,14 +176,18 @@ class NextEventSource(SequenceSource):
         steps = {"token": vocabulary.encode(tokens), "numbers": log_gaps(log.times, offsets)[:, None]}
         sequences = from_offsets(steps, offsets).with_next("token").rows(kept)
         sizes = {"tokens": len(vocabulary), "numbers": 1, "classes": len(vocabulary)}
-        return _split_parts(sequences, split, sizes, vocabulary)
+        inputs = StepInputs(
+            vocabulary, self.log.name, self.log.time, has_gaps=True, pause=self.pause,
+            times=(float(log.times[own].min()), float(log.times[own].max())),
+        )  # fmt: skip
+        return _split_parts(sequences, split, sizes, inputs)
 
 
 def _split_parts(
     sequences: Sequences,
     split: Split,
     sizes: dict[str, int],
-    vocabulary: Vocabulary | None,
+    inputs: StepInputs,
 ) -> SequenceParts:
     assert split.validation is not None
     return SequenceParts(
@@ -175,7 +195,8 @@ def _split_parts(
         validation=sequences.rows(split.validation),
         test=sequences.rows(split.test),
         sizes=sizes,
-        vocabulary=vocabulary,
+        vocabulary=inputs.vocabulary,
+        inputs=inputs,
         rule=split.rule,
     )
 

@@ -21,6 +21,7 @@ from ludocast.models.sequence.train import calibrate, train_sequence_module
 from ludocast.models.stacked_rnn.recurrent import Kind
 from ludocast.models.trainer import TrainerSettings, check_settings
 from ludocast.recipes.run_folder import RunFolder
+from ludocast.recipes.sequence_bundle import write_sequence_bundle
 from ludocast.recipes.sequence_data import DataOptions, Inputs, source_of
 from ludocast.recipes.sequence_output import write_run
 from ludocast.recipes.stops import telling_of_stops
@@ -65,7 +66,8 @@ def train_sequence(
 ) -> None:
     """Train a recurrent network on sequences: who leaves, tags of words, the next token, the next event.
 
-    Writes OUT/metrics.json, OUT/predictions.csv (the test part), OUT/model.ckpt and OUT/vocabulary.json.
+    Writes OUT/metrics.json, OUT/predictions.csv (the test part), OUT/model.ckpt, OUT/vocabulary.json and OUT/bundle,
+    which `ludocast score` and `ludocast serve` take (docs/sequences.md).
 
     Example: ludocast train sequence --task churn --data events.parquet --player player_id --time timestamp --out run
 
@@ -145,11 +147,18 @@ def train_sequence(
         print("evaluating on the test part …", flush=True)
         said = {"temperature": calibrate(module, source)} if isinstance(module, LeavingModule) else {}
         metrics = write_run(partial, task, module, source, {**asked, **said}, seed)
+        notes = write_sequence_bundle(
+            partial / "bundle", out.name, module, source.parts, metrics, asked["data_sha256"]
+        )  # fmt: skip
         folder.finish()
     print("\non the test part:")
     for name, value in metrics.items():
         print(f"  {name:<20} {value:.4f}")
+    for note in notes:
+        print(f"note: {note}")
     print(f"\nmeasures: {out / 'metrics.json'}\nnetwork:  {out / 'model.ckpt'}", flush=True)
+    if (out / "bundle").is_dir():
+        print(f"bundle:   {out / 'bundle'}\nnext:     ludocast serve --bundle {out / 'bundle'}", flush=True)
 
 
 def _settings(

@@ -24,11 +24,13 @@ from ludocast.datamodules.read import (
     csv_header,
     csv_options,
 )
+from ludocast.serve.answers import SCORED, answer_columns, answer_names
 from ludocast.serve.manifest import Manifest
 from ludocast.serve.scorer import Predictions, Scorer
 from tqdm import tqdm
 
 CHUNK_ROWS = 65_536
+CHUNK_SEQUENCES = 4_096  # rows that hold lists
 BLOCK_BYTES = 8 << 20  # of CSV read at once; memory follows it
 PARQUET = (".parquet", ".pq")
 
@@ -48,6 +50,9 @@ def score(
     two classes that of the label, and scored_probability_CLASS for each). It appears when it is complete. Memory stays
     bounded, however large the file.
 
+    A model of sequences reads columns of lists, in CSV as JSON arrays; where its answers are lists, they are
+    scored_labels and scored_probabilities in the same way.
+
     Example: ludocast score --bundle run/bundle --input players.csv --output scored.parquet --keep player_id
 
     Args:
@@ -66,10 +71,15 @@ def score(
     check_file(input)
     scorer = Scorer.load(bundle)
     rows, warned = 0, set[str]()
-    with _source(input, encoding, delimiter) as (names, chunks, total), _whole(output) as file, _without_collector():
+    size = CHUNK_ROWS if scorer.manifest.sequence is None else CHUNK_SEQUENCES
+    with (
+        _source(input, encoding, delimiter, size) as (names, chunks, total),
+        _whole(output) as file,
+        _without_collector(),
+    ):
         kept = _kept(names, keep, input)
         writer = _Writer(file, output, scorer.manifest, kept)
-        for chunk in tqdm(chunks, total=total, unit_scale=CHUNK_ROWS, unit=" rows", desc="scoring", disable=None):
+        for chunk in tqdm(chunks, total=total, unit_scale=size, unit=" rows", desc="scoring", disable=None):
             columns = dict(zip(names, chunk.columns, strict=True))
             found = scorer.predict_columns(columns, rows)
             writer.write([columns[name] for name in kept], found)
@@ -89,7 +99,7 @@ def _kept(names: Sequence[str], keep: Sequence[str] | None, path: Path) -> list[
         if name not in names:
             raise ValueError(f'{path} has no column "{name}" to keep; it has {", ".join(names[:10])}')
     kept = list(names if keep is None else keep)
-    taken = [name for name in kept if name.startswith("scored_label") or name.startswith("scored_probability")]
+    taken = [name for name in kept if name.startswith((f"{SCORED}label", f"{SCORED}probabilit"))]
     if taken:
         raise ValueError(f'{path} has a column "{taken[0]}" already; name the columns to keep with --keep')
     return kept
@@ -97,7 +107,7 @@ def _kept(names: Sequence[str], keep: Sequence[str] | None, path: Path) -> list[
 
 @contextmanager
 def _source(
-    path: Path, encoding: str, delimiter: str | None
+    path: Path, encoding: str, delimiter: str | None, chunk_rows: int
 ) -> Iterator[tuple[list[str], Iterator[pa.RecordBatch], int | None]]:
     """Column names, chunks of rows, and how many chunks there are where that is known."""
     if path.suffix.lower() in PARQUET:
@@ -105,8 +115,8 @@ def _source(
             with pq.ParquetFile(path) as file:
                 names = [str(name) for name in file.schema_arrow.names]
                 check_names(names, path)
-                total = -(-file.metadata.num_rows // CHUNK_ROWS)
-                yield names, file.iter_batches(CHUNK_ROWS, use_threads=False), total
+                total = -(-file.metadata.num_rows // chunk_rows)
+                yield names, file.iter_batches(chunk_rows, use_threads=False), total
         except pa.ArrowInvalid as error:
             raise ValueError(f"{path} is not a readable Parquet file: {str(error).splitlines()[0]}") from error
         return
@@ -116,13 +126,13 @@ def _source(
         with pacsv.open_csv(path, **csv_options(names, found, encoding, BLOCK_BYTES)) as reader:
             if reader.schema.names != names:
                 raise ValueError(f"{path} has a header line that is no plain CSV; mend its quotes")
-            yield names, _csv_chunks(reader, path, encoding, found), None
+            yield names, _csv_chunks(reader, path, encoding, found, chunk_rows), None
     except (pa.ArrowInvalid, UnicodeError) as error:
         raise csv_error(path, error, encoding, found) from error
 
 
 def _csv_chunks(
-    reader: pacsv.CSVStreamingReader, path: Path, encoding: str, delimiter: str
+    reader: pacsv.CSVStreamingReader, path: Path, encoding: str, delimiter: str, chunk_rows: int
 ) -> Iterator[pa.RecordBatch]:
     rows, last = 0, None
     while True:
@@ -140,8 +150,8 @@ def _csv_chunks(
                 raise ValueError(
                     f'row {row + 1}, column "{name}": a cell of more than {LONGEST_CELL:,} bytes; is a quote left open?'
                 )
-        for start in range(0, batch.num_rows, CHUNK_ROWS):
-            yield batch.slice(start, CHUNK_ROWS)
+        for start in range(0, batch.num_rows, chunk_rows):
+            yield batch.slice(start, chunk_rows)
         rows += batch.num_rows
         last = batch.columns[-1][-1].as_py() if batch.num_rows else last
 
@@ -178,10 +188,7 @@ class _Writer:
         self._file, self._manifest, self._kept = file, manifest, list(kept)
         self._csv = path.suffix.lower() not in PARQUET
         self._parquet: pq.ParquetWriter | None = None
-        scored = ["scored_label", "scored_probability"]
-        if manifest.positive_index is None:
-            scored += [f"scored_probability_{name}" for name in manifest.classes]
-        self._names = [*self._kept, *scored]
+        self._names = [*self._kept, *answer_names(manifest)]
         if self._csv:
             header = io.StringIO()
             csv.writer(header, lineterminator="\n").writerow(self._names)
@@ -189,14 +196,7 @@ class _Writer:
 
     def write(self, columns: Sequence[Any], found: Predictions) -> None:
         """Append some rows."""
-        p = found.probabilities
-        positive = self._manifest.positive_index
-        scored = [
-            pa.array(found.labels.tolist(), pa.string()),
-            pa.array(p.max(axis=1) if positive is None else p[:, positive]),
-        ]
-        if positive is None:
-            scored += [pa.array(p[:, k]) for k in range(p.shape[1])]
+        scored = answer_columns(self._manifest, found, is_text=self._csv)
         table = pa.Table.from_arrays([*columns, *scored], self._names)
         if self._csv:
             self._file.write(_csv_bytes(table))

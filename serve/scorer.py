@@ -12,8 +12,9 @@ import pyarrow as pa
 from ludocast.serve.bundle import Bundle
 from ludocast.serve.feeds import Feeds
 from ludocast.serve.manifest import OUTPUTS, Manifest
+from ludocast.serve.run import BATCH_ROWS, run_feeds
+from ludocast.serve.sequence_feeds import SequenceFeeds
 
-BATCH_ROWS = 512  # rows the model takes at once: what it computes in between stays in the processor's cache
 _OUTPUTS = list(OUTPUTS)
 _SHOWN_COLUMNS = 5
 
@@ -23,9 +24,10 @@ class Predictions:
     """Answers for N rows.
 
     Attributes:
-        labels: Objects [N] of str, by the bundle's threshold.
-        probabilities: float32 [N, classes], in the order of the bundle's classes.
-        warnings: What was ignored or taken as missing, a sentence each.
+        labels: Objects [N] of str, by the bundle's threshold. Of a task whose answers are lists, each a list of str.
+        probabilities: float32 [N, classes], in the order of the bundle's classes. Of such a task objects [N], each
+            float32 with one a label.
+        warnings: What was ignored, sorted, left out or taken as missing, a sentence each.
     """
 
     labels: np.ndarray[Any, Any]
@@ -64,11 +66,13 @@ class Scorer:
 
         Every column that the model reads has to be there; None, NaN and the bundle's missing tokens are missing
         values. Infinite numbers and those too large for float32 count as missing, with a warning; columns that the
-        model does not read are ignored, with a warning.
+        model does not read are ignored, with a warning. Of a bundle of sequences a row holds lists, sorted by time
+        where they have times.
 
         Args:
             data: A list of records, one record, a mapping of column name to list or array, an Arrow table (or
-                anything that gives one, such as a polars frame), or a pandas frame.
+                anything that gives one, such as a polars frame), or a pandas frame. A mapping is one record to a
+                bundle of sequences, for whose columns there is `predict_columns`.
 
         Raises:
             ValueError: With row (from 1) and column, if a cell does not fit; with the nearest name, if a column is
@@ -76,7 +80,8 @@ class Scorer:
         """
         if isinstance(data, (list, tuple)):
             return self.predict_rows(data)
-        if isinstance(data, Mapping) and data and not any(map(_is_column, data.values())):
+        is_sequence = self.manifest.sequence is not None
+        if isinstance(data, Mapping) and data and (is_sequence or not any(map(_is_column, data.values()))):
             return self.predict_rows([data])
         return self._predict(self._reader.from_columns(_columns(data)))
 
@@ -100,17 +105,15 @@ class Scorer:
         """
         return self._predict(self._reader.from_columns(columns, first_row))
 
-    def _predict(self, feeds: Feeds) -> Predictions:
+    def _predict(self, feeds: Feeds | SequenceFeeds) -> Predictions:
+        if isinstance(feeds, SequenceFeeds):
+            labels, probabilities = run_feeds(self._run, self.manifest, feeds)
+            return Predictions(labels, probabilities, (*_warnings(feeds), *feeds.notes))
         warnings = () if not feeds.unknown and not feeds.overflowed else tuple(_warnings(feeds))
         if 0 < feeds.rows <= BATCH_ROWS:
             labels, probabilities = self._run(_OUTPUTS, feeds.tensors)
-            return Predictions(labels, probabilities, warnings)
-        labels = np.empty(feeds.rows, object)
-        probabilities = np.empty((feeds.rows, len(self.manifest.classes)), np.float32)
-        for start in range(0, feeds.rows, BATCH_ROWS):
-            rows = slice(start, start + BATCH_ROWS)
-            part = {name: values[rows] for name, values in feeds.tensors.items()}
-            labels[rows], probabilities[rows] = self._run(_OUTPUTS, part)
+        else:
+            labels, probabilities = run_feeds(self._run, self.manifest, feeds)
         return Predictions(labels, probabilities, warnings)
 
 
@@ -120,7 +123,7 @@ def overflow_warning(column: str, count: int) -> str:
     return f'column "{column}": {what} taken as missing'
 
 
-def _warnings(feeds: Feeds) -> Iterator[str]:
+def _warnings(feeds: Feeds | SequenceFeeds) -> Iterator[str]:
     if feeds.unknown:
         names = ", ".join(f'"{name}"' for name in feeds.unknown[:_SHOWN_COLUMNS])
         more = len(feeds.unknown) - _SHOWN_COLUMNS

@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 from aiohttp import web
+from ludocast.serve.answers import answer_records
 from ludocast.serve.openapi import openapi
 from ludocast.serve.scorer import Predictions, Scorer
 
@@ -110,19 +111,10 @@ def _records(body: bytes) -> list[dict[str, Any]]:
 
 def _answer(scorer: Scorer, found: Predictions) -> dict[str, Any]:
     manifest = scorer.manifest
-    positive, classes = manifest.positive_index, manifest.classes
-    predictions = [
-        {
-            "label": label,
-            "probability": max(p) if positive is None else p[positive],
-            "probabilities": dict(zip(classes, p, strict=True)),
-        }
-        for label, p in zip(found.labels.tolist(), found.probabilities.tolist(), strict=True)
-    ]
     return {
         "model": manifest.name,
         "version": manifest.version,
-        "predictions": predictions,
+        "predictions": answer_records(manifest, found),
         "warnings": list(found.warnings),
     }
 
