@@ -22,6 +22,7 @@ class StepInputs:
         scale: Mean and standard deviation of each, float32 [D]; a missing number is the mean one.
         has_gaps: Whether the time since the event before is read.
         has_ages: Whether the age at the moment of the question is read.
+        has_last_age: Whether the head reads the age of the last event at that moment, on which no step depends.
         has_calendar: Whether hour and weekday are read.
         has_now: Whether there is a moment of the question; events before it are known.
         observe: Days before that moment in which events are known; None for all.
@@ -40,6 +41,7 @@ class StepInputs:
     scale: tuple[np.ndarray, np.ndarray] | None = None
     has_gaps: bool = False
     has_ages: bool = False
+    has_last_age: bool = False
     has_calendar: bool = False
     has_now: bool = False
     observe: float | None = None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ludocast.compression.strategy import IN_WORDS, Compression
+from ludocast.datamodules.event_sources import ChurnInputs
 from ludocast.datamodules.sequence import SequenceDataModule
 from ludocast.datamodules.text import Layout
 from ludocast.models.interrupt import StopOnCtrlC
@@ -22,7 +23,7 @@ from ludocast.models.stacked_rnn.recurrent import Kind
 from ludocast.models.trainer import TrainerSettings, check_settings
 from ludocast.recipes.run_folder import RunFolder
 from ludocast.recipes.sequence_bundle import write_sequence_bundle
-from ludocast.recipes.sequence_data import DataOptions, Inputs, source_of
+from ludocast.recipes.sequence_data import DataOptions, source_of
 from ludocast.recipes.sequence_output import write_run
 from ludocast.recipes.stops import telling_of_stops
 
@@ -37,7 +38,7 @@ def train_sequence(
     player: str | None = None,
     time: str | None = None,
     event: str | None = None,
-    inputs: Inputs = "days",
+    inputs: ChurnInputs = "days",
     days_per_step: int = 7,
     observe: int = 56,
     gap: float = 0,
@@ -80,8 +81,9 @@ def train_sequence(
         labels: tag: text file with the name of tag 0 in its first line, and so on.
         player: churn and next: the log's column of players.
         time: churn and next: the log's column of times.
-        event: churn with --inputs events, and next: the log's column of event names.
-        inputs: churn: days, on which of them a player was active, or events, each with the time since the one before.
+        event: churn with --inputs events or stream, and next: the log's column of event names.
+        inputs: churn: days, on which of them a player was active; events of these days, each with the time since the
+            one before and its age; or stream, all of a player's events, whose answer a server can renew at each event.
         days_per_step: churn with --inputs days: days of a step; 1 takes seven times as long.
         observe: churn: days before a snapshot that are known.
         gap: churn: days between a snapshot and its label, in which an answer can still be acted on.

@@ -198,10 +198,12 @@ def open_step(bundle: Bundle) -> ort.InferenceSession:
     manifest = bundle.manifest
     if manifest.step is None or manifest.sequence is None:
         raise ManifestError("it has no step graph; its whole sequences are answered by Scorer")
-    wanted = {item.tensor: _TENSOR_TYPES[item.dtype] for item in manifest.inputs if item.form != "cell"}
+    wanted = {item.tensor: _TENSOR_TYPES[item.dtype] for item in manifest.inputs}
     wanted["state"] = "tensor(float)"
     if manifest.sequence.time is not None:
         wanted["last_time"] = "tensor(double)"
+    if manifest.sequence.now is not None:
+        wanted[manifest.sequence.length] = "tensor(int64)"
     name = manifest.step.file
     model = read_model(bundle.folder, manifest, name)
     return open_session(model, wanted, outputs_of(manifest) | {"new_state": "tensor(float)"}, name=name)

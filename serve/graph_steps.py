@@ -46,11 +46,13 @@ class Steps:
         tokens: Ids, int64 [N, S].
         numbers: float [N, S, D].
         length: Real steps, int64 [N].
+        last_age: Log age of the last of them at the moment of the question, float [N, 1].
     """
 
     tokens: str
     numbers: str
     length: str
+    last_age: str = ""
 
 
 def number_tensors(inputs: StepInputs) -> tuple[str, ...]:
@@ -59,12 +61,12 @@ def number_tensors(inputs: StepInputs) -> tuple[str, ...]:
 
 
 def add_raw_events(graph: GraphBuilder, inputs: StepInputs, length: int | str = "T") -> RawEvents:
-    """The graph's inputs, as far as steps are made of them; with a length of 1 an event of each sequence."""
+    """The graph's inputs, as far as steps are made of them; with a length of 1 an event of each sequence, or none."""
     return RawEvents(
         graph.input(NAMES, TensorProto.STRING, length) if inputs.vocabulary is not None else "",
         graph.input(TIMES, TensorProto.DOUBLE, length) if inputs.time is not None else "",
         tuple(graph.input(name, TensorProto.FLOAT, length) for name in number_tensors(inputs)),
-        graph.input(LENGTH, TensorProto.INT64) if length != 1 else "",
+        graph.input(LENGTH, TensorProto.INT64) if length != 1 or inputs.has_now else "",
         graph.input(NOW, TensorProto.DOUBLE, 1) if inputs.has_now else "",
     )
 
@@ -75,7 +77,8 @@ def add_steps(graph: GraphBuilder, inputs: StepInputs, raw: RawEvents) -> Steps:
         return _add_days(graph, inputs, raw)
     tokens = add_ids(graph, inputs.vocabulary, raw.names) if inputs.vocabulary is not None else ""
     known = _known(graph, inputs, replace(raw, names=tokens))
-    return Steps(known.names, add_numbers(graph, inputs, known), known.length)
+    age = add_last_age(graph, _last_time(graph, known), known.now) if inputs.has_last_age else ""
+    return Steps(known.names, add_numbers(graph, inputs, known), known.length, age)
 
 
 def add_numbers(graph: GraphBuilder, inputs: StepInputs, events: RawEvents, last_N1: str = "") -> str:
@@ -103,6 +106,16 @@ def add_numbers(graph: GraphBuilder, inputs: StepInputs, events: RawEvents, last
     if len(parts) < 2:
         return parts[0] if parts else ""
     return graph.op("Concat", *parts, axis=2)
+
+
+def add_last_age(graph: GraphBuilder, last_N1: str, now_N1: str) -> str:
+    """Log age of the last event, float [N, 1]; 0 rather than below, where there is no event before now."""
+    return add_log_ages(graph, graph.op("Min", last_N1, now_N1), now_N1)
+
+
+def _last_time(graph: GraphBuilder, events: RawEvents) -> str:
+    place = graph.op("Max", graph.op("Sub", events.length, graph.ints(1)), graph.ints(0))
+    return graph.op("GatherElements", events.times, graph.op("Unsqueeze", place, graph.ints(1)), axis=1)
 
 
 def add_is_real(graph: GraphBuilder, like_NT: str, length_N: str) -> str:

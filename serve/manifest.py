@@ -74,7 +74,8 @@ class StepGraph:
     """A graph that takes one step of a sequence, from state to state.
 
     Its inputs are `state` float [N, state], `last_time` float64 [N, 1] where steps have times (NaN before the first
-    one), and a column [N, 1] for each list of the bundle; its outputs those of the bundle and `new_state`.
+    one), and a column [N, 1] for each list of the bundle; where there is a moment of the question that too, and the
+    length, 0 for an answer without a step. Its outputs are those of the bundle and `new_state`.
 
     Attributes:
         file: Its name in the bundle.

@@ -92,7 +92,8 @@ def _as_list(cell: object, item: Input, line_end: str | None) -> Sequence[object
     if isinstance(cell, (list, tuple)):
         return cell
     if isinstance(cell, np.ndarray) and cell.ndim == 1:
-        found: list[object] = cell.tolist()
+        # As whole numbers of nanoseconds times would be taken for seconds.
+        found: list[object] = (cell.astype("datetime64[us]") if cell.dtype.kind == "M" else cell).tolist()
         return found
     if is_null(cell):
         return ()

@@ -26,6 +26,7 @@ from ludocast.serve.graph_steps import (
     NOW,
     TIMES,
     add_is_real,
+    add_last_age,
     add_numbers,
     add_raw_events,
     add_steps,
@@ -97,7 +98,7 @@ def export_sequence(module: SequenceModule, parts: SequenceParts, description: s
         "tags" if isinstance(module, TagModule) else "next" if isinstance(module, LanguageModule) else "classification"
     )
     classes = parts.classes if task != "next" else _names(inputs)
-    network = _network(module)
+    network = _network(module, inputs)
     no_step = _why_no_step(network, inputs)
     return SequenceExport(
         model=_whole(network, inputs, task, classes, description).SerializeToString(),
@@ -117,30 +118,34 @@ def _names(inputs: StepInputs) -> tuple[str, ...]:
     return inputs.vocabulary.tokens
 
 
-def _network(module: SequenceModule) -> SequenceNetwork:
+def _network(module: SequenceModule, inputs: StepInputs) -> SequenceNetwork:
     trained = module.averaged
     assert trained is not None
     temperature = float(module.temperature) if isinstance(module, LeavingModule) else 1.0
     numbers = trained.stack.input_size
     if trained.embedding is not None:
         numbers -= trained.embedding.embedding_dim * (2 * trained.window + 1)
+    if not isinstance(trained.head, nn.Linear):
+        raise ValueError(f"its head is a {type(trained.head).__name__}, which no graph has yet")
     head = _folded_head(trained, temperature)
     outputs = trained.stack.hidden_size * (2 if trained.is_bidirectional else 1)
-    if head.in_features != outputs:
+    static = int(inputs.has_last_age)
+    if head.in_features != outputs + static:
         raise ValueError("its head reads numbers of players beside their events, which no bundle has yet")
-    return SequenceNetwork(
-        trained.stack, head, trained.embedding, numbers, each_step=isinstance(module, TagModule), window=trained.window
-    )
+    is_tag = isinstance(module, TagModule)
+    return SequenceNetwork(trained.stack, head, trained.embedding, numbers, static, is_tag, trained.window)
 
 
 def _folded_head(trained: TrainedNetwork, temperature: float) -> nn.Linear:
     """The head as one product with h: of 2h − 1 where the layers are sigmoid, what stands between, the temperature."""
-    weight, bias = trained.head.weight.detach().double(), trained.head.bias.detach().double()
+    weight, bias = trained.head.weight.detach().double().clone(), trained.head.bias.detach().double()
     if trained.between is not None:
         bias = bias + weight @ trained.between.bias.detach().double()
         weight = weight @ trained.between.weight.detach().double()
     if trained.is_sigmoid:
-        weight, bias = 2 * weight, bias - weight.sum(1)
+        outputs = trained.stack.hidden_size * (2 if trained.is_bidirectional else 1)
+        bias = bias - weight[:, :outputs].sum(1)
+        weight[:, :outputs] *= 2
     head = nn.Linear(weight.shape[1], weight.shape[0])
     with torch.no_grad():
         head.weight.copy_(weight / temperature)
@@ -170,7 +175,8 @@ def _whole(
         p_NTC = add_answer(graph, network, add_outputs(graph, stack))
         _add_tags(graph, p_NTC, classes, add_is_real(graph, steps.tokens, steps.length))
     else:
-        _add_answers(graph, add_answer(graph, network, add_last(graph, stack)), task, classes)
+        p_NC = add_answer(graph, network, add_last(graph, stack), steps.last_age)
+        _add_answers(graph, p_NC, task, classes)
     return graph.model(description, {})
 
 
@@ -182,6 +188,7 @@ def _step(
     state = graph.input("state", TensorProto.FLOAT, size)
     last = graph.input("last_time", TensorProto.DOUBLE, 1) if inputs.time is not None else ""
     raw = add_raw_events(graph, inputs, 1)
+    before, age = state, ""
     if inputs.pause is not None:
         gap = graph.op("Sub", raw.times, last)  # NaN, which is no pause, before the first event
         is_new = graph.op("Greater", gap, graph.constant(np.array([inputs.pause * 3_600.0])))
@@ -189,9 +196,16 @@ def _step(
         last = graph.op("Where", is_new, graph.constant(np.array([np.nan])), last)
     numbers = add_numbers(graph, inputs, raw, last)
     tokens = add_ids(graph, inputs.vocabulary, raw.names) if inputs.vocabulary is not None else ""
-    now = [graph.op("Squeeze", part, graph.ints(1)) if part else "" for part in (tokens, numbers)]
-    h_NW, new_state = add_step(graph, network.rnn, add_read(graph, network, *now), state)
-    _add_answers(graph, add_answer(graph, network, h_NW), task, classes)
+    read = [graph.op("Squeeze", part, graph.ints(1)) if part else "" for part in (tokens, numbers)]
+    h_NW, new_state = add_step(graph, network.rnn, add_read(graph, network, *read), state)
+    if inputs.has_now:
+        # Where there is no event the state stays, and answers by itself: its first numbers of the top layer are h.
+        is_event = graph.op("Greater", graph.op("Unsqueeze", raw.length, graph.ints(1)), graph.ints(0))
+        new_state = graph.op("Where", is_event, new_state, before)
+        top = (network.rnn.num_layers - 1) * network.rnn.hidden_size
+        h_NW = graph.op("Slice", new_state, graph.ints(top), graph.ints(top + network.rnn.hidden_size), graph.ints(1))
+        age = add_last_age(graph, graph.op("Where", is_event, raw.times, last), raw.now)
+    _add_answers(graph, add_answer(graph, network, h_NW, age), task, classes)
     graph.output(new_state, "new_state", TensorProto.FLOAT, ["N", size])
     return StepGraph(STEP_FILE, size), graph.model(description, {}).SerializeToString()
 

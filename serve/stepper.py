@@ -59,8 +59,10 @@ class Stepper:
         self._outputs = [*self.manifest.outputs, "new_state"]
         self._mark = bytes.fromhex(self.manifest.files[self.manifest.step.file])[: HEADER.size - 8]
         self._missing = frozenset(self.manifest.missing_tokens)
-        self._time = self.manifest.sequence.time
+        self._sequence = self.manifest.sequence
         self._inputs = [item for item in self.manifest.inputs if item.form != "cell"]
+        tensors = {item.column: item.tensor for item in self.manifest.inputs}
+        self._time, self._now = (tensors.get(str(name)) for name in (self._sequence.time, self._sequence.now))
         self._check(bundle)
 
     @staticmethod
@@ -110,14 +112,47 @@ class Stepper:
         last = np.array([state.last_time for state in states])
         tensors["state"] = np.stack([state.numbers for state in states])
         if self._time is not None:
-            time = next(tensors[item.tensor] for item in self._inputs if item.column == self._time)[:, 0]
+            time = tensors[self._time][:, 0]
             self._check_times(time, last)
             tensors["last_time"], last = last[:, None], time
+        if self._now is not None:
+            tensors[self._now] = tensors[str(self._time)]
+            tensors[self._sequence.length] = np.ones(len(states), np.int64)
+        answer, new = self._answer(tensors)
+        return [PlayerState(numbers, float(seconds)) for numbers, seconds in zip(new, last, strict=True)], answer
+
+    def ask(self, states: Sequence[PlayerState], now: object) -> Predictions:
+        """The answers at a moment after the last events, such as who leaves by now.
+
+        Args:
+            states: Of N players, each with an event or more.
+            now: The moment, as in a column of times.
+
+        Raises:
+            ValueError: If it is no time, lies before a player's last event, or the model's answers have no moment.
+        """
+        if self._now is None:
+            raise ValueError("the answers of this model hold until the next event; there is no moment to ask about")
+        last = np.array([[state.last_time] for state in states])
+        item = next(item for item in self.manifest.inputs if item.tensor == self._now)
+        at = self._column(item, [{item.column: now}])
+        if np.isnan(last).any() or not (at >= last).all():
+            raise ValueError("ask about a moment, and that after the last event of each player, who needs one")
+        tensors: dict[str, np.ndarray[Any, Any]] = {
+            one.tensor: np.full((len(states), 1), "" if one.kind == "category" else np.nan, object).astype(
+                object if one.kind == "category" else one.dtype
+            )
+            for one in self._inputs
+        }
+        tensors |= {"state": np.stack([state.numbers for state in states]), "last_time": last}
+        tensors |= {self._now: np.repeat(at, len(states), 0), self._sequence.length: np.zeros(len(states), np.int64)}
+        return self._answer(tensors)[0]
+
+    def _answer(self, tensors: dict[str, np.ndarray[Any, Any]]) -> tuple[Predictions, np.ndarray[Any, Any]]:
         labels, probabilities, new = self._run(self._outputs, tensors)
         if self.manifest.has_lists:
             labels, probabilities = _rows(labels.tolist()), _rows(list(probabilities))
-        after = [PlayerState(numbers, float(seconds)) for numbers, seconds in zip(new, last, strict=True)]
-        return after, Predictions(labels, probabilities)
+        return Predictions(labels, probabilities), new
 
     def to_bytes(self, state: PlayerState) -> bytes:
         """16 + 4 K bytes, little-endian: 8 of the step graph's SHA-256, last time as float64, numbers as float32."""
@@ -158,20 +193,21 @@ class Stepper:
         for what, wrong in (("no time", np.isnan(time)), ("a time before the player's last event", time < last)):
             if wrong.any():
                 row = int(np.flatnonzero(wrong)[0]) + 1
-                raise ValueError(f'row {row}, column "{self._time}": {what}; give events in the order of time')
+                column = self._sequence.time
+                raise ValueError(f'row {row}, column "{column}": {what}; give events in the order of time')
 
     def _check(self, bundle: Bundle) -> None:
         """Replay the check rows event by event."""
         feeds = bundle.reader.from_rows(self.manifest.check_rows.rows)
         recorded = self.manifest.check_rows.probabilities
         for row, (begin, length) in enumerate(zip(feeds.begin, feeds.lengths, strict=True)):
-            state = self.new_state()
-            p = None
+            state, answer = self.new_state(), None
             for step in range(begin, begin + length):
                 event = {item.column: feeds.steps[item.tensor][step] for item in self._inputs}
                 state, answer = self.update(state, event)
-                p = answer.probabilities[0]
-            if p is not None and not (np.abs(p - np.array(recorded[row])) <= TOLERANCE).all():
+            if answer is not None and self._now is not None:
+                answer = self.ask([state], feeds.cells[self._now][row, 0])
+            if answer is not None and not (np.abs(answer.probabilities[0] - recorded[row]) <= TOLERANCE).all():
                 raise ValueError(
                     f"bundle {bundle.folder}: its step graph does not reproduce check row {row + 1}; export it again"
                 )
