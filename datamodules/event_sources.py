@@ -17,7 +17,7 @@ from ludocast.datamodules.snapshots import Snapshots, daily_activity_bits, find_
 from ludocast.datamodules.split import Split, time_split
 from ludocast.datamodules.step_inputs import StepInputs
 from ludocast.datamodules.time_features import log_ages, log_gaps, periodic
-from ludocast.datamodules.vocabulary import Vocabulary, fit_vocabulary
+from ludocast.datamodules.vocabulary import fit_vocabulary
 
 ChurnInputs = Literal["days", "events", "stream"]
 

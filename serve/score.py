@@ -219,9 +219,14 @@ def _csv_bytes(table: pa.Table) -> pa.Buffer:
             pacsv.write_csv(table, sink, pacsv.WriteOptions(include_header=False, quoting_style=style))
         except pa.ArrowInvalid as error:
             if style == "needed":
-                raise ValueError(f"CSV cannot hold this table: {str(error).splitlines()[0]}; write .parquet") from error
+                raise _no_csv(error) from error
             continue  # a cell holds a comma, a quote or a line break
         except pa.ArrowNotImplementedError as error:
-            raise ValueError(f"CSV cannot hold this table: {str(error).splitlines()[0]}; write .parquet") from error
+            raise _no_csv(error) from error
         return sink.getvalue()
     raise AssertionError("one of the styles returns or raises")
+
+
+def _no_csv(error: Exception) -> ValueError:
+    what = str(error).splitlines()[0]
+    return ValueError(f"CSV cannot hold this table: {what}; write .parquet, or name the columns to keep with --keep")

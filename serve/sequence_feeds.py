@@ -234,12 +234,12 @@ def _timely(
     time = steps[sequence.time]
     kept = ~np.isnan(time)
     if not kept.all():
-        notes.append(f'column "{sequence.time}": {_steps(int((~kept).sum()))} without a time left out')
+        notes.append(_left_out(sequence.time, int((~kept).sum()), "without a time"))
     if now is not None:
         at = np.repeat(now, lengths)
         later = time >= at
         if later.any():
-            notes.append(f'column "{sequence.time}": {_steps(int(later.sum()))} not before "{sequence.now}" left out')
+            notes.append(_left_out(sequence.time, int(later.sum()), f'not before "{sequence.now}"'))
         kept &= ~later
         if sequence.observe is not None:
             kept &= ~(time < at - sequence.observe * DAY)
@@ -258,7 +258,7 @@ def _sorted(
     backwards = int(((np.diff(steps[time]) < 0) & (np.diff(row) == 0)).sum())
     if not backwards:
         return steps, lengths
-    notes.append(f'column "{time}": time goes backwards at {_steps(backwards, "")}; they were sorted by time')
+    notes.append(f'column "{time}": time goes backwards at {_steps(backwards)}; they were sorted by time')
     order = np.lexsort((steps[time], row))
     return {name: values[order] for name, values in steps.items()}, lengths
 
@@ -297,5 +297,9 @@ def _rows(count: int) -> str:
     return "1 row has" if count == 1 else f"{count:,} rows have"
 
 
-def _steps(count: int, verb: str = " were") -> str:
-    return f"1 step{' was' if verb else ''}" if count == 1 else f"{count:,} steps{verb}"
+def _steps(count: int) -> str:
+    return "1 step" if count == 1 else f"{count:,} steps"
+
+
+def _left_out(column: str, count: int, which: str) -> str:
+    return f'column "{column}": {_steps(count)} {which} {"was" if count == 1 else "were"} left out'
