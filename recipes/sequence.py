@@ -38,6 +38,7 @@ def train_sequence(
     player: str | None = None,
     time: str | None = None,
     event: str | None = None,
+    numbers: list[str] | None = None,
     inputs: ChurnInputs = "days",
     days_per_step: int = 7,
     observe: int = 56,
@@ -82,6 +83,8 @@ def train_sequence(
         player: churn and next: the log's column of players.
         time: churn and next: the log's column of times.
         event: churn with --inputs events or stream, and next: the log's column of event names.
+        numbers: churn with --inputs events or stream: columns of numbers, such as an amount; comma-separated or given
+            again.
         inputs: churn: days, on which of them a player was active; events of these days, each with the time since the
             one before and its age; or stream, all of a player's events, whose answer a server can renew at each event.
         days_per_step: churn with --inputs days: days of a step; 1 takes seven times as long.
@@ -112,8 +115,8 @@ def train_sequence(
         overwrite: Replace what lies at OUT and OUT.partial.
     """
     options = DataOptions(
-        data, validation, test, labels, player, time, event, inputs, days_per_step, observe, gap, horizon,
-        active_within, step, pause, layout, min_count,
+        data, validation, test, labels, player, time, event, tuple(numbers if numbers is not None else ()), inputs,
+        days_per_step, observe, gap, horizon, active_within, step, pause, layout, min_count,
     )  # fmt: skip
     settings = _settings(
         task, seed,

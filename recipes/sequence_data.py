@@ -28,6 +28,7 @@ class DataOptions:
         player: Column of an event log.
         time: The same.
         event: The same.
+        numbers: The same, of numbers that a step reads too.
         inputs: Of churn: a step is a day (or some), or an event, of a window or of all there are.
         days_per_step: Days of such a step.
         observe: Days that are known.
@@ -47,6 +48,7 @@ class DataOptions:
     player: str | None = None
     time: str | None = None
     event: str | None = None
+    numbers: tuple[str, ...] = ()
     inputs: ChurnInputs = "days"
     days_per_step: int = 7
     observe: int = 56
@@ -87,6 +89,8 @@ def source_of(task: Task, options: DataOptions, seed: int) -> SequenceSource:
     Raises:
         ValueError: If an option is missing.
     """
+    if options.numbers and (task != "churn" or options.inputs == "days"):
+        raise ValueError("--numbers are read with --task churn and --inputs events or stream; leave them out")
     if task == "tag":
         test = _needed(options.test, task, "--test, the file of the test sequences")
         return TagSource(options.data, test, labels=options.labels, min_count=options.min_count, seed=seed)
@@ -98,7 +102,7 @@ def source_of(task: Task, options: DataOptions, seed: int) -> SequenceSource:
     time = _needed(options.time, task, "--time, the log's column of times")
     if task == "next" or options.inputs != "days":
         _needed(options.event, task, "--event, the log's column of event names")
-    log = LogColumns(options.data, player, time, options.event)
+    log = LogColumns(options.data, player, time, options.event, options.numbers)
     if task == "next":
         return NextEventSource(log, options.pause, min_count=options.min_count)
     return ChurnSource(

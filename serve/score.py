@@ -6,6 +6,7 @@ import csv
 import gc
 import io
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,7 @@ from ludocast.datamodules.read import (
 )
 from ludocast.serve.answers import SCORED, answer_columns, answer_names
 from ludocast.serve.manifest import Manifest
+from ludocast.serve.notes import Note, sentences
 from ludocast.serve.scorer import Predictions, Scorer
 from tqdm import tqdm
 
@@ -70,7 +72,7 @@ def score(
         raise ValueError(f"there is no folder {output.absolute().parent}; make it, or choose another --output")
     check_file(input)
     scorer = Scorer.load(bundle)
-    rows, warned = 0, set[str]()
+    rows, notes = 0, Counter[Note]()
     size = CHUNK_ROWS if scorer.manifest.sequence is None else CHUNK_SEQUENCES
     with (
         _source(input, encoding, delimiter, size) as (names, chunks, total),
@@ -84,13 +86,12 @@ def score(
             found = scorer.predict_columns(columns, rows)
             writer.write([columns[name] for name in kept], found)
             rows += chunk.num_rows
-            warned |= set(found.warnings)
+            notes.update(found.notes)
         if rows == 0:
             raise ValueError(f"{input} has a header but no rows to score")
         writer.close()
-    for warning in sorted(warned):
-        if not warning.startswith("ignored what"):  # the label and ids of a table are no news here
-            print(f"note: {warning}")
+    for sentence in sentences(notes):
+        print(f"note: {sentence}")
     print(f"{rows:,} rows scored: {output}")
 
 

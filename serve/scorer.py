@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pyarrow as pa
 from ludocast.serve.bundle import Bundle
 from ludocast.serve.feeds import Feeds
 from ludocast.serve.manifest import OUTPUTS, Manifest
+from ludocast.serve.notes import Note, overflow, sentences
 from ludocast.serve.run import BATCH_ROWS, run_feeds
 from ludocast.serve.sequence_feeds import SequenceFeeds
 
@@ -27,12 +28,24 @@ class Predictions:
         labels: Objects [N] of str, by the bundle's threshold. Of a task whose answers are lists, each a list of str.
         probabilities: float32 [N, classes], in the order of the bundle's classes. Of such a task objects [N], each
             float32 with one a label.
-        warnings: What was ignored, sorted, left out or taken as missing, a sentence each.
+        ignored: Columns that the model does not read.
+        notes: What was sorted, left out or taken as missing, and how often.
     """
 
     labels: np.ndarray[Any, Any]
     probabilities: np.ndarray[Any, Any]
-    warnings: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+    notes: Mapping[Note, int] = field(default_factory=dict)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was ignored and all notes, a sentence each."""
+        if not self.ignored:
+            return tuple(sentences(self.notes))
+        names = ", ".join(f'"{name}"' for name in self.ignored[:_SHOWN_COLUMNS])
+        more = len(self.ignored) - _SHOWN_COLUMNS
+        what = f"column {names}{f' and {more} more' if more > 0 else ''}"
+        return (f"ignored what the model does not read: {what}", *sentences(self.notes))
 
 
 class Scorer:
@@ -106,30 +119,14 @@ class Scorer:
         return self._predict(self._reader.from_columns(columns, first_row))
 
     def _predict(self, feeds: Feeds | SequenceFeeds) -> Predictions:
+        notes = {overflow(column): count for column, count in feeds.overflowed.items()}
         if isinstance(feeds, SequenceFeeds):
-            labels, probabilities = run_feeds(self._run, self.manifest, feeds)
-            return Predictions(labels, probabilities, (*_warnings(feeds), *feeds.notes))
-        warnings = () if not feeds.unknown and not feeds.overflowed else tuple(_warnings(feeds))
-        if 0 < feeds.rows <= BATCH_ROWS:
+            notes |= feeds.notes
+        elif 0 < feeds.rows <= BATCH_ROWS:
             labels, probabilities = self._run(_OUTPUTS, feeds.tensors)
-        else:
-            labels, probabilities = run_feeds(self._run, self.manifest, feeds)
-        return Predictions(labels, probabilities, warnings)
-
-
-def overflow_warning(column: str, count: int) -> str:
-    """The sentence for numbers that count as missing."""
-    what = "1 infinite or too large number was" if count == 1 else f"{count} infinite or too large numbers were"
-    return f'column "{column}": {what} taken as missing'
-
-
-def _warnings(feeds: Feeds | SequenceFeeds) -> Iterator[str]:
-    if feeds.unknown:
-        names = ", ".join(f'"{name}"' for name in feeds.unknown[:_SHOWN_COLUMNS])
-        more = len(feeds.unknown) - _SHOWN_COLUMNS
-        yield f"ignored what the model does not read: column {names}{f' and {more} more' if more > 0 else ''}"
-    for column, count in feeds.overflowed.items():
-        yield overflow_warning(column, count)
+            return Predictions(labels, probabilities, tuple(feeds.unknown), notes)
+        labels, probabilities = run_feeds(self._run, self.manifest, feeds)
+        return Predictions(labels, probabilities, tuple(feeds.unknown), notes)
 
 
 def _is_column(value: object) -> bool:

@@ -15,11 +15,13 @@ import numpy as np
 from ludocast.datamodules.cells import CellError
 from ludocast.serve.feeds import any_values, check_columns, refused_rows
 from ludocast.serve.manifest import Input, Manifest, SequenceInputs
+from ludocast.serve.notes import Note, about_rows, about_steps
 from ludocast.serve.ragged import ragged_values
 
 DAY = 86_400.0  # seconds
 BATCH_STEPS = 65_536  # steps of a batch, padding among them: its memory
 BATCH_ROWS = 512
+NO_STEP = about_rows("no step to go by")
 Tensors = dict[str, np.ndarray[Any, Any]]
 
 
@@ -36,7 +38,7 @@ class SequenceFeeds:
         length: Tensor name of the lengths.
         overflowed: Column to how many of its numbers were infinite or too large, and count as missing.
         unknown: Columns that the model does not read.
-        notes: What was sorted or left out, a sentence each.
+        notes: What was sorted or left out, and how often.
     """
 
     steps: Tensors
@@ -46,7 +48,7 @@ class SequenceFeeds:
     length: str
     overflowed: dict[str, int] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    notes: dict[Note, int] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -187,14 +189,14 @@ class SequenceReader:
 
     def _known(self, steps: Tensors, lengths: np.ndarray[Any, Any], cells: Tensors, first_row: int) -> SequenceFeeds:
         """The steps that belong to the sequences, in order."""
-        notes: list[str] = []
+        notes: dict[Note, int] = {}
         sequence = self.sequence
         if sequence.time is not None:
             now = cells[sequence.now] if sequence.now is not None else None
             steps, lengths = _sorted(*_timely(steps, lengths, now, sequence, notes), sequence.time, notes)
             _tell_of_absent(steps, lengths, now, sequence, notes)
         elif not self.must_be_whole and not lengths.all():
-            notes.append(f"{_rows(int((lengths == 0).sum()))} no step to go by")
+            notes[NO_STEP] = int((lengths == 0).sum())
         end = np.cumsum(lengths)
         longer = lengths > sequence.longest
         if longer.any() and self.must_be_whole:
@@ -204,9 +206,8 @@ class SequenceReader:
                 f"at most {sequence.longest:,} are read at once, so cut it"
             )
         if longer.any():
-            notes.append(
-                f"{_rows(int(longer.sum()))} more than {sequence.longest:,} steps, of which the last were read"
-            )
+            which = f"more than {sequence.longest:,} steps, of which the last were read"
+            notes[about_rows(which)] = int(longer.sum())
             lengths = np.minimum(lengths, sequence.longest)
         return SequenceFeeds(
             {self._tensors[column]: _with_padding(values) for column, values in steps.items()},
@@ -227,19 +228,19 @@ def _timely(
     lengths: np.ndarray[Any, Any],
     now: np.ndarray[Any, Any] | None,
     sequence: SequenceInputs,
-    notes: list[str],
+    notes: dict[Note, int],
 ) -> tuple[Tensors, np.ndarray[Any, Any]]:
     """Without the steps that have no time, lie behind the moment of the question, or before what is observed."""
     assert sequence.time is not None
     time = steps[sequence.time]
     kept = ~np.isnan(time)
     if not kept.all():
-        notes.append(_left_out(sequence.time, int((~kept).sum()), "without a time"))
+        notes[about_steps(sequence.time, "without a time", "left out")] = int((~kept).sum())
     if now is not None:
         at = np.repeat(now, lengths)
         later = time >= at
         if later.any():
-            notes.append(_left_out(sequence.time, int(later.sum()), f'not before "{sequence.now}"'))
+            notes[about_steps(sequence.time, f'not before "{sequence.now}"', "left out")] = int(later.sum())
         kept &= ~later
         if sequence.observe is not None:
             kept &= ~(time < at - sequence.observe * DAY)
@@ -251,14 +252,15 @@ def _timely(
 
 
 def _sorted(
-    steps: Tensors, lengths: np.ndarray[Any, Any], time: str, notes: list[str]
+    steps: Tensors, lengths: np.ndarray[Any, Any], time: str, notes: dict[Note, int]
 ) -> tuple[Tensors, np.ndarray[Any, Any]]:
     """Each row's steps by time; two at one time stay in the order of the list."""
     row = np.repeat(np.arange(len(lengths)), lengths)
     backwards = int(((np.diff(steps[time]) < 0) & (np.diff(row) == 0)).sum())
     if not backwards:
         return steps, lengths
-    notes.append(f'column "{time}": time goes backwards at {_steps(backwards)}; they were sorted by time')
+    where = f'column "{time}": time goes backwards at '
+    notes[Note(where, "step; they were sorted by time", "steps; they were sorted by time")] = backwards
     order = np.lexsort((steps[time], row))
     return {name: values[order] for name, values in steps.items()}, lengths
 
@@ -268,38 +270,26 @@ def _tell_of_absent(
     lengths: np.ndarray[Any, Any],
     now: np.ndarray[Any, Any] | None,
     sequence: SequenceInputs,
-    notes: list[str],
+    notes: dict[Note, int],
 ) -> None:
     """Rows such as training never asked about."""
     assert sequence.time is not None
     empty = int((lengths == 0).sum())
     if now is None or sequence.active_within is None:
         if empty:
-            notes.append(f"{_rows(empty)} no step to go by")
+            notes[NO_STEP] = empty
         return
     end = np.cumsum(lengths)
     last = np.full(len(lengths), -np.inf)
     last[lengths > 0] = steps[sequence.time][end[lengths > 0] - 1]
     absent = int((last < now - sequence.active_within * DAY).sum())
     if absent:
-        notes.append(
-            f'{_rows(absent)} no step in the {sequence.active_within:g} days before "{sequence.now}"; '
-            "training asked about none such, so these answers are guesses"
+        which = (
+            f'no step in the {sequence.active_within:g} days before "{sequence.now}"; training asked about none such'
         )
+        notes[about_rows(f"{which}, so this is a guess", f"{which}, so these are guesses")] = absent
 
 
 def _refused(item: Input, error: CellError, row: int | None) -> ValueError:
     where = "" if row is None else f"row {row + 1}, "
     return ValueError(f'{where}column "{item.column}": {error}')
-
-
-def _rows(count: int) -> str:
-    return "1 row has" if count == 1 else f"{count:,} rows have"
-
-
-def _steps(count: int) -> str:
-    return "1 step" if count == 1 else f"{count:,} steps"
-
-
-def _left_out(column: str, count: int, which: str) -> str:
-    return f'column "{column}": {_steps(count)} {which} {"was" if count == 1 else "were"} left out'

@@ -30,6 +30,9 @@ TOLERANCE = 1e-5
 @pytest.fixture(autouse=True)
 def game(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     make_files(tmp_path)
+    log = pd.read_csv(tmp_path / "events.csv")
+    gold = np.random.default_rng(0).exponential(30, len(log)).round(2)
+    log.assign(gold=np.where(gold < 5, np.nan, gold)).to_csv(tmp_path / "events.csv", index=False)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -41,17 +44,16 @@ def train(task: str, *options: str) -> Scorer:
 
 @pytest.mark.parametrize("inputs", ["days", "events", "stream"])
 def test_who_leaves(inputs: str, capsys: pytest.CaptureFixture[str]) -> None:
-    event = ["--event", "event"] if inputs != "days" else []
-    scorer = train("churn", *LOG, *event, "--inputs", inputs, "--horizon", "14", "--kind", "sigmoid")
+    names = ["--event", "event", "--numbers", "gold"] if inputs != "days" else []
+    scorer = train("churn", *LOG, *names, "--inputs", inputs, "--horizon", "14", "--kind", "sigmoid")
     assert ("so there is no step graph" in capsys.readouterr().out) == (inputs != "stream")
     log = pd.read_csv("events.csv").groupby("player_id", sort=False).agg(list)
     told = pd.read_csv("run/predictions.csv")
+    columns = ["time"] if inputs == "days" else ["event", "time", "gold"]
     rows = [
-        {"time": log["time"][player], "event": log["event"][player], "now": now}
+        {"now": now, **{column: log[column][player] for column in columns}}
         for player, now in zip(told["player"], told["time"], strict=True)
     ]
-    if inputs == "days":
-        rows = [{name: value for name, value in row.items() if name != "event"} for row in rows]
     found = scorer.predict_rows(rows)
     np.testing.assert_allclose(found.probabilities[:, 1], told["probability"], rtol=0, atol=TOLERANCE)
     assert (found.labels == np.where(told["probability"] >= 0.5, "leaves", "stays")).all()
@@ -59,9 +61,10 @@ def test_who_leaves(inputs: str, capsys: pytest.CaptureFixture[str]) -> None:
     if inputs == "stream":
         stepper = Stepper.load("run/bundle")
         state = stepper.new_state()
-        for event, time in zip(rows[0]["event"], rows[0]["time"], strict=True):
-            if time < told["time"][0][:10]:
-                state, _ = stepper.update(state, {"event": event, "time": time})
+        for values in zip(*(rows[0][column] for column in columns), strict=True):
+            event = dict(zip(columns, values, strict=True))
+            if event["time"] < told["time"][0][:10]:
+                state, _ = stepper.update(state, event)
         np.testing.assert_allclose(
             stepper.ask([state], told["time"][0]).probabilities[0], found.probabilities[0], rtol=0, atol=TOLERANCE
         )

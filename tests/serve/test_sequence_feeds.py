@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 from ludocast.datamodules.schema import MISSING_TOKENS
 from ludocast.serve.manifest import CheckRows, Input, Manifest, SequenceInputs
+from ludocast.serve.notes import sentences
 from ludocast.serve.sequence_feeds import BATCH_ROWS, BATCH_STEPS, SequenceFeeds, SequenceReader
 
 DAY = 86_400.0
@@ -103,7 +104,7 @@ def test_all_makes_of_lists_are_read_alike(make: Callable[[], SequenceFeeds]) ->
     assert found["names"] == [["login", "", "buy"], [], ["戦闘"]]
     assert found["times"] == [[NOW, NOW + 1.5, NOW + 1.5], [], [NOW - 1]]
     assert [str(row) for row in found["x0"]] == ["[1.0, nan, 2.5]", "[]", "[0.0]"]
-    assert feeds.notes == ["1 row has no step to go by"]
+    assert sentences(feeds.notes) == ["1 row has no step to go by"]
 
 
 def test_batches_are_padded_with_nothing_and_return_each_row_once() -> None:
@@ -131,14 +132,14 @@ def test_steps_are_sorted_by_time_two_at_one_time_in_their_order() -> None:
     feeds = reader().from_rows([ROWS[0], row])
     assert lists(feeds)["names"][1] == ["a", "b", "c", "d"]
     assert lists(feeds)["x0"][1] == [1, 2, 3, 4]
-    assert feeds.notes == ['column "time": time goes backwards at 1 step; they were sorted by time']
+    assert sentences(feeds.notes) == ['column "time": time goes backwards at 1 step; they were sorted by time']
 
 
 def test_steps_without_a_time_are_left_out_and_told() -> None:
     row = {"event": ["a", "b", "c"], "time": [None, NOW, float("nan")], "gold": [1, 2, 3]}
     feeds = reader().from_rows([ROWS[2], row])
     assert lists(feeds)["names"] == [["戦闘"], ["b"]]
-    assert feeds.notes == ['column "time": 2 steps without a time were left out']
+    assert sentences(feeds.notes) == ['column "time": 2 steps without a time were left out']
 
 
 def test_only_what_lies_in_the_window_before_now_is_known() -> None:
@@ -148,9 +149,9 @@ def test_only_what_lies_in_the_window_before_now_is_known() -> None:
     feeds = asked(observe=56.0, active_within=7.0, longest=10).from_rows([row, gone])
     assert lists(feeds)["names"] == [["b", "c", "d"], list("abcdef")]
     assert feeds.cells["now"].tolist() == [[NOW], [NOW]]
-    assert feeds.notes == [
+    assert sentences(feeds.notes) == [
         'column "time": 2 steps not before "now" were left out',
-        '1 row has no step in the 7 days before "now"; training asked about none such, so these answers are guesses',
+        '1 row has no step in the 7 days before "now"; training asked about none such, so this is a guess',
     ]
     assert lists(asked(longest=10).from_rows([row]))["names"] == [list("abcd")]
 
@@ -159,7 +160,7 @@ def test_of_a_long_row_the_last_steps_are_read_or_it_is_refused() -> None:
     row = {"event": list("abcdefg"), "time": [NOW + i for i in range(7)], "gold": [0] * 7}
     feeds = reader().from_rows([row, ROWS[2]])
     assert lists(feeds)["names"] == [list("cdefg"), ["戦闘"]]
-    assert feeds.notes == ["1 row has more than 5 steps, of which the last were read"]
+    assert sentences(feeds.notes) == ["1 row has more than 5 steps, of which the last were read"]
     with pytest.raises(ValueError, match=r'^row 2, column "text": 6 steps; at most 5 are read at once, so cut it$'):
         reader(WORDS, "tags").from_rows([{"text": "a b c d e"}, {"text": "a b c d e f"}])
 
