@@ -16,7 +16,7 @@ from ludocast.datamodules.cells import CellError
 from ludocast.serve.feeds import any_values, check_columns, refused_rows
 from ludocast.serve.manifest import Input, Manifest, SequenceInputs
 from ludocast.serve.notes import Note, about_rows, about_steps
-from ludocast.serve.ragged import ragged_values
+from ludocast.serve.ragged import RaggedValues, ragged_values
 
 DAY = 86_400.0  # seconds
 BATCH_STEPS = 65_536  # steps of a batch, padding among them: its memory
@@ -140,8 +140,7 @@ class SequenceReader:
         assert lengths is not None  # a manifest has one list or more
         for name, values in cells.items():
             if len(values) != len(lengths):
-                raise ValueError(f'column "{name}" has {len(values)} rows, column "{self._lists[0].column}" '
-                                 f"has {len(lengths)}; give every column the same number of rows")  # fmt: skip
+                raise _uneven(name, len(values), self._lists[0].column, len(lengths))
         feeds = self._known(steps, lengths, cells, first_row)
         feeds.overflowed, feeds.unknown = overflowed, [name for name in columns if name not in self._columns]
         return feeds
@@ -164,7 +163,7 @@ class SequenceReader:
             raise ValueError(f'row {row}, column "{item.column}": no time; give the moment that is asked about')
         return found
 
-    def _list_column(self, values: Any, item: Input, first_row: int) -> Any:
+    def _list_column(self, values: Any, item: Input, first_row: int) -> RaggedValues:
         try:
             return ragged_values(values, item, self.missing, self.sequence.line_end)
         except CellError as error:
@@ -175,10 +174,7 @@ class SequenceReader:
     ) -> None:
         first = self._lists[0].column
         if len(found) != len(wanted):
-            raise ValueError(
-                f'column "{item.column}" has {len(found)} rows, column "{first}" has {len(wanted)}; '
-                "give every column the same number of rows"
-            )
+            raise _uneven(item.column, len(found), first, len(wanted))
         wrong = np.flatnonzero(found != wanted)
         if len(wrong):
             row = int(wrong[0])
@@ -217,6 +213,12 @@ class SequenceReader:
             sequence.length,
             notes=notes,
         )
+
+
+def _uneven(column: str, found: int, other: str, wanted: int) -> ValueError:
+    return ValueError(
+        f'column "{column}" has {found} rows, column "{other}" has {wanted}; give every column the same number of rows'
+    )
 
 
 def _with_padding(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -18,6 +18,7 @@ from ludocast.serve.check_answers import TOLERANCE
 from ludocast.serve.feeds import refused_rows
 from ludocast.serve.manifest import Input, Manifest, ManifestError
 from ludocast.serve.scorer import Predictions
+from ludocast.serve.sequence_feeds import SequenceFeeds
 
 HEADER = struct.Struct("<8sd")  # the model's mark, seconds of the last event
 
@@ -63,7 +64,14 @@ class Stepper:
         self._inputs = [item for item in self.manifest.inputs if item.form != "cell"]
         tensors = {item.column: item.tensor for item in self.manifest.inputs}
         self._time, self._now = (tensors.get(str(name)) for name in (self._sequence.time, self._sequence.now))
-        self._check(bundle)
+        feeds = bundle.reader.from_rows(self.manifest.check_rows.rows)
+        assert isinstance(feeds, SequenceFeeds)
+        try:
+            self._check(feeds)
+        except Exception as error:  # onnxruntime's exceptions have no common base class
+            raise ValueError(
+                f"bundle {bundle.folder}: its step graph fails ({error}); export the model again"
+            ) from error
 
     @staticmethod
     def load(bundle: str | Path, threads: int = 1) -> Stepper:
@@ -119,7 +127,8 @@ class Stepper:
             tensors[self._now] = tensors[str(self._time)]
             tensors[self._sequence.length] = np.ones(len(states), np.int64)
         answer, new = self._answer(tensors)
-        return [PlayerState(numbers, float(seconds)) for numbers, seconds in zip(new, last, strict=True)], answer
+        # Copies: a view would keep the states of all these players.
+        return [PlayerState(numbers.copy(), time) for numbers, time in zip(new, last.tolist(), strict=True)], answer
 
     def ask(self, states: Sequence[PlayerState], now: object) -> Predictions:
         """The answers at a moment after the last events, such as who leaves by now.
@@ -137,22 +146,13 @@ class Stepper:
         item = next(item for item in self.manifest.inputs if item.tensor == self._now)
         at = self._column(item, [{item.column: now}])
         if np.isnan(last).any() or not (at >= last).all():
-            raise ValueError("ask about a moment, and that after the last event of each player, who needs one")
-        tensors: dict[str, np.ndarray[Any, Any]] = {
-            one.tensor: np.full((len(states), 1), "" if one.kind == "category" else np.nan, object).astype(
-                object if one.kind == "category" else one.dtype
+            raise ValueError(
+                "ask about a moment not before the last event of each player; a player without an event has no answer"
             )
-            for one in self._inputs
-        }
+        tensors = {item.tensor: _nothing(item, len(states)) for item in self._inputs}
         tensors |= {"state": np.stack([state.numbers for state in states]), "last_time": last}
         tensors |= {self._now: np.repeat(at, len(states), 0), self._sequence.length: np.zeros(len(states), np.int64)}
         return self._answer(tensors)[0]
-
-    def _answer(self, tensors: dict[str, np.ndarray[Any, Any]]) -> tuple[Predictions, np.ndarray[Any, Any]]:
-        labels, probabilities, new = self._run(self._outputs, tensors)
-        if self.manifest.has_lists:
-            labels, probabilities = _rows(labels.tolist()), _rows(list(probabilities))
-        return Predictions(labels, probabilities), new
 
     def to_bytes(self, state: PlayerState) -> bytes:
         """16 + 4 K bytes, little-endian: 8 of the step graph's SHA-256, last time as float64, numbers as float32."""
@@ -173,6 +173,12 @@ class Stepper:
             )
         _, last_time = HEADER.unpack(content[: HEADER.size])
         return PlayerState(np.frombuffer(content, "<f4", offset=HEADER.size).astype(np.float32), last_time)
+
+    def _answer(self, tensors: dict[str, np.ndarray[Any, Any]]) -> tuple[Predictions, np.ndarray[Any, Any]]:
+        labels, probabilities, new = self._run(self._outputs, tensors)
+        if self.manifest.has_lists:
+            labels, probabilities = _rows(labels.tolist()), _rows(list(probabilities))
+        return Predictions(labels, probabilities), new
 
     def _column(self, item: Input, events: Sequence[Mapping[str, object]]) -> np.ndarray[Any, Any]:
         read, found = READERS[item.kind], []
@@ -196,9 +202,8 @@ class Stepper:
                 column = self._sequence.time
                 raise ValueError(f'row {row}, column "{column}": {what}; give events in the order of time')
 
-    def _check(self, bundle: Bundle) -> None:
+    def _check(self, feeds: SequenceFeeds) -> None:
         """Replay the check rows event by event."""
-        feeds = bundle.reader.from_rows(self.manifest.check_rows.rows)
         recorded = self.manifest.check_rows.probabilities
         for row, (begin, length) in enumerate(zip(feeds.begin, feeds.lengths, strict=True)):
             state, answer = self.new_state(), None
@@ -208,9 +213,13 @@ class Stepper:
             if answer is not None and self._now is not None:
                 answer = self.ask([state], feeds.cells[self._now][row, 0])
             if answer is not None and not (np.abs(answer.probabilities[0] - recorded[row]) <= TOLERANCE).all():
-                raise ValueError(
-                    f"bundle {bundle.folder}: its step graph does not reproduce check row {row + 1}; export it again"
-                )
+                raise ValueError(f"it does not reproduce check row {row + 1}")
+
+
+def _nothing(item: Input, count: int) -> np.ndarray[Any, Any]:
+    if item.kind == "category":
+        return np.full((count, 1), "", object)
+    return np.full((count, 1), np.nan, item.dtype)
 
 
 def _rows(rows: list[Any]) -> np.ndarray[Any, Any]:

@@ -43,9 +43,9 @@ class Made:
         return self.parts.inputs
 
 
-def made(what: str, kind: Kind = "gru", layers: int = 2) -> Made:
+def made(what: str, kind: Kind = "gru", layers: int = 2, names: tuple[str, ...] = NAMES) -> Made:
     """What: days, events, stream, next, sessions, tags, text or tied."""
-    vocabulary = Vocabulary(NAMES)
+    vocabulary = Vocabulary(names)
     times = (NOW - 300 * DAY, NOW)
     asked: dict[str, Any] = {"has_now": True, "observe": 56, "active_within": 7, "times": times, "time": "time"}
     inputs = {
@@ -79,9 +79,8 @@ def made(what: str, kind: Kind = "gru", layers: int = 2) -> Made:
     if isinstance(module, LeavingModule):
         module.temperature.fill_(1.3)
     none = Sequences({"token": np.zeros(0, np.int32)}, np.zeros(0, np.int64), np.zeros(0, np.int64))
-    names = {"tags": TAGS}.get(what, ("stays", "leaves") if inputs.has_now else ())
-    sizes: dict[str, int] = {}
-    return Made(module.eval(), SequenceParts(none, none, none, sizes, inputs.vocabulary, names, inputs=inputs))
+    labels = {"tags": TAGS}.get(what, ("stays", "leaves") if inputs.has_now else ())
+    return Made(module.eval(), SequenceParts(none, none, none, {}, inputs.vocabulary, labels, inputs=inputs))
 
 
 def write(made: Made, folder: Path, **changes: Any) -> Manifest:

@@ -109,6 +109,15 @@ def has_steps(one: Made, row: Row) -> bool:
     return any(first <= time < now for time in row["time"])
 
 
+def test_a_vocabulary_of_one_name(tmp_path: Path) -> None:
+    one = made("next", names=("login",))
+    write(one, tmp_path / "b")
+    row = {"event": ["login", "never seen"], "time": [0, 1]}
+    found = Scorer.load(tmp_path / "b").predict(row)
+    assert found.labels[0] == ["login"]
+    np.testing.assert_allclose(found.probabilities[0], answer(one, row), rtol=0, atol=TOLERANCE)
+
+
 def test_what_no_graph_has_is_told() -> None:
     one = made("next")
     none = one.parts.train
