@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,8 @@ from ludocast.datamodules.vocabulary import FIRST
 from ludocast.models.sequence.module import SequenceModule
 from ludocast.models.sequence.network import SequenceNetwork as TrainedNetwork
 from ludocast.models.sequence.tasks import LanguageModule, LeavingModule, TagModule
+from ludocast.serve.core_sequence import ANSWER, LAST_AGE, NUMBERS, STEPS, TOKENS, sequence_document
+from ludocast.serve.export import PREPROCESSING
 from ludocast.serve.graph import GraphBuilder
 from ludocast.serve.graph_events import add_ids
 from ludocast.serve.graph_recurrent import add_last, add_outputs, add_recurrent, add_step, state_size
@@ -25,6 +28,7 @@ from ludocast.serve.graph_steps import (
     NAMES,
     NOW,
     TIMES,
+    Steps,
     add_is_real,
     add_last_age,
     add_numbers,
@@ -168,16 +172,23 @@ def _whole(
 ) -> onnx.ModelProto:
     graph = GraphBuilder()
     raw = add_raw_events(graph, inputs)
-    steps = add_steps(graph, inputs, raw)
+    steps = _named(graph, add_steps(graph, inputs, raw))
     x_NTD = add_read(graph, network, steps.tokens, steps.numbers, steps.length)
     stack = add_recurrent(graph, network.rnn, x_NTD, steps.length, as_scan=True)
     if task == "tags":
-        p_NTC = add_answer(graph, network, add_outputs(graph, stack))
+        p_NTC = graph.op("Identity", add_answer(graph, network, add_outputs(graph, stack)), name=ANSWER)
         _add_tags(graph, p_NTC, classes, add_is_real(graph, steps.tokens, steps.length))
     else:
         p_NC = add_answer(graph, network, add_last(graph, stack), steps.last_age)
-        _add_answers(graph, p_NC, task, classes)
-    return graph.model(description, {})
+        _add_answers(graph, graph.op("Identity", p_NC, name=ANSWER), task, classes)
+    document = json.dumps(sequence_document(inputs, task, classes), ensure_ascii=False, separators=(",", ":"))
+    return graph.model(description, {PREPROCESSING: document})
+
+
+def _named(graph: GraphBuilder, steps: Steps) -> Steps:
+    """The same, by the names at which `export core` cuts."""
+    parts = {TOKENS: steps.tokens, NUMBERS: steps.numbers, STEPS: steps.length, LAST_AGE: steps.last_age}
+    return Steps(*(graph.op("Identity", value, name=name) if value else "" for name, value in parts.items()))
 
 
 def _step(

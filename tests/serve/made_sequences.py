@@ -119,7 +119,7 @@ def answer(made: Made, row: Row) -> np.ndarray:
     """Probabilities by the training side: [C] of the classes, or [T, tags]; of names those that are known."""
     inputs, module = made.inputs, made.module
     assert module.averaged is not None
-    token, numbers, length, last_age = _encoded(inputs, row)
+    token, numbers, length, last_age = encoded(inputs, row)
     logits, _ = module.averaged(
         None if token is None else torch.from_numpy(token.astype(np.int64))[None],
         None if numbers is None else torch.from_numpy(numbers)[None],
@@ -134,33 +134,45 @@ def answer(made: Made, row: Row) -> np.ndarray:
     return logits[0, -1].softmax(-1).numpy()[FIRST:]
 
 
-def _encoded(inputs: StepInputs, row: Row) -> tuple[np.ndarray | None, np.ndarray | None, int, float]:
+def kept(inputs: StepInputs, row: Row) -> np.ndarray:
+    """Which events a sequence has, bool [T]: those of the window before now, or since the last pause."""
     if inputs.time is None:
-        assert inputs.vocabulary is not None
-        token = inputs.vocabulary.encode(row[str(inputs.name)])
-        return token, None, len(token), 0.0
+        return np.ones(len(row[str(inputs.name)]), bool)
     times = np.array(row[inputs.time], float)
-    kept = np.ones(len(times), bool)
-    now = dt.datetime.fromisoformat(row["now"]).timestamp() if inputs.has_now else 0.0
+    found = np.ones(len(times), bool)
     if inputs.has_now:
-        kept = (times < now) & (times >= now - (np.inf if inputs.observe is None else inputs.observe * DAY))
+        now = moment(row)
+        found = (times < now) & (times >= now - (np.inf if inputs.observe is None else inputs.observe * DAY))
     for i in range(1, len(times)):
         if inputs.pause is not None and times[i] - times[i - 1] > inputs.pause * HOUR:
-            kept[:i] = False
-    times = times[kept]
+            found[:i] = False
+    return found
+
+
+def moment(row: Row) -> float:
+    return dt.datetime.fromisoformat(row["now"]).timestamp()
+
+
+def encoded(inputs: StepInputs, row: Row) -> tuple[np.ndarray | None, np.ndarray | None, int, float]:
+    """Ids, numbers, how many steps, and the log age of the last, by the functions of the training side."""
+    is_in = kept(inputs, row)
+    names = [] if inputs.name is None else [name for name, x in zip(row[inputs.name], is_in, strict=True) if x]
+    token = None if inputs.vocabulary is None else inputs.vocabulary.encode(names)
+    if inputs.time is None:
+        return token, None, len(names), 0.0
+    times = np.array(row[inputs.time], float)[is_in]
+    now = moment(row) if inputs.has_now else 0.0
     if inputs.days_per_step is not None:
         bits = np.zeros(int(inputs.observe or 0), np.float32)
         for time in times:
             bits[len(bits) - 1 - int((now - time - 1e-6) // DAY)] = 1
         steps = bits.reshape(-1, inputs.days_per_step)
         return None, steps, len(steps), 0.0
-    assert inputs.vocabulary is not None
-    token = inputs.vocabulary.encode([name for name, is_in in zip(row[str(inputs.name)], kept, strict=True) if is_in])
     parts = [log_gaps(times, np.array([0, len(times)]))[:, None]] if inputs.has_gaps else []
     parts += [log_ages(times, now)[:, None]] if inputs.has_ages else []
     parts += [periodic(times)] if inputs.has_calendar else []
     for column, mean, deviation in zip(inputs.numbers, *(inputs.scale or ((), ())), strict=True):
-        values = np.array(row[column], np.float32)[kept]
+        values = np.array(row[column], np.float32)[is_in]
         parts.append(np.nan_to_num((values - mean) / deviation)[:, None])
     last_age = float(np.log1p((now - times[-1]) / HOUR)) if inputs.has_last_age else 0.0
-    return token, np.concatenate(parts, 1).astype(np.float32), len(token), last_age
+    return token, np.concatenate(parts, 1).astype(np.float32), len(times), last_age

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import datetime as dt
+import json
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from ludocast.datamodules.sequence import SequenceParts
 from ludocast.models.stacked_rnn.recurrent import Kind
@@ -17,7 +18,8 @@ from ludocast.serve.sequence_export import LIKELIEST, export_sequence
 from ludocast.serve.sequence_feeds import SequenceFeeds
 from onnx.reference import ReferenceEvaluator
 
-from tests.serve.made_sequences import DAY, NAMES, TAGS, Made, Row, answer, drawn, made, write
+from ludocast.__main__ import main
+from tests.serve.made_sequences import NAMES, TAGS, Made, Row, answer, drawn, encoded, kept, made, write
 
 TOLERANCE = 1e-5
 ALL = ("days", "events", "stream", "next", "sessions", "tags", "text", "tied")
@@ -53,7 +55,7 @@ def test_batches_and_lengths(what: str, kind: Kind, tmp_path: Path) -> None:
     generator = np.random.default_rng(1)
     for lengths in ([2000], [1], [700, 3, 1999, 1], generator.integers(1, 120, 33).tolist()):
         # Beyond the window there may be no step, to which the training side has no answer.
-        rows = [row for row in drawn(one, lengths) if "now" not in row or has_steps(one, row)]
+        rows = [row for row in drawn(one, lengths) if kept(one.inputs, row).any()]
         assert_answers(one, rows, scorer.predict_rows(rows))
 
 
@@ -62,7 +64,7 @@ def test_a_thousand_rows(what: str, tmp_path: Path) -> None:
     one = made(what)
     write(one, tmp_path / "b")
     lengths = np.random.default_rng(2).integers(1, 25, 1000).tolist()
-    rows = [row for row in drawn(one, lengths) if "now" not in row or has_steps(one, row)]
+    rows = [row for row in drawn(one, lengths) if kept(one.inputs, row).any()]
     assert len(rows) > 900
     assert_answers(one, rows, Scorer.load(tmp_path / "b").predict_rows(rows))
 
@@ -103,10 +105,35 @@ def test_the_graph_alone_leaves_out_what_is_not_known(what: str, tmp_path: Path)
     np.testing.assert_allclose(p[0], answer(one, row), rtol=0, atol=TOLERANCE)
 
 
-def has_steps(one: Made, row: Row) -> bool:
-    now = dt.datetime.fromisoformat(row["now"]).timestamp()
-    first = -np.inf if one.inputs.observe is None else now - one.inputs.observe * DAY
-    return any(first <= time < now for time in row["time"])
+@each_kind
+@pytest.mark.parametrize("what", ALL)
+def test_the_core_graph_reads_ids_and_numbers(what: str, kind: Kind, tmp_path: Path) -> None:
+    """What preprocessing.json says, done by hand on the training side, goes in; plain operators alone."""
+    one = made(what, kind)
+    write(one, tmp_path / "b")
+    assert main(["export", "core", "--bundle", str(tmp_path / "b"), "--out", str(tmp_path / "core")]) == 0
+    document = json.loads((tmp_path / "core" / "preprocessing.json").read_text(encoding="utf-8"))
+    core = onnx.load(tmp_path / "core" / "model_core.onnx")
+    assert {opset.domain for opset in core.opset_import} == {""}
+    (row,) = (row for row in drawn(one, [9, 30])[1:])
+    token, numbers, length, last_age = encoded(one.inputs, row)
+    fed: dict[str, np.ndarray] = {"steps": np.array([length])}
+    if token is not None:
+        known = document["tokens"]
+        names = [name for name, is_in in zip(row[known["column"]], kept(one.inputs, row), strict=True) if is_in]
+        assert [known["values"].get(name, known["unknown"]) for name in names] == token.tolist()
+        fed["tokens"] = token[None].astype(np.int64)
+    if numbers is not None:
+        fed["numbers"] = numbers[None]
+        assert sum(entry.get("days", 1) for entry in document["numbers"]) == numbers.shape[1]
+    if document["last_age"]:
+        fed["last_age"] = np.array([[last_age]], np.float32)
+    wanted = answer(one, row)
+    for run in (ort.InferenceSession(core.SerializeToString()).run, ReferenceEvaluator(core).run):
+        (p,) = run(None, fed)
+        assert p.shape[-1] == len(document["probabilities"])
+        known_p = p[0][2:] if document["probabilities"][0] is None else p[0]
+        np.testing.assert_allclose(known_p, wanted, rtol=0, atol=TOLERANCE)
 
 
 def test_a_vocabulary_of_one_name(tmp_path: Path) -> None:
