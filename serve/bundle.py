@@ -261,6 +261,8 @@ def run_rows(
     """
     try:
         label, probabilities = run_feeds(session.run, manifest, reader.from_rows(manifest.check_rows.rows))
+    except ManifestError:
+        raise
     except ValueError as error:
         raise ManifestError(f"its check rows do not fit its inputs ({error}); export the model again") from error
     except Exception as error:  # as above
@@ -274,8 +276,6 @@ def _answered(manifest: Manifest, model: bytes) -> CheckRows:
     label, probabilities = run_rows(open_model(model, manifest), reader_of(manifest), asked)
     if manifest.has_lists:
         return _answered_lists(manifest, rows, label, probabilities)
-    if label.shape != (len(rows),) or probabilities.shape != (len(rows), len(manifest.classes)):
-        raise ManifestError(f"the model answers shapes {label.shape} and {probabilities.shape}, not [N], [N, classes]")
     if not np.isfinite(probabilities).all() or not set(label.tolist()) <= set(manifest.classes):
         raise ManifestError("the model answers labels that are no classes, or probabilities that are no numbers")
     return CheckRows(rows, tuple(label.tolist()), tuple(map(tuple, probabilities.tolist())))

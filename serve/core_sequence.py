@@ -49,7 +49,7 @@ def sequence_document(inputs: StepInputs, task: str, classes: Sequence[str]) -> 
 
 def cut_sequence_model(model: onnx.ModelProto, document: dict[str, Any]) -> onnx.ModelProto:
     """Cut the graph of whole sequences at what `sequence_document` describes; `probabilities` come out."""
-    kinds = {
+    kinds: dict[str, tuple[int, list[int | str]]] = {
         TOKENS: (TensorProto.INT64, ["N", "T"]),
         NUMBERS: (TensorProto.FLOAT, ["N", "T", "D"]),
         STEPS: (TensorProto.INT64, ["N"]),
@@ -62,7 +62,7 @@ def cut_sequence_model(model: onnx.ModelProto, document: dict[str, Any]) -> onnx
             wanted |= set(_read(node))
     nodes = [*kept[::-1], helper.make_node("Identity", [ANSWER], ["probabilities"])]
     inputs = [helper.make_tensor_value_info(name, *kinds[name]) for name in kinds if name in wanted]
-    shape = ["N", *(["T"] if document["task"] == "tags" else []), len(document["probabilities"])]
+    shape: list[int | str] = ["N", *(["T"] if document["task"] == "tags" else []), len(document["probabilities"])]
     outputs = [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, shape)]
     constants = [constant for constant in model.graph.initializer if constant.name in wanted]
     graph = helper.make_graph(nodes, "ludocast_core", inputs, outputs, constants)

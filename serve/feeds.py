@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from operator import itemgetter
@@ -23,6 +23,7 @@ from ludocast.datamodules.cells import (
 )
 from ludocast.serve.manifest import Input
 
+BATCH_ROWS = 512  # rows the model takes at once: what it computes in between stays in the processor's cache
 FEW_ROWS = 24  # up to here cell by cell is faster than column by column
 _GROUPS = ("float32", "float64", "string")
 _NUMPY = {"float32": np.float32, "float64": np.float64, "string": object}
@@ -46,6 +47,12 @@ class Feeds:
     rows: int
     overflowed: dict[str, int] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)
+
+    def batches(self) -> Iterator[tuple[slice, dict[str, np.ndarray[Any, Any]]]]:
+        """Which rows, and their tensors."""
+        for start in range(0, self.rows, BATCH_ROWS):
+            rows = slice(start, start + BATCH_ROWS)
+            yield rows, {name: values[rows] for name, values in self.tensors.items()}
 
 
 class FeedReader:

@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 from ludocast.serve.feeds import Feeds
-from ludocast.serve.manifest import Manifest
+from ludocast.serve.manifest import Manifest, ManifestError
 from ludocast.serve.sequence_feeds import SequenceFeeds
 
-BATCH_ROWS = 512  # rows the model takes at once: what it computes in between stays in the processor's cache
 Run = Callable[[list[str], dict[str, np.ndarray[Any, Any]]], Any]  # as `onnxruntime.InferenceSession.run`
 Array = np.ndarray[Any, Any]
 
@@ -28,21 +27,21 @@ def run_feeds(run: Run, manifest: Manifest, feeds: Feeds | SequenceFeeds) -> tup
     Returns:
         Objects [N] of str and float32 [N, classes]; where the task's answers are lists, objects [N], each a list of
         str, and objects [N], each float32 of the same length.
+
+    Raises:
+        ManifestError: If the model is another's.
     """
     outputs = list(manifest.outputs)
     labels = np.empty(feeds.rows, object)
-    if isinstance(feeds, Feeds):
-        probabilities: Array = np.empty((feeds.rows, len(manifest.classes)), np.float32)
-        for start in range(0, feeds.rows, BATCH_ROWS):
-            rows = slice(start, start + BATCH_ROWS)
-            part = {name: values[rows] for name, values in feeds.tensors.items()}
-            labels[rows], probabilities[rows] = run(outputs, part)
-        return labels, probabilities
     if not manifest.has_lists:
-        probabilities = np.empty((feeds.rows, len(manifest.classes)), np.float32)
-        for index, tensors in feeds.batches():
-            labels[index], probabilities[index] = run(outputs, tensors)
+        probabilities: Array = np.empty((feeds.rows, len(manifest.classes)), np.float32)
+        for rows, tensors in feeds.batches():
+            label, p = run(outputs, tensors)
+            if label.shape != labels[rows].shape or p.shape != probabilities[rows].shape:
+                raise ManifestError(f"the model answers shapes {label.shape} and {p.shape}, not [N], [N, classes]")
+            labels[rows], probabilities[rows] = label, p
         return labels, probabilities
+    assert isinstance(feeds, SequenceFeeds)
     probabilities = np.empty(feeds.rows, object)
     for index, tensors in feeds.batches():
         found, p = run(outputs, tensors)

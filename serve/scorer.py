@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from ludocast.serve.bundle import Bundle
-from ludocast.serve.feeds import Feeds
+from ludocast.serve.feeds import BATCH_ROWS, Feeds
 from ludocast.serve.manifest import OUTPUTS, Manifest
 from ludocast.serve.notes import Note, overflow, sentences
-from ludocast.serve.run import BATCH_ROWS, run_feeds
+from ludocast.serve.run import run_feeds
 from ludocast.serve.sequence_feeds import SequenceFeeds
 
 _OUTPUTS = list(OUTPUTS)

@@ -109,7 +109,9 @@ def drawn(made: Made, lengths: list[int], seed: int = 0) -> list[Row]:
                 row["now"] = dt.datetime.fromtimestamp(now, dt.UTC).isoformat()
         for column in inputs.numbers:
             values = generator.normal(8, 5, length)
-            row[column] = np.where(generator.random(length) < 0.2, None, values).tolist()
+            row[column] = [
+                None if x < 0.2 else value for x, value in zip(generator.random(length), values, strict=True)
+            ]
         rows.append(row)
     return rows
 
@@ -130,8 +132,8 @@ def answer(made: Made, row: Row) -> np.ndarray:
         p = float(module.answer(logits))
         return np.array([1 - p, p])
     if isinstance(module, TagModule):
-        return logits[0].softmax(-1).numpy()
-    return logits[0, -1].softmax(-1).numpy()[FIRST:]
+        return np.asarray(logits[0].softmax(-1))
+    return np.asarray(logits[0, -1].softmax(-1))[FIRST:]
 
 
 def kept(inputs: StepInputs, row: Row) -> np.ndarray:

@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from ludocast.serve.bundle import write_bundle
-from ludocast.serve.run import BATCH_ROWS
+from ludocast.serve.feeds import BATCH_ROWS
 from ludocast.serve.scorer import Scorer
 
 from tests.serve.logistic import ORIGIN, TERMS, by_hand, logistic_model, write_logistic, write_softmax

@@ -189,13 +189,9 @@ def test_a_text_is_its_words_and_the_ends_of_its_lines() -> None:
 )  # fmt: skip
 def test_bad_cells_are_named(change: dict[str, Any], sentence: str) -> None:
     good = {**ROWS[0], "now": NOW + DAY}
-    for read in (
-        lambda rows: asked().from_rows(rows),
-        lambda rows: asked().from_columns({name: [row[name] for row in rows] for name in rows[0]}),
-    ):
-        with pytest.raises(ValueError, match=f"^{re.escape(sentence)}"):
-            read([good, {**good, **change}])
-    if list(change) != ["now"]:
+    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}"):
+        asked().from_rows([good, {**good, **change}])
+    if list(change) != ["now"]:  # a list among times is no Arrow column
         columns = {name: [good[name], {**good, **change}[name]] for name in good}
         with pytest.raises(ValueError, match=f"^{re.escape(sentence.replace('row 2', 'row 102'))}"):
             asked().from_columns(columns, 100)

@@ -183,12 +183,12 @@ def test_bad_lists_over_http_are_sentences(bundle: Path, url: str) -> None:
 
 
 def write_files(rows: list[Row], folder: Path) -> None:
-    frame = pd.DataFrame([{"id": i, **row} for i, row in enumerate(rows)])
-    pq.write_table(pa.Table.from_pylist(frame.to_dict("records")), folder / "in.parquet")
+    numbered: list[Row] = [{"id": i, **row} for i, row in enumerate(rows)]
+    pq.write_table(pa.Table.from_pylist(numbered), folder / "in.parquet")
     with (folder / "in.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(frame.columns))
+        writer = csv.DictWriter(file, list(numbered[0]))
         writer.writeheader()
-        for row in frame.to_dict("records"):
+        for row in numbered:
             text = {k: json.dumps(v, ensure_ascii=False) if isinstance(v, list) else v for k, v in row.items()}
             if "words" in text:
                 text["words"] = " ".join(row["words"])
