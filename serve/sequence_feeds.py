@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 from ludocast.datamodules.cells import CellError
-from ludocast.serve.feeds import any_values, check_columns, refused_rows
+from ludocast.serve.feeds import check_columns, refused_rows
 from ludocast.serve.manifest import Input, Manifest, SequenceInputs
 from ludocast.serve.notes import Note, about_rows, about_steps
-from ludocast.serve.ragged import RaggedValues, ragged_values
+from ludocast.serve.ragged import RaggedValues, flat_values, ragged_values
 
 DAY = 86_400.0  # seconds
 BATCH_STEPS = 65_536  # steps of a batch, padding among them: its memory
-BATCH_ROWS = 512
+BATCH_ROWS = 128  # with more, rows of one batch differ more in length; docs/figures.md
 NO_STEP = about_rows("no step to go by")
 Tensors = dict[str, np.ndarray[Any, Any]]
 
@@ -155,7 +155,7 @@ class SequenceReader:
 
     def _cell_column(self, values: Any, item: Input, first_row: int) -> np.ndarray[Any, Any]:
         try:
-            found: np.ndarray[Any, Any] = any_values(values, item.kind, self.missing).values
+            found: np.ndarray[Any, Any] = flat_values(values, item.kind, self.missing).values
         except CellError as error:
             raise _refused(item, error, None if error.row is None else first_row + error.row) from None
         if item.column == self.sequence.now and np.isnan(found).any():
