@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +17,7 @@ from ludocast.datamodules.sequences import Sequences, from_offsets
 from ludocast.datamodules.snapshots import Snapshots, daily_activity_bits, find_snapshots, split_snapshots
 from ludocast.datamodules.split import Split, time_split
 from ludocast.datamodules.time_features import log_ages, log_gaps, periodic
+from ludocast.datamodules.timelines import Encode, Timelines
 from ludocast.datamodules.vocabulary import Vocabulary, fit_vocabulary
 
 
@@ -100,19 +102,22 @@ class ChurnSource(SequenceSource):
             step=self.step,
         )
         split = split_snapshots(snapshots, self.validation, self.test)
-        if self.inputs == "days":
-            return self._parts(log, day_sequences(log, snapshots, self.observe, self.days_per_step), split, None)
-        seen = log.times < snapshots.time[split.train].max()  # events that no training snapshot knows are not its own
-        vocabulary = fit_vocabulary(log.tokens().filter(seen), self.min_count)
-        sequences = event_sequences(log, snapshots, vocabulary, log_scale(log.numbers[seen]), self.calendar)
-        return self._parts(log, sequences, split, vocabulary)
-
-    @staticmethod
-    def _parts(log: EventLog, sequences: Sequences, split: Split, vocabulary: Vocabulary | None) -> SequenceParts:
+        encode, vocabulary = self._encoding(log, snapshots.time[split.train].max())
+        sequences = encode(log, snapshots)
         numbers = sequences.steps["numbers"].shape[1]
         sizes = {"tokens": 0 if vocabulary is None else len(vocabulary), "numbers": numbers, "classes": 2}
         parts = _split_parts(sequences, split, sizes, vocabulary)
-        return replace(parts, classes=("stays", "leaves"), players=log.players)
+        timelines = Timelines(log, encode, self.observe, self.active_within, by_event=self.inputs == "events")
+        return replace(parts, classes=("stays", "leaves"), players=log.players, timelines=timelines)
+
+    def _encoding(self, log: EventLog, end: float) -> tuple[Encode, Vocabulary | None]:
+        """How snapshots become sequences; fitted on the events before `end`, the last training snapshot."""
+        if self.inputs == "days":
+            return partial(day_sequences, observe=self.observe, days_per_step=self.days_per_step), None
+        seen = log.times < end  # events that no training snapshot knows are not its own
+        vocabulary = fit_vocabulary(log.tokens().filter(seen), self.min_count)
+        scale = log_scale(log.numbers[seen])
+        return partial(event_sequences, vocabulary=vocabulary, scale=scale, calendar=self.calendar), vocabulary
 
 
 class NextEventSource(SequenceSource):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, Literal
 from ludocast.compression.strategy import IN_WORDS, Compression
 from ludocast.datamodules.sequence import SequenceDataModule
 from ludocast.datamodules.text import Layout
+from ludocast.models.history import History
 from ludocast.models.interrupt import StopOnCtrlC
 from ludocast.models.ranks import started_ranks, telling_of_lost_processes
 from ludocast.models.same_command import SameCommand
@@ -22,8 +24,10 @@ from ludocast.models.stacked_rnn.recurrent import Kind
 from ludocast.models.trainer import TrainerSettings, check_settings
 from ludocast.recipes.run_folder import RunFolder
 from ludocast.recipes.sequence_data import DataOptions, Inputs, source_of
-from ludocast.recipes.sequence_output import write_run
+from ludocast.recipes.sequence_output import write_json, write_network
+from ludocast.recipes.sequence_report import outcome, part_sizes
 from ludocast.recipes.stops import telling_of_stops
+from ludocast.serve.sequence_report import SequenceReport, write_sequence_report
 
 
 def train_sequence(
@@ -65,7 +69,8 @@ def train_sequence(
 ) -> None:
     """Train a recurrent network on sequences: who leaves, tags of words, the next token, the next event.
 
-    Writes OUT/metrics.json, OUT/predictions.csv (the test part), OUT/model.ckpt and OUT/vocabulary.json.
+    Writes OUT/report.html (open it in a browser), OUT/metrics.json, OUT/predictions.csv (the test part), OUT/model.ckpt
+    and OUT/vocabulary.json.
 
     Example: ludocast train sequence --task churn --data events.parquet --player player_id --time timestamp --out run
 
@@ -132,11 +137,12 @@ def train_sequence(
     if ranks.world > 1:
         print(f"{ranks.world} processes, gradients {IN_WORDS[compression]}", flush=True)
     asked = _asked(task, options, settings, precision)
+    history = History()
     with telling_of_stops(folder):
         partial = folder.begin(asked)
         trainer = replace(
             trainer, checkpoints=partial / "checkpoints", record=partial / "compression.json",
-            callbacks=(*trainer.callbacks, SameCommand({**asked, "compression": compression})),
+            callbacks=(*trainer.callbacks, SameCommand({**asked, "compression": compression}), history),
         )  # fmt: skip
         with telling_of_lost_processes():
             _fit(module, source, trainer, settings.epochs)
@@ -144,12 +150,59 @@ def train_sequence(
             return  # the first process goes on alone
         print("evaluating on the test part …", flush=True)
         said = {"temperature": calibrate(module, source)} if isinstance(module, LeavingModule) else {}
-        metrics = write_run(partial, task, module, source, {**asked, **said}, seed)
+        metrics = _write(partial, out.name, task, module, source, {**asked, **said}, history, seed)
         folder.finish()
     print("\non the test part:")
-    for name, value in metrics.items():
-        print(f"  {name:<20} {value:.4f}")
-    print(f"\nmeasures: {out / 'metrics.json'}\nnetwork:  {out / 'model.ckpt'}", flush=True)
+    for name, entry in metrics.items():
+        print(f"  {name:<20} {entry['value'] if isinstance(entry, dict) else entry:.4f}")
+    print(
+        f"\nreport:   {out / 'report.html'}\nmeasures: {out / 'metrics.json'}\nnetwork:  {out / 'model.ckpt'}",
+        flush=True,
+    )
+
+
+def _write(
+    folder: Path, name: str, task: Task, module: SequenceModule, data: SequenceDataModule, settings: dict[str, Any],
+    history: History, seed: int,
+) -> dict[str, Any]:  # fmt: skip
+    """Evaluate on the test part, write all of it, and return the measures."""
+    parts, found = data.parts, outcome(module, data, name, seed)
+    document = {
+        "task": task, **found.document, "split": parts.rule, "settings": settings, "rows": part_sizes(data),
+        "epochs": [{key: x for key, x in epoch.items() if math.isfinite(x)} for epoch in history.epochs],
+    }  # fmt: skip
+    write_json(folder / "metrics.json", document)
+    if found.answers is not None:
+        found.answers.to_csv(folder / "predictions.csv", index=False)
+    if parts.vocabulary is not None:
+        write_json(folder / "vocabulary.json", parts.vocabulary.to_dict())
+    report = SequenceReport(
+        name=name, history=history, rows=part_sizes(data), protocol=_protocol(parts.rule, settings),
+        settings=_in_words(module), **found.shown,
+    )  # fmt: skip
+    write_sequence_report(report, folder / "report.html")
+    write_network(folder, module)
+    metrics: dict[str, Any] = found.document["metrics"]
+    return metrics
+
+
+def _protocol(rule: str, settings: dict[str, Any]) -> list[str]:
+    told = [f"The split is {rule}; everything fitted is fitted on the training part alone."]
+    if "temperature" in settings:
+        told.append(f"Calibration (temperature {settings['temperature']:.3f}) comes from the validation part.")
+    return [*told, "The test part was used for this report only."]
+
+
+def _in_words(module: SequenceModule) -> list[tuple[str, str]]:
+    assert module.network is not None
+    size, learning = module.network_settings, module.learning
+    return [
+        ("network", f"{size.kind}, {size.layers} of {size.hidden} units, embeddings of {size.embedding}"),
+        ("weights", f"{sum(p.numel() for p in module.network.parameters()):,}"),
+        ("dropout", f"{size.dropout:g}"),
+        ("learning rate at its highest", f"{learning.learning_rate:g}"),
+        ("seed", str(learning.seed)),
+    ]
 
 
 def _settings(

@@ -67,6 +67,7 @@ class SequenceModule(pl.LightningModule, abc.ABC):
         self.network: SequenceNetwork | None = None
         self.averaged: SequenceNetwork | None = None
         self._averaged_steps = 0
+        self.batch_share: Tensor | float = 1.0  # real steps of the last batch, of those of an average one
         self._state: State = None  # of the training lanes
         self._evaluated_state: State = None
         self._mean = CorpusMean()
@@ -131,6 +132,7 @@ class SequenceModule(pl.LightningModule, abc.ABC):
         self._state = detach_state(after)
         loss, mask, per_batch = self.losses(logits, batch)
         mean = training_loss(loss, mask, per_batch)
+        self.batch_share = mask.sum() / per_batch
         self.log("train_loss", mean, on_step=False, on_epoch=True, prog_bar=True, batch_size=1)
         return mean
 

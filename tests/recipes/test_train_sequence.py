@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -178,3 +179,41 @@ def test_two_processes_with_one_bit_gradients_make_one_run(game: Path) -> None:
         assert done.stdout.count(f"2 processes, gradients {words}") == 1
     assert measures("onebit")["metrics"]["f1"] == measures("none")["metrics"]["f1"] == 1.0
     assert json.loads(Path("onebit/compression.json").read_text())["compressed"] > 0
+
+
+def test_the_report_of_who_leaves_agrees_with_the_answers() -> None:
+    assert train("churn", "--epochs", "2") == 0
+    document, page = measures(), Path("run/report.html").read_text()
+    assert [entry["name"] for entry in document["leaderboard"]][1:] == [
+        "logistic regression", "random forest", "gradient boosting",
+    ]  # fmt: skip
+    assert sum(sum(row.values()) for row in document["confusion"].values()) == document["rows"]["test"]
+    assert [epoch["epoch"] for epoch in document["epochs"]] == [1, 2]
+    assert f"{document['metrics']['auc']['value']:.4f}" in page
+    answers = pd.read_csv("run/predictions.csv")
+    answers["time"] = pd.to_datetime(answers["time"])
+    highest = answers.sort_values("probability", kind="stable").iloc[-1]
+    told = re.search(
+        rf"<h3>{highest['player']}: the highest risk</h3>.*?On (\d+ \w+ \d+) the answer was ([\d.]+)%", page
+    )
+    assert told is not None
+    last = answers[answers["player"] == highest["player"]].sort_values("time").iloc[-1]
+    assert told[1] == f"{last['time'].day} {last['time']:%B %Y}"
+    assert float(told[2]) == pytest.approx(100 * last["probability"], abs=0.051)
+
+
+def test_the_reports_of_the_other_tasks_stand_beside_counts() -> None:
+    for task in ("tag", "language", "next"):
+        assert train(task, "--epochs", "1", "--overwrite") == 0
+        document, page = measures(), Path("run/report.html").read_text()
+        assert "<h3>Loss</h3>" in page
+        assert ("<h3>Perplexity</h3>" in page) == (task != "tag")
+        if task == "tag":
+            assert document["baselines"]["the usual tag of each word"] == {"accuracy": 1.0, "f1": 1.0}
+            support = {name: row["support"] for name, row in document["tags"].items()}
+            counts = pd.read_csv("run/predictions.csv")["tag"].value_counts()
+            assert support == counts.to_dict()
+            continue
+        assert len(document["baselines"]) == 2
+        assert document["metrics"]["loss"] == pytest.approx(np.log(document["metrics"]["perplexity"]))
+        assert page.count("came: <b>") == 6
