@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 from ludocast.datamodules.event_log import EventLog, read_event_log
+from ludocast.datamodules.player_columns import PlayerColumns, PlayerTable
 from ludocast.datamodules.ragged import flat_positions, offsets_of
 from ludocast.datamodules.sequence import SequenceParts, SequenceSource
 from ludocast.datamodules.sequences import Sequences, from_offsets
@@ -58,6 +59,8 @@ class ChurnSource(SequenceSource):
         test: Share of the snapshot times.
         min_count: Events seen less often are unknown.
         days_per_step: With "days": days of a step, oldest first; 7 take a seventh of the time of 1.
+        players: What is known of each player beside the log, as the static "columns"; None for nothing.
+        seed: Of what is fitted on `players`.
 
     Raises:
         ValueError: If `observe` is not made of whole steps.
@@ -77,6 +80,8 @@ class ChurnSource(SequenceSource):
         test: float = 0.25,
         min_count: int = 1,
         days_per_step: int = 1,
+        players: PlayerTable | None = None,
+        seed: int = 0,
     ) -> None:
         if days_per_step < 1 or observe % days_per_step:
             raise ValueError(f"observe ({observe} days) has to be whole steps of days_per_step ({days_per_step} days)")
@@ -84,6 +89,7 @@ class ChurnSource(SequenceSource):
         self.log, self.inputs, self.calendar, self.observe = log, inputs, calendar, observe
         self.gap, self.horizon, self.active_within, self.step = gap, horizon, active_within, step
         self.validation, self.test, self.min_count = validation, test, min_count
+        self.players, self.seed = players, seed
 
     def read(self) -> SequenceParts:
         """Read the log and look at it at all snapshot times.
@@ -103,10 +109,19 @@ class ChurnSource(SequenceSource):
         )
         split = split_snapshots(snapshots, self.validation, self.test)
         encode, vocabulary = self._encoding(log, snapshots.time[split.train].max())
+        train_columns = None
+        if self.players is not None:
+            rows = split.train
+            names, label = log.players[snapshots.player[rows]], snapshots.churned[rows].astype(np.int64)
+            columns, train_columns = self.players.fit(names, label, self.seed)
+            encode = partial(_with_columns, encode=encode, columns=columns)
         sequences = encode(log, snapshots)
         numbers = sequences.steps["numbers"].shape[1]
         sizes = {"tokens": 0 if vocabulary is None else len(vocabulary), "numbers": numbers, "classes": 2}
         parts = _split_parts(sequences, split, sizes, vocabulary)
+        if train_columns is not None:
+            sizes["columns"] = train_columns.shape[1]
+            parts.train.static["columns"] = train_columns
         timelines = Timelines(log, encode, self.observe, self.active_within, by_event=self.inputs == "events")
         return replace(parts, classes=("stays", "leaves"), players=log.players, timelines=timelines)
 
@@ -190,6 +205,12 @@ def day_sequences(log: EventLog, snapshots: Snapshots, observe: int, days_per_st
     bits = daily_activity_bits(log.times, snapshots.begin, snapshots.end, snapshots.time, observe)
     offsets = offsets_of(np.full(len(snapshots), observe // days_per_step))
     return from_offsets({"numbers": bits.reshape(-1, days_per_step)}, offsets, snapshot_statics(snapshots))
+
+
+def _with_columns(log: EventLog, snapshots: Snapshots, encode: Encode, columns: PlayerColumns) -> Sequences:
+    sequences = encode(log, snapshots)
+    static = {**sequences.static, "columns": columns.of(log.players[snapshots.player])}
+    return replace(sequences, static=static)
 
 
 def snapshot_statics(snapshots: Snapshots) -> dict[str, np.ndarray]:

@@ -37,6 +37,8 @@ def train_sequence(
     validation: Path | None = None,
     test: Path | None = None,
     labels: Path | None = None,
+    players: Path | None = None,
+    exclude: list[str] | None = None,
     player: str | None = None,
     time: str | None = None,
     event: str | None = None,
@@ -81,6 +83,10 @@ def train_sequence(
         validation: language: text by which a training is watched.
         test: tag and language: file of the test part.
         labels: tag: text file with the name of tag 0 in its first line, and so on.
+        players: churn: CSV or Parquet file of what else is known of each player, one row each; its column of players
+            has the log's name.
+        exclude: churn with --players: columns of it to leave out, as all that is not known yet when a player is asked
+            about; comma-separated or given again.
         player: churn and next: the log's column of players.
         time: churn and next: the log's column of times.
         event: churn with --inputs events, and next: the log's column of event names.
@@ -114,7 +120,7 @@ def train_sequence(
     """
     options = DataOptions(
         data, validation, test, labels, player, time, event, inputs, days_per_step, observe, gap, horizon,
-        active_within, step, pause, layout, min_count,
+        active_within, step, pause, layout, min_count, players, tuple(exclude if exclude is not None else ()),
     )  # fmt: skip
     settings = _settings(
         task, seed,

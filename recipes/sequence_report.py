@@ -79,7 +79,7 @@ def _leaving(module: LeavingModule, data: SequenceDataModule, name: str, seed: i
     if parts.timelines is not None:
         seconds = answers.assign(time=parts.test.static["time"].astype(float))
         shown["timelines"] = timelines(module, parts.timelines, seconds)
-        shown["active_within"] = parts.timelines.active_within
+        shown |= {"active_within": parts.timelines.active_within, "by_event": parts.timelines.by_event}
     return Outcome(measured.metrics(), answers, shown)
 
 
@@ -113,8 +113,8 @@ def _tags(module: TagModule, data: SequenceDataModule) -> Outcome:
     by_tag = {name: tuple(row.values()) for name, row in document["tags"].items()}
     tables.append(_scores("Tags, word by word", note, by_tag, is_folded=bool(tables)))
     tables.append(_confused(true, found, parts.classes))
-    said = " and ".join(f"{_title(measure)} {value:.4f}" for measure, value in rival.items())
-    lead = [f"{right[0].upper()}{right[1:]}.", f"The tag that each word had most often in training reaches {said}."]
+    said = ", ".join(f"{_title(measure)} {value:.4f}" for measure, value in rival.items())
+    lead = [f"{right[0].upper()}{right[1:]}.", f"With the tag that each word had most often in training: {said}."]
     numbers = {_title(measure): value for measure, value in measures.items()}
     shown = {
         "question": "tags of words", "lead": lead, "numbers": numbers, "tables": tables,

@@ -76,6 +76,7 @@ class SequenceReport:
         leaving: Measures of who leaves.
         timelines: The answer over time for some players.
         active_within: Days after the last event in which a player is asked about.
+        by_event: Whether players are asked about after each event too.
         tables: In the order of the page.
         guesses: Of the next token or event.
         sentences: With wrong tags.
@@ -92,6 +93,7 @@ class SequenceReport:
     leaving: Measured | None = None
     timelines: Sequence[Timeline] = ()
     active_within: float = 0.0
+    by_event: bool = False
     tables: Sequence[Table] = ()
     guesses: Sequence[Guess] = ()
     sentences: Sequence[Sequence[TaggedWord]] = ()

@@ -85,9 +85,11 @@ def made_features(part: Sequences) -> np.ndarray:
     """What one would think of first, float32 [N, F].
 
     Of days: active days of each step, all of them, days since the last one and since the first. Of events: their
-    number, log age of the last and the first one, how often each of the most frequent kinds came.
+    number, log age of the last and the first one, how often each of the most frequent kinds came. Then what is
+    known of the players beside.
     """
-    return _of_events(part) if "token" in part.steps else _of_days(part)
+    made = _of_events(part) if "token" in part.steps else _of_days(part)
+    return np.hstack([made, part.static["columns"]]) if "columns" in part.static else made
 
 
 def _of_days(part: Sequences) -> np.ndarray:

@@ -123,9 +123,28 @@ def test_a_stopped_run_goes_on_to_the_same_network(game: Path, monkeypatch: pyte
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
 
 
+def test_columns_of_players_that_tell_who_leaves_are_used(capsys: pytest.CaptureFixture[str]) -> None:
+    """A player's last day, which nobody would know, tells all; excluded, it tells nothing."""
+    events = pd.read_csv("events.csv", parse_dates=["time"])
+    last = events.groupby("player_id")["time"].max().dt.strftime("%Y-%m-%d").reset_index(name="last_day")
+    last.assign(level=np.arange(len(last)) % 7).to_csv("players.csv", index=False)
+    options = ["--players", "players.csv", "--epochs", "15", "--learning_rate", "0.02"]
+    assert train("churn", *options) == 0
+    with_it = measures()["metrics"]["auc"]["value"]
+    assert train("churn", *options, "--exclude", "last_day", out="without") == 0
+    assert with_it > 0.9 > measures("without")["metrics"]["auc"]["value"]
+    assert measures("without")["settings"]["exclude"] == ["last_day"]
+    last[1:].to_csv("players.csv", index=False)
+    assert train("churn", *options, out="less") == 2
+    assert "add a row for each" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("task", "options", "said"),
     [
+        ("churn", ["--players", "nothere.csv"], "nothere.csv"),
+        ("churn", ["--exclude", "level"], "give that table too"),
+        ("next", ["--players", "events.csv"], "goes with --task churn"),
         ("tag", ["--tbptt_steps", "5"], "whole sequences"),
         ("tag", ["--epochs", "0"], "--epochs is 1 or more"),
         ("churn", ["--observe", "50"], "whole steps"),
