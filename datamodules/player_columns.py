@@ -7,6 +7,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -80,7 +81,7 @@ class PlayerTable:
         doubled = names[names.duplicated() & (names != "")]
         if len(doubled):
             raise ValueError(f'{self.path} has the player "{doubled[0]}" twice; give one row a player')
-        return names
+        return cast(pd.Index, names)
 
     def _rows(self, names: pd.Index, players: np.ndarray) -> np.ndarray:
         rows = names.get_indexer(pd.Index(players))

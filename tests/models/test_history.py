@@ -18,10 +18,11 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 
 def fed(losses: list[float], shares: list[float]) -> History:
-    history: Any = History()
+    history = History()
     for loss, share in zip(losses, shares, strict=True):
         module = SimpleNamespace(batch_share=torch.tensor(share))
-        history.on_train_batch_end(None, module, {"loss": torch.tensor(loss)}, None, 0)
+        batch: Any = (None, module, {"loss": torch.tensor(loss)}, None, 0)
+        history.on_train_batch_end(*batch)
     return history
 
 
@@ -29,6 +30,7 @@ def test_a_loss_counts_by_its_share_and_stretches_double() -> None:
     steps, means = fed([1.0, 0.5], [1.0, 0.25]).curve()
     assert steps.tolist() == [0.5, 1.5]
     assert means.tolist() == [1.0, 2.0]
+    assert fed([1.0, 0.0, 3.0], [1.0, 0.0, 1.0]).curve()[0].tolist() == [0.5, 2.5]  # a batch without a real step
     count = 5 * POINTS + 3
     steps, means = fed([float(k) for k in range(count)], [1.0] * count).curve()
     assert POINTS <= len(means) <= 2 * POINTS
