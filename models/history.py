@@ -27,7 +27,7 @@ class History(Callback):
 
     def __init__(self) -> None:
         self.epochs: list[dict[str, float]] = []
-        self._means: list[float] = []
+        self._stretches: list[tuple[float, float]] = []  # sums of losses and shares
         self._width = 1
         self._sums: Tensor | None = None  # of losses and shares, since the last stretch ended
         self._count = 0
@@ -35,7 +35,9 @@ class History(Callback):
 
     def curve(self) -> tuple[np.ndarray, np.ndarray]:
         """The middle of each stretch in steps, and the mean loss there; float64 [K] each."""
-        return (np.arange(len(self._means)) + 0.5) * self._width, np.array(self._means)
+        loss, share = np.array(self._stretches).reshape(-1, 2).T
+        known = np.flatnonzero(share > 0)  # the last lanes of an epoch may all be those of other processes
+        return (known + 0.5) * self._width, loss[known] / share[known]
 
     def on_train_batch_end(
         self,
@@ -53,10 +55,13 @@ class History(Callback):
         self._count += 1  # tensors until the stretch ends: a GPU is waited for no more often
         if self._count < self._width:
             return
-        loss_sum, share_sum = self._end_stretch().tolist()
-        self._means.append(loss_sum / share_sum)
-        if len(self._means) == 2 * POINTS:
-            self._means = [(a + b) / 2 for a, b in zip(self._means[::2], self._means[1::2], strict=True)]
+        ended = self._sums.cpu()
+        self._epoch_sums = self._epoch_sums + ended
+        self._stretches.append((float(ended[0]), float(ended[1])))
+        self._sums, self._count = None, 0
+        if len(self._stretches) == 2 * POINTS:
+            pairs = zip(self._stretches[::2], self._stretches[1::2], strict=True)
+            self._stretches = [(a[0] + b[0], a[1] + b[1]) for a, b in pairs]
             self._width *= 2
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
@@ -69,23 +74,15 @@ class History(Callback):
             found["train_loss"] = loss_sum / share_sum
         self.epochs.append({"epoch": trainer.current_epoch + 1, "step": trainer.global_step, **found})
 
-    def _end_stretch(self) -> Tensor:
-        """Sums of losses and shares of the stretch, float64 [2]."""
-        assert self._sums is not None
-        ended = self._sums.cpu()
-        self._epoch_sums = self._epoch_sums + ended
-        self._sums, self._count = None, 0
-        return ended
-
     def state_dict(self) -> dict[str, Any]:
         """For a checkpoint."""
         return {
-            "epochs": self.epochs, "means": self._means, "width": self._width, "sums": self._sums,
+            "epochs": self.epochs, "stretches": self._stretches, "width": self._width, "sums": self._sums,
             "epoch_sums": self._epoch_sums, "count": self._count,
         }  # fmt: skip
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """From a checkpoint."""
-        self.epochs, self._means = list(state_dict["epochs"]), list(state_dict["means"])
+        self.epochs, self._stretches = list(state_dict["epochs"]), list(state_dict["stretches"])
         self._width, self._sums, self._count = state_dict["width"], state_dict["sums"], state_dict["count"]
         self._epoch_sums = state_dict["epoch_sums"]

@@ -18,6 +18,7 @@ from ludocast.models.ranks import started_ranks, telling_of_lost_processes
 from ludocast.models.same_command import SameCommand
 from ludocast.models.sequence.defaults import DEFAULTS, Task, TaskSettings, module_of
 from ludocast.models.sequence.module import SequenceModule
+from ludocast.models.sequence.softmax import Softmax
 from ludocast.models.sequence.tasks import LeavingModule
 from ludocast.models.sequence.train import calibrate, train_sequence_module
 from ludocast.models.stacked_rnn.recurrent import Kind
@@ -28,6 +29,13 @@ from ludocast.recipes.sequence_output import write_json, write_network
 from ludocast.recipes.sequence_report import outcome, part_sizes
 from ludocast.recipes.stops import telling_of_stops
 from ludocast.serve.sequence_report import SequenceReport, write_sequence_report
+
+# Why a task is not learnt in chunks.
+WHOLE: dict[Task, str] = {
+    "churn": "its only answer comes after the last step, from which no gradient would reach an earlier chunk (a "
+    "smaller --observe has fewer steps)",
+    "tag": "it reads them from both ends",
+}
 
 
 def train_sequence(
@@ -57,6 +65,9 @@ def train_sequence(
     layers: int | None = None,
     embedding: int | None = None,
     dropout: float | None = None,
+    window: int | None = None,
+    tie_weights: bool = False,
+    softmax: Softmax | None = None,
     learning_rate: float | None = None,
     epochs: int | None = None,
     batch: int | None = None,
@@ -66,6 +77,7 @@ def train_sequence(
     devices: int = 1,
     compression: Compression = "auto",
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true",
+    checkpoint_every: int | None = None,
     resume: bool = False,
     overwrite: bool = False,
 ) -> None:
@@ -105,6 +117,10 @@ def train_sequence(
         layers: Recurrent layers.
         embedding: Width of a token's embedding.
         dropout: Of embeddings, between layers and before the head.
+        window: tag: words on either side that a step reads beside its own.
+        tie_weights: language and next: the output weights are the embeddings.
+        softmax: language and next: full; adaptive, cheaper for many tokens by groups of rarer ones; or sampled, cheaper
+            in training alone, over what came and some drawn tokens.
         learning_rate: Of AdamW at its highest.
         epochs: Passes over the training part.
         batch: Sequences of a batch, or of a text's lanes, over all processes together.
@@ -115,6 +131,7 @@ def train_sequence(
         compression: How several processes average gradients: onebit as 1 bit a value, powersgd, fp16, none, or auto,
             onebit where that is faster. With one process nothing is sent.
         precision: Of the training; the model itself is 32-true.
+        checkpoint_every: Steps after which a checkpoint is written within epochs too.
         resume: Go on from the last checkpoint of a run that was stopped.
         overwrite: Replace what lies at OUT and OUT.partial.
     """
@@ -125,9 +142,14 @@ def train_sequence(
     settings = _settings(
         task, seed,
         network={"kind": kind, "hidden": hidden, "layers": layers, "embedding": embedding, "dropout": dropout},
-        training={"epochs": epochs, "batch": batch, "tbptt_steps": tbptt_steps},
+        training={
+            "epochs": epochs, "batch": batch, "tbptt_steps": tbptt_steps, "window": window,
+            "is_tied": True if tie_weights else None, "softmax": softmax,
+        },
         learning_rate=learning_rate,
     )  # fmt: skip
+    if checkpoint_every is not None and checkpoint_every < 1:
+        raise ValueError(f"--checkpoint-every is 1 step or more, got {checkpoint_every}")
     ranks = started_ranks(devices)
     trainer = TrainerSettings(
         accelerator=accelerator, ranks=ranks, compression=compression, precision=precision, resume=resume,
@@ -147,7 +169,8 @@ def train_sequence(
     with telling_of_stops(folder):
         partial = folder.begin(asked)
         trainer = replace(
-            trainer, checkpoints=partial / "checkpoints", record=partial / "compression.json",
+            trainer, checkpoints=partial / "checkpoints", checkpoint_every=checkpoint_every,
+            record=partial / "compression.json",
             callbacks=(*trainer.callbacks, SameCommand({**asked, "compression": compression}), history),
         )  # fmt: skip
         with telling_of_lost_processes():
@@ -224,8 +247,12 @@ def _settings(
     for name in ("epochs", "batch", "tbptt_steps"):
         if training[name] is not None and training[name] < 1:
             raise ValueError(f"--{name} is 1 or more, got {training[name]}")
-    if training["tbptt_steps"] is not None and task in ("churn", "tag"):
-        raise ValueError(f"--task {task} takes whole sequences; leave --tbptt_steps out")
+    if training["tbptt_steps"] is not None and task in WHOLE:
+        raise ValueError(f"--task {task} takes whole sequences, as {WHOLE[task]}; leave --tbptt_steps out")
+    if training["window"] is not None and (task != "tag" or training["window"] < 0):
+        raise ValueError("--window is 0 or more neighbouring words and goes with --task tag; leave it out")
+    if (training["is_tied"] or training["softmax"] is not None) and task in ("churn", "tag"):
+        raise ValueError(f"--tie-weights and --softmax go with --task language and next, not {task}; leave them out")
     if learning_rate is not None and not learning_rate > 0:
         raise ValueError(f"--learning_rate is above 0, got {learning_rate:g}")
     given = {name: value for name, value in training.items() if value is not None}

@@ -140,12 +140,42 @@ def test_columns_of_players_that_tell_who_leaves_are_used(capsys: pytest.Capture
 
 
 @pytest.mark.parametrize(
+    ("task", "options", "told"),
+    [
+        ("tag", ["--window", "0"], {"window": 0}),
+        ("next", ["--softmax", "sampled", "--tie-weights"], {"softmax": "sampled", "is_tied": True}),
+        ("language", ["--softmax", "adaptive", "--hidden", "16"], {"softmax": "adaptive"}),
+    ],
+)
+def test_options_of_the_head_reach_the_network(task: str, options: list[str], told: dict[str, Any]) -> None:
+    assert train(task, "--epochs", "1", *options) == 0
+    settings = measures()["settings"]
+    assert {name: settings[name] for name in told} == told
+    names = torch.load("run/model.ckpt", weights_only=False)["state_dict"]
+    assert ("averaged.head.groups.head.weight" in names) == (told.get("softmax") == "adaptive")
+    assert ("averaged.between.weight" in names) == told.get("is_tied", False)
+    if task == "tag":
+        assert names["averaged.stack.weight_ih_l0"].shape[1] == 6  # the embedding alone
+    probabilities = [
+        float(p) for p in re.findall(r'<span class="guess">([\d.]+) %', Path("run/report.html").read_text())
+    ]
+    assert task == "tag" or 0 < max(probabilities) <= 100
+
+
+@pytest.mark.parametrize(
     ("task", "options", "said"),
     [
         ("churn", ["--players", "nothere.csv"], "nothere.csv"),
         ("churn", ["--exclude", "level"], "give that table too"),
         ("next", ["--players", "events.csv"], "goes with --task churn"),
-        ("tag", ["--tbptt_steps", "5"], "whole sequences"),
+        ("tag", ["--tbptt_steps", "5"], "reads them from both ends"),
+        ("churn", ["--tbptt-steps", "5"], "no gradient would reach an earlier chunk"),
+        ("next", ["--window", "2"], "goes with --task tag"),
+        ("tag", ["--window", "-1"], "0 or more neighbouring words"),
+        ("tag", ["--tie-weights"], "go with --task language and next"),
+        ("churn", ["--softmax", "adaptive"], "go with --task language and next"),
+        ("language", ["--softmax", "adaptive", "--tie-weights", "--embedding", "16"], "no single table"),
+        ("language", ["--softmax", "adaptive"], "16 hidden units"),
         ("tag", ["--epochs", "0"], "--epochs is 1 or more"),
         ("churn", ["--observe", "50"], "whole steps"),
         ("churn", ["--inputs", "events"], "needs --event"),
@@ -166,38 +196,46 @@ def test_what_cannot_be_used_is_one_sentence(
     assert not (game / "run.partial").exists()
 
 
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"]
+
+
+def two_processes(game: Path, module: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    known = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
+    command = [*TORCHRUN, "--", module, "train", "sequence", *words]
+    return subprocess.run(command, cwd=game, env=known, capture_output=True, text=True, timeout=300)
+
+
 @pytest.mark.slow
 def test_two_processes_with_one_bit_gradients_make_one_run(game: Path) -> None:
-    launcher = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node",
-        "2",
-        "-m",
-        "ludocast",
-    ]
     options = ["--epochs", "20", "--dropout", "0", "--hidden", "64", "--embedding", "32", "--batch", "8"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     for kind, words in (("onebit", "as 1 bit a value"), ("none", "uncompressed")):
-        command = [
-            *launcher,
-            "train",
-            "sequence",
-            *WORDS["tag"],
-            *SMALL,
-            *options,
-            "--compression",
-            kind,
-            "--out",
-            kind,
-        ]
-        done = subprocess.run(command, cwd=game, env=environment, capture_output=True, text=True, timeout=300)
+        done = two_processes(
+            game, "ludocast", *WORDS["tag"], *SMALL, *options, "--compression", kind, "--out", kind
+        )  # fmt: skip
         assert done.returncode == 0, done.stderr
         assert done.stdout.count(f"2 processes, gradients {words}") == 1
     assert measures("onebit")["metrics"]["f1"] == measures("none")["metrics"]["f1"] == 1.0
     assert json.loads(Path("onebit/compression.json").read_text())["compressed"] > 0
+
+
+@pytest.mark.parametrize("compression", ["none", pytest.param("onebit", marks=pytest.mark.slow)])
+def test_two_processes_killed_within_an_epoch_go_on_to_the_same_bits(game: Path, compression: str) -> None:
+    """Chunks of 9 steps with the state carried over, a checkpoint every 5 steps, one process killed before step 13."""
+    options = ["--epochs", "2", "--hidden", "64", "--layers", "2", "--compression", compression]
+    words = [*WORDS["next"], *SMALL, *options, "--checkpoint-every", "5"]
+    whole = two_processes(game, "ludocast", *words, "--out", "whole")
+    assert whole.returncode == 0, whole.stderr
+    cut = two_processes(game, "tests.recipes.killed_run", *words, "--out", "cut", KILLED_AT="13")
+    assert cut.returncode != 0
+    left = torch.load("cut.partial/checkpoints/last.ckpt", weights_only=False)
+    assert left["global_step"] == 10
+    assert [part is not None for part in left["states"]] == [True, True]
+    resumed = two_processes(game, "ludocast", *words, "--out", "cut", "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    one, other = (torch.load(f"{out}/checkpoints/last.ckpt", weights_only=False) for out in ("whole", "cut"))
+    assert one["global_step"] == other["global_step"] > 2 * 13
+    assert all(torch.equal(tensor, other["state_dict"][name]) for name, tensor in one["state_dict"].items())
+    assert measures("whole")["epochs"] == measures("cut")["epochs"]
 
 
 def test_the_report_of_who_leaves_agrees_with_the_answers() -> None:
