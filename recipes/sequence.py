@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import math
 import warnings
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from ludocast.compression.strategy import IN_WORDS, Compression
-from ludocast.datamodules.sequence import SequenceDataModule
+from ludocast.datamodules.sequence import SequenceDataModule, SequenceParts
 from ludocast.datamodules.text import Layout
 from ludocast.models.history import History
 from ludocast.models.interrupt import StopOnCtrlC
@@ -175,6 +174,11 @@ def train_sequence(
         )  # fmt: skip
         with telling_of_lost_processes():
             _fit(module, source, trainer, settings.epochs)
+        if not all(bool(tensor.isfinite().all()) for tensor in module.state_dict().values()):
+            raise ValueError(
+                f"the training has diverged, its weights are no numbers; a lower --learning_rate than "
+                f"{settings.learning.learning_rate:g} may help, with --overwrite"
+            )
         if not ranks.is_first:
             return  # the first process goes on alone
         print("evaluating on the test part …", flush=True)
@@ -198,7 +202,7 @@ def _write(
     parts, found = data.parts, outcome(module, data, name, seed)
     document = {
         "task": task, **found.document, "split": parts.rule, "settings": settings, "rows": part_sizes(data),
-        "epochs": [{key: x for key, x in epoch.items() if math.isfinite(x)} for epoch in history.epochs],
+        "epochs": history.epochs,
     }  # fmt: skip
     write_json(folder / "metrics.json", document)
     if found.answers is not None:
@@ -272,7 +276,20 @@ def _data_module(task: Task, options: DataOptions, settings: TaskSettings, seed:
         part = getattr(parts, name)
         print(f"{name}: {len(part):,} sequences, {int(part.lengths.sum()):,} steps", flush=True)
     print(f"split: {parts.rule}", flush=True)
+    if task == "churn":
+        _check_both_kinds(parts)
     return data
+
+
+def _check_both_kinds(parts: SequenceParts) -> None:
+    for name in ("train", "validation", "test"):
+        label = getattr(parts, name).static["label"]
+        absent = [kind for k, kind in enumerate(("stays", "leaves")) if not (label == k).any()]
+        if absent:
+            raise ValueError(
+                f"the {'training' if name == 'train' else name} part ({len(label):,} snapshots, split {parts.rule}) "
+                f"has nobody who {absent[0]}; a longer log, or another --horizon, is needed"
+            )
 
 
 def _asked(task: Task, options: DataOptions, settings: TaskSettings, precision: str) -> dict[str, Any]:

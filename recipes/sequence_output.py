@@ -6,6 +6,7 @@ Bundles and ONNX graphs of these networks come with `serve/`; `model.ckpt` is wh
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -71,5 +72,14 @@ def next_event_answers(module: NextModule, data: SequenceDataModule) -> pd.DataF
 
 def write_json(path: Path, document: dict[str, Any]) -> None:
     """Write a document for people and programs to read."""
-    text = json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False, default=str)
+    text = json.dumps(_finite(document), ensure_ascii=False, indent=1, allow_nan=False, default=str)
     path.write_text(text + "\n", encoding="utf-8")
+
+
+def _finite(value: Any) -> Any:
+    """The same with null for numbers that JSON has not, such as the perplexity of a network that learnt nothing."""
+    if isinstance(value, dict):
+        return {name: _finite(entry) for name, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

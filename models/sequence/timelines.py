@@ -55,6 +55,8 @@ def timelines(module: LeavingModule, source: Timelines, answers: pd.DataFrame) -
     begin, found = float(answers["time"].min()), []
     for player, why in chosen_players(answers).items():
         asked = source.asked(player, begin)
+        if not len(asked.time):  # no midnight came while they were active
+            continue
         last = answers[answers["player"] == player].sort_values("time").iloc[-1]
         found.append(
             Timeline(

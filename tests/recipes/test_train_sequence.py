@@ -181,6 +181,8 @@ def test_options_of_the_head_reach_the_network(task: str, options: list[str], to
         ("churn", ["--inputs", "events"], "needs --event"),
         ("churn", ["--data", "nothere.csv"], "nothere.csv"),
         ("churn", ["--horizon", "900"], "a longer log"),
+        ("churn", ["--horizon", "0.01"], "has nobody who stays"),
+        ("next", ["--checkpoint-every", "0"], "--checkpoint-every is 1 step or more"),
         ("language", ["--dropout", "1"], "dropout"),
         ("next", ["--time", "nothere"], "nothere"),
     ],
@@ -194,6 +196,12 @@ def test_what_cannot_be_used_is_one_sentence(
     assert said in error
     assert not (game / "run").exists()
     assert not (game / "run.partial").exists()
+
+
+def test_a_training_that_diverges_says_so(capsys: pytest.CaptureFixture[str], game: Path) -> None:
+    assert train("next", "--epochs", "2", "--learning_rate", "1e30") == 2
+    assert "the training has diverged" in capsys.readouterr().err
+    assert not (game / "run").exists()
 
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"]
