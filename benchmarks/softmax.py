@@ -1,8 +1,8 @@
 """What full, adaptive and sampled softmax cost: `python benchmarks/softmax.py`.
 
 A training step (forward, backward, AdamW) of one LSTM layer of 200 units on 20 lanes of 35 steps, tokens drawn by
-Zipf's law; one thread, kinds interleaved, medians. Peak memory is that of a process of its own. How well each learns is no
-matter of this file: `tests/models/sequence/test_softmax.py` compares gradients.
+Zipf's law; one thread, kinds interleaved, medians. Peak memory is that of a process of its own. How well each learns
+is not told here: `tests/models/sequence/test_softmax.py` compares gradients.
 """
 
 from __future__ import annotations

@@ -138,7 +138,7 @@ def step_chart(title: str, steps: Steps, y_label: str, y_top: float, caption: st
             body.append(f'<circle class="dot c0" cx="{xs[0]}" cy="{ys[0]}" r="2"/>')
             continue
         path = f"M{xs[0]},{ys[0]}" + "".join(f"H{x}V{y}" for x, y in zip(xs[1:], ys[1:], strict=True))
-        body.append(f'<path class="line c0" d="{path}"/>')
+        body.append(f'<path class="line c0 steps" d="{path}"/>')
     if steps.before is not None and steps.after is not None:
         x, low, high = _x(steps.after[0], span), _y(steps.before[1], y_range), _y(steps.after[1], y_range)
         body.append(f'<line class="line c1" x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}"/>')

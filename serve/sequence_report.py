@@ -119,7 +119,7 @@ def learning_charts(history: History) -> list[Markup]:
         return []
     steps = nice_top(max(1.0, history.epochs[-1]["step"]))
     validation = [(epoch["step"], epoch["validation_loss"]) for epoch in history.epochs if "validation_loss" in epoch]
-    lines = [Series("training", *history.curve()), Series("validation", *_columns(validation), marks=True)]
+    lines = [_settled(*history.curve(), validation), Series("validation", *_columns(validation), marks=True)]
     charts = [_chart("Loss", lines, "step", "cross-entropy, nats", (0.0, steps))]
     count = float(4 * math.ceil(history.epochs[-1]["epoch"] / 4))  # whole epochs at each quarter
     if any("validation_perplexity" in epoch for epoch in history.epochs):
@@ -134,6 +134,14 @@ def learning_charts(history: History) -> list[Markup]:
     if lines:
         charts.append(_chart("On the validation part", lines, "epoch", "share", (0.0, count)))
     return charts
+
+
+def _settled(steps: np.ndarray, losses: np.ndarray, validation: Sequence[tuple[float, float]]) -> Series:
+    """The training loss without its first steps, which lie far above the rest and all of validation."""
+    known = losses[np.isfinite(losses)]
+    top = max([float(np.quantile(known, 0.9)) if len(known) else 0.0, *_columns(validation)[1]])
+    begin = int(np.argmax(losses <= top))
+    return Series("training", steps[begin:], losses[begin:])
 
 
 def _over_epochs(history: History, name: str) -> list[tuple[float, float]]:
@@ -163,9 +171,13 @@ def timeline_chart(line: Timeline, top: float) -> Markup:
 
 
 def timeline_words(line: Timeline) -> str:
-    """Where the risk rose most, and what came after the last snapshot."""
-    last = line.probability[line.time == line.snapshot]
-    end = f"On {_day(line.snapshot)} the answer was {last[0]:.1%}: the player " if len(last) else "The player "
+    """Where the risk rose most, and what came after the snapshot."""
+    answer = line.probability[line.time == line.snapshot]
+    end = (
+        f"At the snapshot of {_day(line.snapshot)} the answer was {answer[0]:.1%}: the player "
+        if len(answer)
+        else "The player "
+    )
     end += "then left." if line.left else "then stayed."
     if line.rise is None:
         return f"The risk never rose in this time. {end}"

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,7 @@ class Timeline:
         probability: The answers, float64 [K].
         events: Moments of all events, ascending, float64.
         names: What these are called, objects.
-        snapshot: The last test snapshot, seconds.
+        snapshot: The test snapshot that was chosen, seconds.
         left: Whether the player left after it.
     """
 
@@ -53,51 +54,54 @@ def timelines(module: LeavingModule, source: Timelines, answers: pd.DataFrame) -
         answers: Of the test snapshots: "player", "time" (seconds), "label" and "probability".
     """
     begin, found = float(answers["time"].min()), []
-    for player, why in chosen_players(answers).items():
-        asked = source.asked(player, begin)
+    for why, row in chosen_snapshots(answers).items():
+        asked = source.asked(row.player, begin)
         if not len(asked.time):  # no midnight came while they were active
             continue
-        last = answers[answers["player"] == player].sort_values("time").iloc[-1]
         found.append(
             Timeline(
-                player, why, asked.time, leaving_probabilities(module, asked.sequences), asked.events, asked.names,
-                float(last["time"]), bool(last["label"]),
+                row.player, why, asked.time, leaving_probabilities(module, asked.sequences), asked.events, asked.names,
+                float(row.time), bool(row.label),
             )
         )  # fmt: skip
     return found
 
 
-def chosen_players(answers: pd.DataFrame) -> dict[str, str]:
-    """Up to five different players, each with the rule that chose them.
+def chosen_snapshots(answers: pd.DataFrame) -> dict[str, Any]:
+    """Up to five snapshots of different players by the rules that chose them, as named tuples of the columns.
 
-    In this order: the highest answer; the lowest one; the steepest rise from one snapshot to the next; of the players
-    who left after their last snapshot the one whose answer there is the median; the same of those who never left.
+    In this order: the highest answer; the lowest one; the steepest rise from a player's snapshot to the next; of the
+    players who left after their last snapshot the one whose answer there is the median; the same of those who never
+    left. Of equal answers that of the player with the most snapshots is chosen, and the median is that of the half of
+    the players with the most: they have more to show.
 
     Args:
         answers: As of `timelines`.
     """
     table = answers.sort_values(["player", "time"], kind="stable")
-    own = table["player"] == table["player"].shift()
-    rise = table["probability"].diff().where(own)
-    last = table.groupby("player").tail(1)
-    ever = table.groupby("player")["label"].max()
-    stayed = last[last["player"].map(ever) == 0]
+    of_player = table.groupby("player", sort=False)
+    table = table.assign(
+        rise=of_player["probability"].diff(), count=of_player["time"].transform("size"),
+        ever=of_player["label"].transform("max"),
+    )  # fmt: skip
+    last = table.groupby("player", sort=False).tail(1)
     orders = {
-        "the highest risk": table.sort_values("probability", ascending=False, kind="stable"),
-        "the lowest risk": table.sort_values("probability", kind="stable"),
-        "the steepest rise": table.assign(rise=rise)[rise > 0].sort_values("rise", ascending=False, kind="stable"),
+        "the highest risk": table.sort_values(["probability", "count"], ascending=False, kind="stable"),
+        "the lowest risk": table.sort_values(["probability", "count"], ascending=[True, False], kind="stable"),
+        "the steepest rise": table[table["rise"] > 0].sort_values(["rise", "count"], ascending=False, kind="stable"),
         "one who left": _from_the_median(last[last["label"] == 1]),
-        "one who stayed": _from_the_median(stayed),
+        "one who stayed": _from_the_median(last[last["ever"] == 0]),
     }
-    found: dict[str, str] = {}
+    found: dict[str, Any] = {}
     for why, order in orders.items():
-        others = order["player"][~order["player"].isin(list(found))]
+        others = order[~order["player"].isin([row.player for row in found.values()])]
         if len(others):
-            found[others.iloc[0]] = why
+            found[why] = next(others.itertuples(index=False))
     return found
 
 
 def _from_the_median(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows by how far their answer is from the median one."""
-    distance = (rows["probability"] - rows["probability"].median()).abs()
-    return rows.loc[distance.sort_values(kind="stable").index]
+    """The half with the most snapshots, by how far their answers are from the median one."""
+    half = rows[rows["count"] >= rows["count"].median()]
+    distance = (half["probability"] - half["probability"].median()).abs()
+    return half.loc[distance.sort_values(kind="stable").index]

@@ -257,14 +257,16 @@ def test_the_report_of_who_leaves_agrees_with_the_answers() -> None:
     assert f"{document['metrics']['auc']['value']:.4f}" in page
     answers = pd.read_csv("run/predictions.csv")
     answers["time"] = pd.to_datetime(answers["time"])
-    highest = answers.sort_values("probability", kind="stable").iloc[-1]
     told = re.search(
-        rf"<h3>{highest['player']}: the highest risk</h3>.*?On (\d+ \w+ \d+) the answer was ([\d.]+)%", page
-    )
+        r"<h3>([^<]*): the lowest risk</h3>.*?At the snapshot of (\d+ \w+ \d+) the answer was ([\d.]+)%: the player "
+        r"then (left|stayed)", page,
+    )  # fmt: skip
     assert told is not None
-    last = answers[answers["player"] == highest["player"]].sort_values("time").iloc[-1]
-    assert told[1] == f"{last['time'].day} {last['time']:%B %Y}"
-    assert float(told[2]) == pytest.approx(100 * last["probability"], abs=0.051)
+    lowest = answers[answers["player"] == told[1]].sort_values("probability").iloc[0]
+    assert lowest["probability"] == answers["probability"].min()
+    assert told[2] == f"{lowest['time'].day} {lowest['time']:%B %Y}"
+    assert float(told[3]) == pytest.approx(100 * lowest["probability"], abs=0.051)
+    assert told[4] == ("left" if lowest["label"] else "stayed")
 
 
 def test_the_reports_of_the_other_tasks_stand_beside_counts() -> None:

@@ -38,11 +38,12 @@ def test_the_rise_is_told_with_its_cause() -> None:
     silent = line([0.1, 0.125, 0.4, 0.3], [1, 2, 4, 5])
     assert timeline_words(silent) == (
         "The risk rose most on 5 June 2024, from 12.5% to 40.0%, after 3 days without an event. "
-        "On 6 June 2024 the answer was 30.0%: the player then left."
+        "At the snapshot of 6 June 2024 the answer was 30.0%: the player then left."
     )
     bought = line([0.1, 0.3, 0.2], [1, 4.5 + 1 / DAY, 5], left=False)
-    assert "from 10.0% to 30.0%, right after “buy”. On 6 June 2024 the answer was 20.0%: the player then stayed." in (
-        timeline_words(bought)
+    assert (
+        "from 10.0% to 30.0%, right after “buy”. At the snapshot of 6 June 2024 the answer was 20.0%: the player then stayed."
+        in (timeline_words(bought))
     )
     nameless = line([0.1, 0.3, 0.2], [1, 4.5 + 1 / DAY, 5], "event")
     assert "right after an event." in timeline_words(nameless)
@@ -52,7 +53,7 @@ def test_the_rise_is_told_with_its_cause() -> None:
 
 def test_the_line_is_a_step_line_that_breaks_where_nobody_asks() -> None:
     page = timeline_chart(line([0.0, 1.0, 0.5, 0.5], [0, 2, 7, 8]), 1.0)
-    paths = re.findall(r'<path class="line c0" d="([^"]*)"', page)
+    paths = re.findall(r'<path class="line c0 steps" d="([^"]*)"', page)
     # 8 days over x from 52 to 348, 1 to 0 over y from 12 to 258: day 0, 2 and 7 are not neighbours, 7 and 8 are.
     assert paths == ["M311.0,135.0H348.0V135.0"]
     assert re.findall(r'<circle class="dot c0" cx="([^"]*)"', page) == ["52.0", "126.0"]

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from ludocast.datamodules.event_sources import ChurnSource, LogColumns
 from ludocast.datamodules.time_features import DAY
-from ludocast.models.sequence.timelines import Timeline, chosen_players
+from ludocast.models.sequence.timelines import Timeline, chosen_snapshots
 
 BEGIN = 1_700_006_400.0  # a midnight
 
@@ -68,18 +68,21 @@ def test_at_a_snapshot_the_same_is_known_as_in_the_test_part(tmp_path: Path, inp
 
 def test_the_rules_choose_different_players() -> None:
     rows = [
-        ("high", 1, 0, 0.80), ("high", 2, 1, 0.95),
+        ("high once", 1, 0, 0.95),
+        ("high", 1, 0, 0.80), ("high", 2, 1, 0.95), ("high", 3, 0, 0.40),
         ("low", 1, 0, 0.01), ("low", 2, 0, 0.02),
         ("up", 1, 0, 0.10), ("up", 2, 0, 0.70), ("up", 3, 0, 0.10),
-        ("left", 1, 1, 0.50), ("left too", 1, 1, 0.90),
+        ("left", 1, 0, 0.30), ("left", 2, 1, 0.50), ("left too", 1, 0, 0.80), ("left too", 2, 1, 0.90),
+        ("left three", 1, 0, 0.30), ("left three", 2, 1, 0.20), ("left at once", 1, 1, 0.51),
         ("stays", 1, 0, 0.22), ("stays too", 1, 0, 0.31),
     ]  # fmt: skip
     table = pd.DataFrame(rows, columns=["player", "time", "label", "probability"])
-    assert chosen_players(table) == {
-        "high": "the highest risk", "low": "the lowest risk", "up": "the steepest rise", "left too": "one who left",
-        "stays": "one who stayed",
+    found = {why: (row.player, row.time) for why, row in chosen_snapshots(table).items()}
+    assert found == {
+        "the highest risk": ("high", 2), "the lowest risk": ("low", 1), "the steepest rise": ("up", 2),
+        "one who left": ("left", 2), "one who stayed": ("stays", 1),
     }  # fmt: skip
-    assert chosen_players(table[table["player"] == "low"]) == {"low": "the highest risk"}
+    assert list(chosen_snapshots(table[table["player"] == "low"])) == ["the highest risk"]
 
 
 def test_the_rise_by_hand() -> None:
