@@ -139,7 +139,9 @@ def learning_charts(history: History) -> list[Markup]:
 def _settled(steps: np.ndarray, losses: np.ndarray, validation: Sequence[tuple[float, float]]) -> Series:
     """The training loss without its first steps, which lie far above the rest and all of validation."""
     known = losses[np.isfinite(losses)]
-    top = max([float(np.quantile(known, 0.9)) if len(known) else 0.0, *_columns(validation)[1]])
+    if not len(known):
+        return Series("training", [], [])
+    top = max([float(np.quantile(known, 0.9)), *_columns(validation)[1]])
     begin = int(np.argmax(losses <= top))
     return Series("training", steps[begin:], losses[begin:])
 
