@@ -132,7 +132,8 @@ def learning_charts(history: History) -> list[Markup]:
     shares = {title: _over_epochs(history, name) for name, title in SHARES.items()}
     lines = [Series(title, *_columns(points), marks=True) for title, points in shares.items() if points]
     if lines:
-        charts.append(_chart("On the validation part", lines, "epoch", "share", (0.0, count)))
+        label = lines[0].name if len(lines) == 1 else "share"
+        charts.append(_chart("On the validation part", lines, "epoch", label, (0.0, count)))
     return charts
 
 
