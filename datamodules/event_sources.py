@@ -119,9 +119,9 @@ class ChurnSource(SequenceSource):
         numbers = sequences.steps["numbers"].shape[1]
         sizes = {"tokens": 0 if vocabulary is None else len(vocabulary), "numbers": numbers, "classes": 2}
         parts = _split_parts(sequences, split, sizes, vocabulary)
-        if train_columns is not None:
-            sizes["columns"] = train_columns.shape[1]
-            parts.train.static["columns"] = train_columns
+        if train_columns is not None:  # not those that later answers read: a player's own label is no part of them
+            parts.train.static["columns"][:, -train_columns.shape[1] :] = train_columns
+            sizes["columns"] = parts.train.static["columns"].shape[1]
         timelines = Timelines(log, encode, self.observe, self.active_within, by_event=self.inputs == "events")
         return replace(parts, classes=("stays", "leaves"), players=log.players, timelines=timelines)
 
@@ -209,8 +209,10 @@ def day_sequences(log: EventLog, snapshots: Snapshots, observe: int, days_per_st
 
 def _with_columns(log: EventLog, snapshots: Snapshots, encode: Encode, columns: PlayerColumns) -> Sequences:
     sequences = encode(log, snapshots)
-    static = {**sequences.static, "columns": columns.of(log.players[snapshots.player])}
-    return replace(sequences, static=static)
+    """What the static "columns" hold already, then those of the players."""
+    own = columns.of(log.players[snapshots.player])
+    both = np.hstack([sequences.static["columns"], own]) if "columns" in sequences.static else own
+    return replace(sequences, static={**sequences.static, "columns": both})
 
 
 def snapshot_statics(snapshots: Snapshots) -> dict[str, np.ndarray]:
