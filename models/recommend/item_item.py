@@ -1,6 +1,7 @@
 """Models whose score is history × a matrix of items by items, and what they share: limits, the answer to no history.
 
-Each user's pairs count 1; all arithmetic is in float64.
+Each user's pairs count 1. Weights are solved in float64 and kept at the precision of float32, their sums taken in
+float64: these are then as good as exact, so equal scores are equal in whatever order a runtime adds them.
 """
 
 # U users, I items, B users of a batch
@@ -24,7 +25,8 @@ class ItemItem(ABC):
     """Base of the models with a weight from each item to each other one.
 
     Attributes:
-        weights: float64 [I, I], from the item that a user has (row) to the item that is scored; its diagonal is 0.
+        weights: float64 [I, I] of float32 values, from the item that a user has (row) to the item that is scored; 0 on
+            the diagonal.
         popularity: Users of each item, float64 [I].
     """
 
@@ -48,7 +50,7 @@ class ItemItem(ABC):
                 f"{MOST_ITEMS:,} fit; leave rare items out (--users_of_item)"
             )
         self.popularity = owners(history)
-        self.weights = self._fitted(history.astype(np.float64))
+        self.weights = self._fitted(history.astype(np.float64)).astype(np.float32).astype(np.float64)
         return self
 
     @abstractmethod

@@ -116,7 +116,7 @@ class Reranker:
         is_real = lists.items >= 0
         with torch.inference_mode():
             inputs = torch.from_numpy(lists.inputs)
-            found = torch.stack([module(inputs) for module in self.modules]).mean(0).double().numpy()
+            found = torch.stack([module(inputs) for module in self.modules]).mean(0).numpy()
         lowest = np.where(is_real, found, np.inf).min(axis=1, keepdims=True)
         scores = lists.base - lists.base.max(axis=1, keepdims=True) + lowest - MARGIN
         row, place = np.nonzero(is_real)
@@ -147,7 +147,7 @@ def training_lists(signals: Signals, history: sparse.csr_matrix, settings: Reran
             lists = fitted.lists(part)
             target = hidden_targets(lists.items, sought)
             kept = target.any(axis=1) & (np.diff(part.indptr) > 0)
-            found.append((lists.inputs[kept], target[kept], lists.items[kept] >= 0))
+            found.append((lists.inputs[kept].astype(np.float32), target[kept], lists.items[kept] >= 0))
     inputs, target, is_real = (np.concatenate(parts) for parts in zip(*found, strict=True))
     if not len(inputs):
         raise ValueError("no hidden item was ever among the candidates; there are too few pairs for a network")
@@ -176,7 +176,7 @@ def train_module(
     with without_hints(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="pytorch_lightning")  # hints for authors of modules
         make_trainer(trainer, settings.epochs).fit(module, loader)
-    return module.cpu().eval()
+    return module.cpu().eval().double()  # scores that are close stay in one order, whatever computes them
 
 
 def _of(history: sparse.csr_matrix, is_kept: np.ndarray) -> sparse.csr_matrix:

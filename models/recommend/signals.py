@@ -35,7 +35,7 @@ class CandidateLists:
 
     Attributes:
         items: int64 [B, C], `NOBODY` where a user has no further candidate.
-        inputs: float32 [B, C, F]; 0 there.
+        inputs: float64 [B, C, F]; 0 there.
         base: Scores of the first signal, float64 [B, I].
     """
 
@@ -90,7 +90,7 @@ class Signals:
         length = np.diff(history.indptr)
         columns += [np.log1p(self.popularity)[place], np.broadcast_to(np.log1p(length)[:, None], items.shape)]
         inputs = np.stack(columns, axis=-1) * is_real[:, :, None]
-        return CandidateLists(items, inputs.astype(np.float32), scores[0])
+        return CandidateLists(items, inputs, scores[0])
 
 
 def _standardised(score_SBC: np.ndarray, is_real: np.ndarray) -> np.ndarray:
