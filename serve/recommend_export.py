@@ -1,0 +1,212 @@
+"""A fitted recommender as an ONNX graph: a history of item ids in, ranked items and their scores out.
+
+What is owned is masked and the best items are taken inside the graph. Weights are stored as float32; all sums are taken
+in float64, as in training, so that the order of close scores is the same in every runtime.
+"""
+
+# N histories, T ids of the longest, I items, C candidates, S signals, K answers, F inputs of a candidate
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from ludocast.models.recommend.item_item import ItemItem, Popularity
+from ludocast.models.recommend.ranking import Recommender
+from ludocast.models.recommend.rerank import Reranker
+from ludocast.models.recommend.signals import NO_SCORE
+from ludocast.serve.graph import GraphBuilder
+from onnx import TensorProto
+from torch import nn
+
+HISTORY, LENGTH = "history", "length"
+ITEMS, SCORES = "items", "scores"
+MOST_ANSWERS = 100
+TWO_GB = 2**31 - 1  # what one protobuf file holds
+NEVER = -1e300  # every real score is above
+
+
+@dataclass(frozen=True)
+class RecommendExport:
+    """A graph and what it answers.
+
+    Attributes:
+        model: Inputs `history` string [N, T] and `length` int64 [N]; outputs `items` string [N, K], "" where no item is
+            left, and `scores` float64 [N, K], minus infinity there.
+        items: Texts of the ids, in the order of ties.
+        answers: K.
+    """
+
+    model: onnx.ModelProto
+    items: tuple[str, ...]
+    answers: int
+
+
+def export_recommender(
+    model: Recommender, items: np.ndarray, answers: int = MOST_ANSWERS, description: str = ""
+) -> RecommendExport:
+    """Export a fitted model.
+
+    Args:
+        model: Popularity, a model of items by items, or the re-ranker.
+        items: Ids [I].
+        answers: K; of a re-ranker at most its candidates, of a smaller catalogue all its items.
+        description: Of the graph.
+
+    Raises:
+        ValueError: If the model has no graph, two ids have one text, or the file would pass 2 GB.
+    """
+    texts = tuple(str(item) for item in items.tolist())
+    if "" in texts or len(set(texts)) < len(texts):
+        raise ValueError("two items have one text for an id, or an empty one; rename one of them")
+    matrices = len(model.signals.models) if isinstance(model, Reranker) else int(isinstance(model, ItemItem))
+    if matrices * len(texts) ** 2 * 4 > TWO_GB:
+        raise ValueError(
+            f"{matrices} matrices of {len(texts):,} × {len(texts):,} items pass the 2 GB of one model.onnx; leave rare "
+            "items out (--users_of_item), or take a model of one matrix (--model ease_weighted)"
+        )
+    graph = GraphBuilder()
+    owned = _add_owned(graph, texts)
+    if isinstance(model, Reranker):
+        answers = min(answers, len(texts), model.signals.candidates)
+        score, item = _add_reranked(graph, owned, model, answers)
+    else:
+        answers = min(answers, len(texts))
+        score, item = _add_best(graph, owned, _add_scores(graph, owned, model), answers)
+    names = graph.op("Gather", graph.constant(np.array(texts, object)), item, axis=0)
+    is_item = graph.op("Greater", score, _double(graph, NEVER))
+    shown = graph.op("Where", is_item, names, graph.constant(np.array([""], object)))
+    graph.output(shown, ITEMS, TensorProto.STRING, ["N", answers])
+    graph.output(score, SCORES, TensorProto.DOUBLE, ["N", answers])
+    return RecommendExport(graph.model(description, {}), texts, answers)
+
+
+def _double(graph: GraphBuilder, *values: float) -> str:
+    return graph.constant(np.array(values, np.float64))
+
+
+def _add_owned(graph: GraphBuilder, texts: Sequence[str]) -> str:
+    """1 where an item is in the history, double [N, I]; unknown ids and what lies beyond the length count nothing."""
+    history = graph.input(HISTORY, TensorProto.STRING, "T")
+    length = graph.input(LENGTH, TensorProto.INT64)
+    count = len(texts)
+    code = graph.op(
+        "LabelEncoder", history, keys_strings=list(texts), values_int64s=list(range(count)), default_int64=count
+    )
+    shape = graph.op("Shape", history)
+    steps = graph.op("Gather", shape, graph.constant(np.array(1)), axis=0)
+    place = graph.op("Range", graph.constant(np.array(0)), steps, graph.constant(np.array(1)))
+    is_real = graph.op("Less", place, graph.op("Unsqueeze", length, graph.ints(1)))
+    known = graph.op("Where", is_real, code, graph.ints(count))
+    one = onnx.numpy_helper.from_array(np.ones(1), "one")
+    zero = onnx.numpy_helper.from_array(np.zeros(1), "zero")
+    rows = graph.op("Gather", shape, graph.ints(0), axis=0)
+    empty = graph.op("ConstantOfShape", graph.op("Concat", rows, graph.ints(count + 1), axis=0), value=zero)
+    ones = graph.op("ConstantOfShape", shape, value=one)
+    every = graph.op("ScatterElements", empty, known, ones, axis=1)
+    return graph.op("Slice", every, graph.ints(0), graph.ints(count), graph.ints(1))
+
+
+def _add_scores(graph: GraphBuilder, owned: str, model: Recommender) -> str:
+    """The model's scores, double [N, I]."""
+    assert isinstance(model, (ItemItem, Popularity)) or _refuse(model)
+    assert model.popularity is not None
+    popular = graph.constant(model.popularity)
+    if isinstance(model, Popularity):
+        return graph.op("Add", graph.op("Mul", owned, _double(graph, 0.0)), popular)
+    assert model.weights is not None
+    weights = graph.op("Cast", graph.constant(model.weights.astype(np.float32)), to=TensorProto.DOUBLE)
+    return graph.op("Where", _add_is_new(graph, owned), popular, graph.op("MatMul", owned, weights))
+
+
+def _refuse(model: Recommender) -> bool:
+    raise ValueError(f"{type(model).__name__} has no graph yet; take another --model for a bundle")
+
+
+def _add_is_new(graph: GraphBuilder, owned: str) -> str:
+    """Whether a history has no known item, bool [N, 1]."""
+    most = graph.op("ReduceMax", owned, graph.ints(1), keepdims=1)
+    return graph.op("Equal", most, _double(graph, 0.0))
+
+
+def _add_best(graph: GraphBuilder, owned: str, scores: str, count: int) -> tuple[str, str]:
+    """Scores double [N, count] and items int64 [N, count] of the best that are not owned."""
+    is_owned = graph.op("Greater", owned, _double(graph, 0.0))
+    masked = graph.op("Where", is_owned, _double(graph, -np.inf), scores)
+    best, item = graph.several("TopK", 2, masked, graph.ints(count), axis=1)
+    return best, item
+
+
+def _add_reranked(graph: GraphBuilder, owned: str, model: Reranker, answers: int) -> tuple[str, str]:
+    signals = model.signals
+    assert signals.popularity is not None
+    items = len(signals.popularity)
+    scores = [_add_scores(graph, owned, one) for one in signals.models.values()]
+    count = min(signals.candidates, items)
+    best, item = _add_best(graph, owned, scores[0], count)
+    is_real = graph.op("Greater", best, _double(graph, NEVER))
+    real = graph.op("Cast", is_real, to=TensorProto.DOUBLE)
+    own = [graph.op("GatherElements", score, item, axis=1) for score in scores]
+    columns = [*own, *(_add_standardised(graph, one, real) for one in own)]
+    columns += [_add_log_rank(graph, one, is_real, count) for one in own]
+    columns.append(graph.op("Gather", graph.constant(np.log1p(signals.popularity)), item, axis=0))
+    length = graph.op("ReduceSum", owned, graph.ints(1), keepdims=1)
+    log_length = graph.op("Log", graph.op("Add", length, _double(graph, 1.0)))
+    columns.append(graph.op("Add", graph.op("Mul", real, _double(graph, 0.0)), log_length))
+    stacked = [graph.op("Unsqueeze", column, graph.ints(2)) for column in columns]
+    inputs = graph.op("Mul", graph.op("Concat", *stacked, axis=2), graph.op("Unsqueeze", real, graph.ints(2)))
+    found = [_add_network(graph, inputs, module.network.layers, module.network) for module in model.modules]
+    total = found[0] if len(found) == 1 else graph.op("Sum", *found)
+    network = graph.op("Div", total, _double(graph, float(len(found))))
+    score = graph.op("Where", _add_is_new(graph, owned), best, network)
+    masked = graph.op("Where", is_real, score, _double(graph, -np.inf))
+    ranked, place = graph.several("TopK", 2, masked, graph.ints(answers), axis=1)
+    return ranked, graph.op("GatherElements", item, place, axis=1)
+
+
+def _add_standardised(graph: GraphBuilder, score: str, real: str) -> str:
+    """As `signals._standardised`, double [N, C]."""
+    counted = graph.op("ReduceSum", real, graph.ints(1), keepdims=1)
+    count = graph.op("Max", counted, _double(graph, 1.0))
+    mean = graph.op("Div", graph.op("ReduceSum", graph.op("Mul", score, real), graph.ints(1), keepdims=1), count)
+    centred = graph.op("Sub", score, mean)
+    squares = graph.op("Mul", graph.op("Mul", centred, centred), real)
+    variance = graph.op("Div", graph.op("ReduceSum", squares, graph.ints(1), keepdims=1), count)
+    deviation = graph.op("Sqrt", variance)
+    least = _double(graph, NO_SCORE)
+    scaled = graph.op("Div", centred, graph.op("Max", deviation, least))
+    return graph.op("Where", graph.op("Greater", deviation, least), scaled, _double(graph, 0.0))
+
+
+def _add_log_rank(graph: GraphBuilder, score: str, is_real: str, count: int) -> str:
+    """Logarithm of 1 + the place in the list by this score, double [N, C]."""
+    masked = graph.op("Where", is_real, score, _double(graph, -np.inf))
+    _, order = graph.several("TopK", 2, masked, graph.ints(count), axis=1)  # of equal ones the first is ahead
+    zeros = graph.op("Mul", order, graph.ints(0))
+    places = graph.op("Add", zeros, graph.constant(np.arange(count)))
+    rank = graph.op("Cast", graph.op("ScatterElements", zeros, order, places, axis=1), to=TensorProto.DOUBLE)
+    return graph.op("Log", graph.op("Add", rank, _double(graph, 1.0)))
+
+
+def _add_network(graph: GraphBuilder, inputs: str, layers: nn.Sequential, network: nn.Module) -> str:
+    """Scores of one network, double [N, C]."""
+    mean, deviation = (graph.constant(buffer.double().numpy()) for buffer in (network.mean, network.deviation))
+    x = graph.op("Div", graph.op("Sub", inputs, mean), deviation)
+    for layer in layers:
+        if isinstance(layer, nn.Linear):
+            weight = graph.constant(layer.weight.detach().double().numpy().T.copy())
+            x = graph.op("Add", graph.op("MatMul", x, weight), graph.constant(layer.bias.detach().double().numpy()))
+        elif isinstance(layer, nn.GELU):
+            x = _add_gelu(graph, x)
+    return graph.op("Squeeze", x, graph.ints(2))
+
+
+def _add_gelu(graph: GraphBuilder, x: str) -> str:
+    """GELU by tanh (Hendrycks & Gimpel 2016); runtimes have Gelu itself for float32 alone."""
+    cube = graph.op("Mul", graph.op("Mul", x, x), x)
+    inner = graph.op("Add", x, graph.op("Mul", cube, _double(graph, 0.044715)))
+    bent = graph.op("Tanh", graph.op("Mul", inner, _double(graph, np.sqrt(2 / np.pi))))
+    half = graph.op("Mul", x, _double(graph, 0.5))
+    return graph.op("Mul", half, graph.op("Add", bent, _double(graph, 1.0)))
