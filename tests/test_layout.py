@@ -27,7 +27,7 @@ MAY_IMPORT = {
 }
 # The serving side runs without torch, pandas and scikit-learn; only these of its files belong to training.
 TRAINING_FILES = {
-    *("export.py", "core.py", "report.py", "charts.py", "recommend_export.py"),
+    *("export.py", "core.py", "report.py", "charts.py", "recommend_export.py", "recommend_report.py"),
     *("graph.py", "graph_inputs.py", "graph_learners.py", "graph_events.py", "graph_recurrent.py", "graph_sequence.py"),
 }
 LIGHT_DATAMODULES = {"cells", "read", "schema"}
