@@ -74,8 +74,8 @@ def in_evaluator(scorer: Scorer, evaluator: ReferenceEvaluator, frame: pd.DataFr
     parts = []
     for start in range(0, len(frame), CHUNK):
         part = frame.iloc[start : start + CHUNK]
-        feeds = scorer.bundle.reader.from_columns({name: part[name] for name in part.columns}).tensors
-        parts.append(np.asarray(evaluator.run(["probabilities"], feeds)[0]))
+        feeds = scorer.bundle.reader.from_columns({name: part[name] for name in part.columns})
+        parts += [np.asarray(evaluator.run(["probabilities"], tensors)[0]) for _, tensors in feeds.batches()]
     return np.concatenate(parts)
 
 

@@ -80,13 +80,12 @@ def bare(bundle: Path, table: Path) -> float:
     """CPU-seconds of the model alone over all rows, in the scorer's batches."""
     from ludocast.datamodules.read import read_table
     from ludocast.serve.manifest import OUTPUTS
-    from ludocast.serve.scorer import BATCH_ROWS, Scorer
+    from ludocast.serve.scorer import Scorer
 
     read = read_table(table)
     scorer = Scorer.load(bundle)
     feeds = scorer.bundle.reader.from_columns(dict(zip(read.column_names, read.columns, strict=True)))
-    starts = range(0, feeds.rows, BATCH_ROWS)
-    batches = [{name: cells[at : at + BATCH_ROWS] for name, cells in feeds.tensors.items()} for at in starts]
+    batches = [tensors for _, tensors in feeds.batches()]
     run = scorer.bundle.session.run
     begin = time.process_time()
     for batch in batches:

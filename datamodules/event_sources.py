@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from ludocast.datamodules.event_log import EventLog, read_event_log
+from ludocast.datamodules.event_log import NO_EVENT, EventLog, read_event_log
 from ludocast.datamodules.ragged import flat_positions, offsets_of
 from ludocast.datamodules.sequence import SequenceParts, SequenceSource
 from ludocast.datamodules.sequences import Sequences, from_offsets
 from ludocast.datamodules.snapshots import Snapshots, daily_activity_bits, find_snapshots, split_snapshots
 from ludocast.datamodules.split import Split, time_split
+from ludocast.datamodules.step_inputs import StepInputs
 from ludocast.datamodules.time_features import log_ages, log_gaps, periodic
-from ludocast.datamodules.vocabulary import Vocabulary, fit_vocabulary
+from ludocast.datamodules.vocabulary import fit_vocabulary
+
+ChurnInputs = Literal["days", "events", "stream"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,11 @@ class LogColumns:
     event: str | None = None
     numbers: tuple[str, ...] = ()
     encoding: str = "utf-8"
+
+    @property
+    def name(self) -> str:
+        """Column of the names, or what stands for it in a log of one kind of event."""
+        return NO_EVENT if self.event is None else self.event
 
     def read(self) -> EventLog:
         """Read the log.
@@ -45,8 +53,9 @@ class ChurnSource(SequenceSource):
     Args:
         log: The event log.
         inputs: "days": a step a day, "numbers" [observe, 1] with 1 on days with an event; "events": a step an event,
-            "token" and "numbers" (log gap, log age at the snapshot, then the log's numbers, scaled).
-        calendar: With "events": sines and cosines of the hour and the weekday too.
+            "token" and "numbers" (log gap, log age at the snapshot, then the log's numbers, scaled); "stream": the same
+            without ages, from a player's first event on, and the static "columns", the last event's log age.
+        calendar: With "events" and "stream": sines and cosines of the hour and the weekday too.
         observe: See `find_snapshots`.
         gap: The same.
         horizon: The same.
@@ -64,7 +73,7 @@ class ChurnSource(SequenceSource):
     def __init__(
         self,
         log: LogColumns,
-        inputs: Literal["days", "events"] = "days",
+        inputs: ChurnInputs = "days",
         calendar: bool = False,
         observe: int = 56,
         gap: float = 0,
@@ -100,18 +109,32 @@ class ChurnSource(SequenceSource):
             step=self.step,
         )
         split = split_snapshots(snapshots, self.validation, self.test)
+        inputs = StepInputs(
+            time=self.log.time, has_now=True, observe=self.observe, active_within=self.active_within,
+            times=(float(log.times.min()), float(snapshots.time[split.train].max())),
+        )  # fmt: skip
         if self.inputs == "days":
-            return self._parts(log, day_sequences(log, snapshots, self.observe, self.days_per_step), split, None)
+            sequences = day_sequences(log, snapshots, self.observe, self.days_per_step)
+            return self._parts(log, sequences, split, replace(inputs, days_per_step=self.days_per_step))
         seen = log.times < snapshots.time[split.train].max()  # events that no training snapshot knows are not its own
         vocabulary = fit_vocabulary(log.tokens().filter(seen), self.min_count)
-        sequences = event_sequences(log, snapshots, vocabulary, log_scale(log.numbers[seen]), self.calendar)
-        return self._parts(log, sequences, split, vocabulary)
+        inputs = replace(
+            inputs, vocabulary=vocabulary, name=self.log.name, numbers=tuple(self.log.numbers),
+            scale=log_scale(log.numbers[seen]), has_gaps=True, has_calendar=self.calendar,
+        )  # fmt: skip
+        if self.inputs == "events":
+            inputs = replace(inputs, has_ages=True)
+            return self._parts(log, event_sequences(log, snapshots, inputs), split, inputs)
+        inputs = replace(inputs, has_last_age=True, observe=None)
+        return self._parts(log, stream_sequences(log, snapshots, inputs), split, inputs)
 
     @staticmethod
-    def _parts(log: EventLog, sequences: Sequences, split: Split, vocabulary: Vocabulary | None) -> SequenceParts:
-        numbers = sequences.steps["numbers"].shape[1]
+    def _parts(log: EventLog, sequences: Sequences, split: Split, inputs: StepInputs) -> SequenceParts:
+        numbers, vocabulary = sequences.steps["numbers"].shape[1], inputs.vocabulary
         sizes = {"tokens": 0 if vocabulary is None else len(vocabulary), "numbers": numbers, "classes": 2}
-        parts = _split_parts(sequences, split, sizes, vocabulary)
+        if "columns" in sequences.static:
+            sizes["columns"] = sequences.static["columns"].shape[1]
+        parts = _split_parts(sequences, split, sizes, inputs)
         return replace(parts, classes=("stays", "leaves"), players=log.players)
 
 
@@ -160,14 +183,18 @@ class NextEventSource(SequenceSource):
         steps = {"token": vocabulary.encode(tokens), "numbers": log_gaps(log.times, offsets)[:, None]}
         sequences = from_offsets(steps, offsets).with_next("token").rows(kept)
         sizes = {"tokens": len(vocabulary), "numbers": 1, "classes": len(vocabulary)}
-        return _split_parts(sequences, split, sizes, vocabulary)
+        inputs = StepInputs(
+            vocabulary, self.log.name, self.log.time, has_gaps=True, pause=self.pause,
+            times=(float(log.times[own].min()), float(log.times[own].max())),
+        )  # fmt: skip
+        return _split_parts(sequences, split, sizes, inputs)
 
 
 def _split_parts(
     sequences: Sequences,
     split: Split,
     sizes: dict[str, int],
-    vocabulary: Vocabulary | None,
+    inputs: StepInputs,
 ) -> SequenceParts:
     assert split.validation is not None
     return SequenceParts(
@@ -175,7 +202,8 @@ def _split_parts(
         validation=sequences.rows(split.validation),
         test=sequences.rows(split.test),
         sizes=sizes,
-        vocabulary=vocabulary,
+        vocabulary=inputs.vocabulary,
+        inputs=inputs,
         rule=split.rule,
     )
 
@@ -193,13 +221,7 @@ def snapshot_statics(snapshots: Snapshots) -> dict[str, np.ndarray]:
     return {"label": label, "player": snapshots.player, "time": time}
 
 
-def event_sequences(
-    log: EventLog,
-    snapshots: Snapshots,
-    vocabulary: Vocabulary,
-    scale: tuple[np.ndarray, np.ndarray],
-    calendar: bool = False,
-) -> Sequences:
+def event_sequences(log: EventLog, snapshots: Snapshots, inputs: StepInputs) -> Sequences:
     """A step an event of each window: "token", "numbers" [T, 2 (+ 4) + D]; static as `snapshot_statics` has it.
 
     The first event of a window has no gap: what lay before is not known at the time.
@@ -207,12 +229,34 @@ def event_sequences(
     offsets = offsets_of(snapshots.end - snapshots.begin)
     position = flat_positions(snapshots.begin, snapshots.end)
     times, now = log.times[position], np.repeat(snapshots.time, np.diff(offsets))
-    mean, deviation = scale
-    inputs = [log_gaps(times, offsets)[:, None], log_ages(times, now)[:, None]]
-    inputs += [periodic(times)] if calendar else []
-    inputs += [np.nan_to_num((log.numbers[position] - mean) / deviation)]  # a missing number is the mean one
-    steps = {"token": vocabulary.encode(log.tokens())[position], "numbers": np.concatenate(inputs, 1, dtype=np.float32)}
+    before = [log_gaps(times, offsets)[:, None], log_ages(times, now)[:, None]]
+    steps = _event_steps(log, position, before, inputs)
     return from_offsets(steps, offsets, snapshot_statics(snapshots))
+
+
+def stream_sequences(log: EventLog, snapshots: Snapshots, inputs: StepInputs) -> Sequences:
+    """All events of a player before each snapshot; two of one player share their steps, for none depends on the time.
+
+    Steps "token" and "numbers" [T, 1 (+ 4) + D]; static as `snapshot_statics` has it and "columns" [S, 1], the log age
+    of the last event.
+    """
+    gaps = log_gaps(log.times, log.offsets)[:, None]
+    steps = _event_steps(log, np.arange(len(log.times)), [gaps], inputs)
+    age = log_ages(log.times[snapshots.end - 1], snapshots.time)[:, None]
+    static = snapshot_statics(snapshots) | {"columns": age}
+    return Sequences(steps, log.offsets[snapshots.player], snapshots.end, static)
+
+
+def _event_steps(
+    log: EventLog, position: np.ndarray, before: list[np.ndarray], inputs: StepInputs
+) -> dict[str, np.ndarray]:
+    assert inputs.vocabulary is not None
+    assert inputs.scale is not None
+    mean, deviation = inputs.scale
+    calendar = [periodic(log.times[position])] if inputs.has_calendar else []
+    numbers = np.nan_to_num((log.numbers[position] - mean) / deviation)  # a missing number is the mean one
+    token = inputs.vocabulary.encode(log.tokens())[position]
+    return {"token": token, "numbers": np.concatenate([*before, *calendar, numbers], 1, dtype=np.float32)}
 
 
 def log_scale(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

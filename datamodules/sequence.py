@@ -14,6 +14,7 @@ from ludocast.datamodules.length_buckets import WINDOW, LengthBuckets
 from ludocast.datamodules.sequence_batches import SequenceTensors
 from ludocast.datamodules.sequence_loader import SequenceLoader
 from ludocast.datamodules.sequences import Sequences
+from ludocast.datamodules.step_inputs import StepInputs
 from ludocast.datamodules.vocabulary import Vocabulary
 
 
@@ -30,6 +31,7 @@ class SequenceParts:
         classes: Names of the targets' classes, where they have names.
         rule: How the parts were made.
         players: Names of the players that the static value "player" counts, objects; None where there are none.
+        inputs: How raw events become steps; None where a source does not tell, and then there is no bundle.
     """
 
     train: Sequences
@@ -40,6 +42,7 @@ class SequenceParts:
     classes: tuple[str, ...] = field(default=())
     rule: str = ""
     players: np.ndarray | None = None
+    inputs: StepInputs | None = None
 
 
 class SequenceSource(abc.ABC):

@@ -9,6 +9,7 @@ import pyarrow as pa
 from ludocast.datamodules.ctf import CtfData, read_ctf
 from ludocast.datamodules.sequence import SequenceParts, SequenceSource
 from ludocast.datamodules.sequences import Sequences, from_offsets
+from ludocast.datamodules.step_inputs import StepInputs
 from ludocast.datamodules.text import Layout, encode_text, numbered_lines, token_chunks
 from ludocast.datamodules.vocabulary import UNKNOWN_TEXT, Vocabulary, fit_vocabulary
 
@@ -75,6 +76,7 @@ class TagSource(SequenceSource):
             sizes={"tokens": len(vocabulary), "numbers": 0, "classes": len(classes)},
             vocabulary=vocabulary,
             classes=classes,
+            inputs=StepInputs(vocabulary, "words"),
             rule=f"{held} of {len(order)} training sequences held out, seed {self.seed}; test as given",
         )
 
@@ -146,6 +148,7 @@ class TextSource(SequenceSource):
             test=self._encoded(self.files["test"], vocabulary),
             sizes=sizes,
             vocabulary=vocabulary,
+            inputs=StepInputs(vocabulary, "text", line_end=self.end),
             rule="three files",
         )
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-import subprocess
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
-from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,14 +21,13 @@ from ludocast.models.ranks import started_ranks, telling_of_lost_processes
 from ludocast.models.same_command import SameCommand
 from ludocast.models.trainer import TrainerSettings, check_settings
 from ludocast.recipes.churn_table import ChurnTable, read_churn_table
+from ludocast.recipes.provenance import git_revision, libraries
 from ludocast.recipes.run_folder import RunFolder
 from ludocast.recipes.stops import telling_of_stops
 from ludocast.serve.bundle import write_bundle
 from ludocast.serve.export import export_churn
 from ludocast.serve.manifest import Input
 from ludocast.serve.report import Report, build_report, write_report
-
-from ludocast import __version__
 
 RARE = 5  # with --private, categories of fewer training rows are left out
 SHOWN_CATEGORIES = 50
@@ -201,9 +198,9 @@ def _write(
         threshold=fitted.threshold,
         missing_tokens=fitted.schema.missing_tokens,
         metrics=metrics["metrics"],
-        libraries=_libraries(),
+        libraries=libraries(),
         data_sha256=table.sha256,
-        git_revision=_git_revision(),
+        git_revision=git_revision(),
         version=version,
         overwrite=True,  # left by a run that was killed after writing it
     )
@@ -262,19 +259,6 @@ def _protocol(table: ChurnTable, fitted: FittedChurn, held_out: HeldOut) -> list
         f"Blend weights ({weights}), calibration (temperature {fitted.temperature:.3f}) and an F1 threshold come from "
         f"{held_out.protocol}; the test part was used for this report only.",
     ]
-
-
-def _libraries() -> dict[str, str]:
-    names = ("torch", "pytorch-lightning", "scikit-learn", "onnx", "onnxruntime", "numpy", "pandas")
-    return {"ludocast": __version__, **{name: installed_version(name) for name in names}}
-
-
-def _git_revision() -> str | None:
-    try:
-        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def _print_summary(out: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ludocast.compression.strategy import IN_WORDS, Compression
+from ludocast.datamodules.event_sources import ChurnInputs
 from ludocast.datamodules.sequence import SequenceDataModule
 from ludocast.datamodules.text import Layout
 from ludocast.models.interrupt import StopOnCtrlC
@@ -21,7 +22,8 @@ from ludocast.models.sequence.train import calibrate, train_sequence_module
 from ludocast.models.stacked_rnn.recurrent import Kind
 from ludocast.models.trainer import TrainerSettings, check_settings
 from ludocast.recipes.run_folder import RunFolder
-from ludocast.recipes.sequence_data import DataOptions, Inputs, source_of
+from ludocast.recipes.sequence_bundle import write_sequence_bundle
+from ludocast.recipes.sequence_data import DataOptions, source_of
 from ludocast.recipes.sequence_output import write_run
 from ludocast.recipes.stops import telling_of_stops
 
@@ -36,7 +38,8 @@ def train_sequence(
     player: str | None = None,
     time: str | None = None,
     event: str | None = None,
-    inputs: Inputs = "days",
+    numbers: list[str] | None = None,
+    inputs: ChurnInputs = "days",
     days_per_step: int = 7,
     observe: int = 56,
     gap: float = 0,
@@ -65,7 +68,8 @@ def train_sequence(
 ) -> None:
     """Train a recurrent network on sequences: who leaves, tags of words, the next token, the next event.
 
-    Writes OUT/metrics.json, OUT/predictions.csv (the test part), OUT/model.ckpt and OUT/vocabulary.json.
+    Writes OUT/metrics.json, OUT/predictions.csv (the test part), OUT/model.ckpt, OUT/vocabulary.json and OUT/bundle,
+    which `ludocast score` and `ludocast serve` take (docs/sequences.md).
 
     Example: ludocast train sequence --task churn --data events.parquet --player player_id --time timestamp --out run
 
@@ -78,8 +82,11 @@ def train_sequence(
         labels: tag: text file with the name of tag 0 in its first line, and so on.
         player: churn and next: the log's column of players.
         time: churn and next: the log's column of times.
-        event: churn with --inputs events, and next: the log's column of event names.
-        inputs: churn: days, on which of them a player was active, or events, each with the time since the one before.
+        event: churn with --inputs events or stream, and next: the log's column of event names.
+        numbers: churn with --inputs events or stream: columns of numbers, such as an amount; comma-separated or given
+            again.
+        inputs: churn: days, on which of them a player was active; events of these days, each with the time since the
+            one before and its age; or stream, all of a player's events, whose answer a server can renew at each event.
         days_per_step: churn with --inputs days: days of a step; 1 takes seven times as long.
         observe: churn: days before a snapshot that are known.
         gap: churn: days between a snapshot and its label, in which an answer can still be acted on.
@@ -108,8 +115,8 @@ def train_sequence(
         overwrite: Replace what lies at OUT and OUT.partial.
     """
     options = DataOptions(
-        data, validation, test, labels, player, time, event, inputs, days_per_step, observe, gap, horizon,
-        active_within, step, pause, layout, min_count,
+        data, validation, test, labels, player, time, event, tuple(numbers if numbers is not None else ()), inputs,
+        days_per_step, observe, gap, horizon, active_within, step, pause, layout, min_count,
     )  # fmt: skip
     settings = _settings(
         task, seed,
@@ -145,11 +152,18 @@ def train_sequence(
         print("evaluating on the test part …", flush=True)
         said = {"temperature": calibrate(module, source)} if isinstance(module, LeavingModule) else {}
         metrics = write_run(partial, task, module, source, {**asked, **said}, seed)
+        notes = write_sequence_bundle(
+            partial / "bundle", out.name, module, source.parts, metrics, asked["data_sha256"]
+        )  # fmt: skip
         folder.finish()
     print("\non the test part:")
     for name, value in metrics.items():
         print(f"  {name:<20} {value:.4f}")
+    for note in notes:
+        print(f"note: {note}")
     print(f"\nmeasures: {out / 'metrics.json'}\nnetwork:  {out / 'model.ckpt'}", flush=True)
+    if (out / "bundle").is_dir():
+        print(f"bundle:   {out / 'bundle'}\nnext:     ludocast serve --bundle {out / 'bundle'}", flush=True)
 
 
 def _settings(

@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
-from ludocast.datamodules.event_sources import ChurnSource, LogColumns, NextEventSource
+from ludocast.datamodules.event_sources import ChurnInputs, ChurnSource, LogColumns, NextEventSource
 from ludocast.datamodules.sequence import SequenceSource
 from ludocast.datamodules.sequence_sources import TagSource, TextSource
 from ludocast.datamodules.text import Layout
 from ludocast.models.sequence.defaults import Task
 
-Inputs = Literal["days", "events"]
 Value = TypeVar("Value")
 
 
@@ -29,7 +28,8 @@ class DataOptions:
         player: Column of an event log.
         time: The same.
         event: The same.
-        inputs: Of churn: a step is a day (or some), or an event.
+        numbers: The same, of numbers that a step reads too.
+        inputs: Of churn: a step is a day (or some), or an event, of a window or of all there are.
         days_per_step: Days of such a step.
         observe: Days that are known.
         gap: Days between what is known and the label.
@@ -48,7 +48,8 @@ class DataOptions:
     player: str | None = None
     time: str | None = None
     event: str | None = None
-    inputs: Inputs = "days"
+    numbers: tuple[str, ...] = ()
+    inputs: ChurnInputs = "days"
     days_per_step: int = 7
     observe: int = 56
     gap: float = 0
@@ -88,6 +89,8 @@ def source_of(task: Task, options: DataOptions, seed: int) -> SequenceSource:
     Raises:
         ValueError: If an option is missing.
     """
+    if options.numbers and (task != "churn" or options.inputs == "days"):
+        raise ValueError("--numbers are read with --task churn and --inputs events or stream; leave them out")
     if task == "tag":
         test = _needed(options.test, task, "--test, the file of the test sequences")
         return TagSource(options.data, test, labels=options.labels, min_count=options.min_count, seed=seed)
@@ -97,9 +100,9 @@ def source_of(task: Task, options: DataOptions, seed: int) -> SequenceSource:
         return TextSource(options.data, validation, test, layout=options.layout, min_count=options.min_count)
     player = _needed(options.player, task, "--player, the log's column of players")
     time = _needed(options.time, task, "--time, the log's column of times")
-    if task == "next" or options.inputs == "events":
+    if task == "next" or options.inputs != "days":
         _needed(options.event, task, "--event, the log's column of event names")
-    log = LogColumns(options.data, player, time, options.event)
+    log = LogColumns(options.data, player, time, options.event, options.numbers)
     if task == "next":
         return NextEventSource(log, options.pause, min_count=options.min_count)
     return ChurnSource(

@@ -1,6 +1,6 @@
 """What a run on sequences leaves: measures, answers to the test part, the network, its vocabulary.
 
-Bundles and ONNX graphs of these networks come with `serve/`; `model.ckpt` is what they are made from.
+The bundle comes with `sequence_bundle.py`.
 """
 
 from __future__ import annotations

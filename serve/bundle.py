@@ -8,18 +8,30 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 from ludocast.datamodules.schema import MISSING_TOKENS
+from ludocast.serve.check_answers import check_answers
 from ludocast.serve.check_rows import check_rows
 from ludocast.serve.feeds import FeedReader
-from ludocast.serve.manifest import MODEL_FILE, OUTPUTS, CheckRows, Input, Manifest, ManifestError, parse_manifest
+from ludocast.serve.manifest import (
+    MODEL_FILE,
+    CheckRows,
+    Input,
+    Manifest,
+    ManifestError,
+    SequenceInputs,
+    StepGraph,
+    parse_manifest,
+)
+from ludocast.serve.run import run_feeds
+from ludocast.serve.sequence_feeds import SequenceReader
 
 MANIFEST_FILE = "bundle.json"
-TOLERANCE = 1e-4  # between the recorded probabilities of the check rows and those on this machine
 _LARGEST_MANIFEST = 64 << 20
 _TENSOR_TYPES = {"float32": "tensor(float)", "float64": "tensor(double)", "string": "tensor(string)"}
 
@@ -31,7 +43,7 @@ class Bundle:
     folder: Path
     manifest: Manifest
     session: ort.InferenceSession
-    reader: FeedReader
+    reader: FeedReader | SequenceReader
 
     @staticmethod
     def load(folder: str | Path, threads: int = 1) -> Bundle:
@@ -49,12 +61,9 @@ class Bundle:
             manifest = parse_manifest(_read_manifest(folder))
             for name, digest in manifest.files.items():
                 _check_hash(folder, name, digest)
-            model = (folder / MODEL_FILE).read_bytes()
-            if hashlib.sha256(model).hexdigest() != manifest.files[MODEL_FILE]:
-                raise ManifestError(f"{MODEL_FILE} changed while it was read; load the bundle again")
-            session = open_session(model, manifest.inputs, threads)
-            reader = FeedReader(manifest.inputs, manifest.missing_tokens)
-            _compare(manifest, *run_rows(session, reader, manifest.check_rows.rows))
+            session = open_model(read_model(folder, manifest, MODEL_FILE), manifest, threads)
+            reader = reader_of(manifest)
+            check_answers(manifest, *run_rows(session, reader, manifest))
         except ManifestError as error:
             raise ValueError(f"bundle {folder}: {error}") from error
         except OSError as error:
@@ -77,6 +86,9 @@ def write_bundle(
     data_sha256: str | None = None,
     git_revision: str | None = None,
     version: str | None = None,
+    task: str = "classification",
+    sequence: SequenceInputs | None = None,
+    step: tuple[StepGraph, bytes] | None = None,
     extra_files: Mapping[str, bytes] | None = None,
     overwrite: bool = False,
 ) -> Manifest:
@@ -84,7 +96,7 @@ def write_bundle(
 
     Args:
         folder: That will be the bundle; must not exist unless `overwrite`.
-        model: ONNX graph, raw columns in, `label` and `probabilities` out.
+        model: ONNX graph, raw columns in, the task's outputs out, such as `label` and `probabilities`.
         name: Of the model, as servers show it.
         inputs: One for every input tensor of the graph.
         classes: In the order of the probabilities.
@@ -96,6 +108,9 @@ def write_bundle(
         data_sha256: Of the training data.
         git_revision: Of the training code.
         version: The first 12 hex digits of the model's SHA-256 when None.
+        task: "classification", or of sequences "tags" or "next", whose answers are lists.
+        sequence: What the lists of a row are to each other; None where rows hold no lists.
+        step: Of sequences a graph that takes one step, and its content.
         extra_files: Name to content of further files.
         overwrite: Replace a bundle that is there.
 
@@ -107,7 +122,9 @@ def write_bundle(
         raise ValueError(f"bundle {folder} exists already; remove it, or overwrite it")
     if folder.exists() and not (folder / MANIFEST_FILE).is_file():
         raise ValueError(f"{folder} exists and is no bundle, so it is not overwritten; give another folder")
-    extra_files = extra_files if extra_files is not None else {}
+    extra_files = dict(extra_files) if extra_files is not None else {}
+    if step is not None:
+        extra_files[step[0].file] = step[1]
     if {MODEL_FILE, MANIFEST_FILE} & set(extra_files):
         raise ValueError(f"{MODEL_FILE} and {MANIFEST_FILE} are the bundle's own; give the extra file another name")
     files = {MODEL_FILE: model, **extra_files}
@@ -127,6 +144,9 @@ def write_bundle(
         libraries=libraries if libraries is not None else {},
         data_sha256=data_sha256,
         git_revision=git_revision,
+        task=task,
+        sequence=sequence,
+        step=None if step is None else step[0],
     )
     try:
         manifest = replace(manifest, check_rows=_answered(manifest, model))
@@ -138,8 +158,73 @@ def write_bundle(
     return manifest
 
 
-def open_session(model: bytes, inputs: Sequence[Input], threads: int = 1) -> ort.InferenceSession:
+def reader_of(manifest: Manifest) -> FeedReader | SequenceReader:
+    """What reads rows for a bundle's model."""
+    if manifest.sequence is not None:
+        return SequenceReader(manifest)
+    return FeedReader(manifest.inputs, manifest.missing_tokens)
+
+
+def read_model(folder: Path, manifest: Manifest, name: str) -> bytes:
+    """A graph of a bundle whose hashes were found right.
+
+    Raises:
+        ManifestError: If it is another by now.
+    """
+    model = (folder / name).read_bytes()
+    if hashlib.sha256(model).hexdigest() != manifest.files[name]:
+        raise ManifestError(f"{name} changed while it was read; load the bundle again")
+    return model
+
+
+def open_model(model: bytes, manifest: Manifest, threads: int = 1) -> ort.InferenceSession:
+    """A session of the bundle's model.
+
+    Raises:
+        ManifestError: If the model is none, or another's.
+    """
+    wanted = {item.tensor: _TENSOR_TYPES[item.dtype] for item in manifest.inputs}
+    if manifest.sequence is not None:
+        wanted[manifest.sequence.length] = "tensor(int64)"
+    return open_session(model, wanted, outputs_of(manifest), threads)
+
+
+def open_step(bundle: Bundle) -> ort.InferenceSession:
+    """A session of the graph that takes one step.
+
+    Raises:
+        ManifestError: If the bundle has none, or it is another's.
+    """
+    manifest = bundle.manifest
+    if manifest.step is None or manifest.sequence is None:
+        raise ManifestError("it has no step graph; its whole sequences are answered by Scorer")
+    wanted = {item.tensor: _TENSOR_TYPES[item.dtype] for item in manifest.inputs}
+    wanted["state"] = "tensor(float)"
+    if manifest.sequence.time is not None:
+        wanted["last_time"] = "tensor(double)"
+    if manifest.sequence.now is not None:
+        wanted[manifest.sequence.length] = "tensor(int64)"
+    name = manifest.step.file
+    model = read_model(bundle.folder, manifest, name)
+    return open_session(model, wanted, outputs_of(manifest) | {"new_state": "tensor(float)"}, name=name)
+
+
+def outputs_of(manifest: Manifest) -> dict[str, str]:
+    """Names and types of the outputs of the bundle's model."""
+    return dict(zip(manifest.outputs, ("tensor(string)", "tensor(float)"), strict=True))
+
+
+def open_session(
+    model: bytes, wanted: Mapping[str, str], wanted_outputs: Mapping[str, str], threads: int = 1, name: str = MODEL_FILE
+) -> ort.InferenceSession:
     """An onnxruntime session on the CPU whose inputs and outputs are as the manifest says.
+
+    Args:
+        model: ONNX graph.
+        wanted: Name to type of the inputs.
+        wanted_outputs: Name to type of the outputs.
+        threads: That one call may use.
+        name: Of the file.
 
     Raises:
         ManifestError: If the model is none, or another's.
@@ -152,31 +237,32 @@ def open_session(model: bytes, inputs: Sequence[Input], threads: int = 1) -> ort
     try:
         session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions have no common base class
-        raise ManifestError(f"onnxruntime cannot load {MODEL_FILE} ({_line(error)}); export the model again") from error
-    wanted = {item.tensor: _TENSOR_TYPES[item.dtype] for item in inputs}
+        raise ManifestError(f"onnxruntime cannot load {name} ({_line(error)}); export the model again") from error
     found = {item.name: item.type for item in session.get_inputs()}
     if wanted != found:
         differing = sorted(name for name in {*wanted, *found} if wanted.get(name) != found.get(name))[0]
         raise ManifestError(
-            f"input {differing} is {found.get(differing, 'absent')} in {MODEL_FILE} and "
+            f"input {differing} is {found.get(differing, 'absent')} in {name} and "
             f"{wanted.get(differing, 'absent')} in {MANIFEST_FILE}; export the model again"
         )
     outputs = {item.name: item.type for item in session.get_outputs()}
-    if outputs != dict(zip(OUTPUTS, ("tensor(string)", "tensor(float)"), strict=True)):
-        raise ManifestError(f"{MODEL_FILE} has not the outputs label and probabilities; export the model again")
+    if outputs != wanted_outputs:
+        raise ManifestError(f"{name} has not the outputs {' and '.join(wanted_outputs)}; export the model again")
     return session
 
 
 def run_rows(
-    session: ort.InferenceSession, reader: FeedReader, rows: Sequence[Mapping[str, object]]
+    session: ort.InferenceSession, reader: FeedReader | SequenceReader, manifest: Manifest
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Labels [N] and probabilities [N, classes] of the check rows.
+    """Answers to the check rows.
 
     Raises:
         ManifestError: If the rows do not fit the inputs, or the model fails on them.
     """
     try:
-        label, probabilities = session.run(list(OUTPUTS), reader.from_rows(rows).tensors)
+        label, probabilities = run_feeds(session.run, manifest, reader.from_rows(manifest.check_rows.rows))
+    except ManifestError:
+        raise
     except ValueError as error:
         raise ManifestError(f"its check rows do not fit its inputs ({error}); export the model again") from error
     except Exception as error:  # as above
@@ -185,43 +271,24 @@ def run_rows(
 
 
 def _answered(manifest: Manifest, model: bytes) -> CheckRows:
-    rows = check_rows(manifest.inputs)
-    session = open_session(model, manifest.inputs)
-    label, probabilities = run_rows(session, FeedReader(manifest.inputs, manifest.missing_tokens), rows)
-    if label.shape != (len(rows),) or probabilities.shape != (len(rows), len(manifest.classes)):
-        raise ManifestError(f"the model answers shapes {label.shape} and {probabilities.shape}, not [N], [N, classes]")
+    rows = tuple(check_rows(manifest.inputs, manifest.sequence))
+    asked = replace(manifest, check_rows=CheckRows(rows, (), ()))
+    label, probabilities = run_rows(open_model(model, manifest), reader_of(manifest), asked)
+    if manifest.has_lists:
+        return _answered_lists(manifest, rows, label, probabilities)
     if not np.isfinite(probabilities).all() or not set(label.tolist()) <= set(manifest.classes):
         raise ManifestError("the model answers labels that are no classes, or probabilities that are no numbers")
-    return CheckRows(tuple(rows), tuple(label.tolist()), tuple(map(tuple, probabilities.tolist())))
+    return CheckRows(rows, tuple(label.tolist()), tuple(map(tuple, probabilities.tolist())))
 
 
-def _compare(manifest: Manifest, label: np.ndarray[Any, Any], probabilities: np.ndarray[Any, Any]) -> None:
-    wanted = np.array(manifest.check_rows.probabilities)
-    if probabilities.shape != wanted.shape or label.shape != wanted.shape[:1]:
-        raise ManifestError(f"the model answers shape {probabilities.shape}, not {wanted.shape}; export it again")
-    distance = np.abs(probabilities - wanted)
-    # NaN is not within any distance.
-    wrong = np.flatnonzero(~(distance <= TOLERANCE).all(axis=1))
-    if len(wrong):
-        row = int(wrong[0])
-        raise ManifestError(
-            f"it does not reproduce its check rows: row {row + 1} gives {probabilities[row].tolist()} and was recorded "
-            f"with {wanted[row].tolist()}; use the onnxruntime it was made with, or export the model again"
-        )
-    for row, (found, recorded) in enumerate(zip(label, manifest.check_rows.label, strict=True)):
-        if found != recorded and not _close_call(manifest, wanted[row]):
-            raise ManifestError(
-                f'it does not reproduce its check rows: row {row + 1} gives the label "{found}" and was recorded with '
-                f'"{recorded}"; export the model again'
-            )
-
-
-def _close_call(manifest: Manifest, probabilities: np.ndarray[Any, Any]) -> bool:
-    """Whether a difference within the tolerance may turn the label."""
-    if manifest.positive_index is not None and manifest.threshold is not None:
-        return bool(abs(probabilities[manifest.positive_index] - manifest.threshold) <= TOLERANCE)
-    best = np.sort(probabilities)
-    return bool(best[-1] - best[-2] <= 2 * TOLERANCE)
+def _answered_lists(
+    manifest: Manifest, rows: tuple[Mapping[str, Any], ...], labels: Any, probabilities: Any
+) -> CheckRows:
+    if not all(np.isfinite(p).all() for p in probabilities) or not set(chain.from_iterable(labels)) <= set(
+        manifest.classes
+    ):
+        raise ManifestError("the model answers labels that are no classes, or probabilities that are no numbers")
+    return CheckRows(rows, tuple(map(tuple, labels)), tuple(tuple(p.tolist()) for p in probabilities))
 
 
 def _read_manifest(folder: Path) -> bytes:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from ludocast.serve.manifest import Input
+from ludocast.serve.check_sequences import UNSEEN, check_sequences, moment
+from ludocast.serve.manifest import Input, SequenceInputs
 
 Cell = str | float | bool | None
-UNSEEN = "(never seen)"
 # What a row takes from each input: a category's rank and the place of a number between smallest (0) and largest (1).
 # The first row holds usual values; after the two extremes come missing, beyond the range, and half of each.
 _RANKS = (0, 1, 2, 0, 1)
 _PLACES = (0.5, 0.25, 0.75, 0.0, 1.0)
 
 
-def check_rows(inputs: Sequence[Input]) -> list[dict[str, Cell]]:
+def check_rows(inputs: Sequence[Input], sequence: SequenceInputs | None = None) -> Sequence[Mapping[str, object]]:
+    """Rows of cells, or of lists where the inputs are sequences."""
+    return _rows(inputs) if sequence is None else check_sequences(inputs, sequence)
+
+
+def _rows(inputs: Sequence[Input]) -> list[dict[str, Cell]]:
     """Ten rows: frequent categories and places in the range, both extremes, missing, unseen and out of range."""
     rows = [
         {item.column: _usual(item, rank + (position if number else 0), place) for position, item in enumerate(inputs)}
@@ -48,10 +52,7 @@ def _place(item: Input, place: float) -> Cell:
     low, high = item.range if item.range is not None else (0.0, 1.0)
     value = low + place * (high - low)
     if item.kind == "timestamp":
-        try:
-            return dt.datetime.fromtimestamp(round(value), dt.UTC).isoformat().replace("+00:00", "Z")
-        except (ValueError, OverflowError, OSError):  # before the year 1 or after 9999
-            return float(round(value))
+        return moment(value)
     if float(low).is_integer() and float(high).is_integer() and abs(value) < 2**53:
         return round(value)
     return float(f"{value:.6g}")

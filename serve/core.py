@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 from ludocast.models.churn.boosting import Tree
 from ludocast.serve.bundle import Bundle
+from ludocast.serve.core_sequence import cut_sequence_model
 from ludocast.serve.export import PREPROCESSING
 from ludocast.serve.graph import GraphBuilder
 from onnx import TensorProto, helper
@@ -25,20 +26,23 @@ def export_core(bundle: Path, out: Path, overwrite: bool = False) -> None:
     reads them, and gives `probabilities`. preprocessing.json tells how to make these of a player's columns:
     a number lies between two knots and is (x - knot) * slope + score, 0 where missing, then come the missing flags;
     a code is the number of its value, or that of unknown or missing; `raw` are the plain numbers and the mean labels.
+    Of sequences it takes `tokens` (int64 [N, T]), `numbers` (float [N, T, D]), `steps` (int64 [N], those that are real)
+    and `last_age` (float [N, 1]), as far as the model reads them.
 
     Args:
         bundle: Folder of the bundle.
         out: Folder for the two files.
         overwrite: Replace them.
     """
-    Bundle.load(bundle)
+    loaded = Bundle.load(bundle)
     model = onnx.load(bundle / "model.onnx")
     found = {entry.key: entry.value for entry in model.metadata_props}
     if PREPROCESSING not in found:
-        raise ValueError(f"{bundle} tells no preprocessing; only bundles of `ludocast train churn` have a core graph")
+        raise ValueError(f"{bundle} tells no preprocessing; only bundles that `ludocast train` made have a core graph")
     document = json.loads(found[PREPROCESSING])
+    core = cut_sequence_model(model, document) if loaded.manifest.sequence is not None else core_model(model, document)
     files = {
-        "model_core.onnx": core_model(model, document).SerializeToString(),
+        "model_core.onnx": core.SerializeToString(),
         "preprocessing.json": (json.dumps(document, ensure_ascii=False, indent=1) + "\n").encode(),
     }
     for name in files:

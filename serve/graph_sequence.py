@@ -12,6 +12,7 @@ import onnx
 from ludocast.serve.graph import GraphBuilder
 from ludocast.serve.graph_learners import add_probabilities
 from ludocast.serve.graph_recurrent import add_last, add_last_state, add_outputs, add_recurrent, add_step, state_size
+from ludocast.serve.graph_steps import add_is_real
 from onnx import TensorProto
 from torch import Tensor, nn
 
@@ -27,6 +28,7 @@ class SequenceNetwork:
         numbers: D.
         static: S.
         each_step: Whether every step has an answer, rather than the sequence.
+        window: Tokens on either side that a step reads beside its own.
 
     Raises:
         ValueError: If the parts do not fit each other.
@@ -38,9 +40,10 @@ class SequenceNetwork:
     numbers: int = 0
     static: int = 0
     each_step: bool = False
+    window: int = 0
 
     def __post_init__(self) -> None:
-        read = self.numbers + (0 if self.tokens is None else self.tokens.embedding_dim)
+        read = self.numbers + (0 if self.tokens is None else (2 * self.window + 1) * self.tokens.embedding_dim)
         outputs = self.rnn.hidden_size * (2 if self.rnn.bidirectional else 1)
         if read != self.rnn.input_size or self.head.in_features != outputs + self.static:
             raise ValueError(
@@ -75,18 +78,20 @@ def sequence_core(
         as_scan: As of `add_recurrent`.
     """
     graph = GraphBuilder()
-    x_NTD = _inputs(graph, network, "T")
+    tokens, numbers = _inputs(graph, network, "T")
     length = graph.input("length", TensorProto.INT64)
+    x_NTD = add_read(graph, network, tokens, numbers, length)
     size = state_size(network.rnn)
     state = graph.input("state", TensorProto.FLOAT, size) if with_state else ""
     stack = add_recurrent(graph, network.rnn, x_NTD, length, state, with_state, as_scan)
     if network.each_step:
-        probabilities = _answer(graph, network, add_outputs(graph, stack))
+        probabilities = add_answer(graph, network, add_outputs(graph, stack))
         is_real = graph.op("Transpose", stack.lengths.is_real, perm=[1, 0, 2])
         probabilities = graph.op("Where", is_real, probabilities, graph.floats(0.0))
         graph.output(probabilities, "probabilities", TensorProto.FLOAT, ["N", "T", network.classes])
     else:
-        probabilities = _answer(graph, network, add_last(graph, stack))
+        static = graph.input("static", TensorProto.FLOAT, network.static) if network.static else ""
+        probabilities = add_answer(graph, network, add_last(graph, stack), static)
         graph.output(probabilities, "probabilities", TensorProto.FLOAT, ["N", network.classes])
     if with_state:
         graph.output(add_last_state(graph, stack), "new_state", TensorProto.FLOAT, ["N", size])
@@ -100,13 +105,14 @@ def step_core(network: SequenceNetwork, description: str = "") -> onnx.ModelProt
     `numbers` float [N, D], `static` float [N, S]. Outputs: `probabilities` [N, C] and `new_state` [N, K].
 
     Raises:
-        ValueError: If the stack reads backwards too.
+        ValueError: If the stack reads backwards too, or neighbouring tokens.
     """
     graph = GraphBuilder()
-    x_ND = _inputs(graph, network)
+    x_ND = add_read(graph, network, *_inputs(graph, network))
     size = state_size(network.rnn)
     h_NW, state = add_step(graph, network.rnn, x_ND, graph.input("state", TensorProto.FLOAT, size))
-    graph.output(_answer(graph, network, h_NW), "probabilities", TensorProto.FLOAT, ["N", network.classes])
+    static = graph.input("static", TensorProto.FLOAT, network.static) if network.static else ""
+    graph.output(add_answer(graph, network, h_NW, static), "probabilities", TensorProto.FLOAT, ["N", network.classes])
     graph.output(state, "new_state", TensorProto.FLOAT, ["N", size])
     return graph.model(description, {})
 
@@ -122,19 +128,51 @@ def add_head(graph: GraphBuilder, head: nn.Linear, h: str) -> str:
     return product if head.bias is None else graph.op("Add", product, graph.constant(_values(head.bias)))
 
 
-def _inputs(graph: GraphBuilder, network: SequenceNetwork, *steps: str) -> str:
+def add_read(graph: GraphBuilder, network: SequenceNetwork, tokens: str, numbers: str, length_N: str = "") -> str:
+    """What the stack reads, [N, T, ...] of whole sequences or [N, ...] of one step of each.
+
+    Args:
+        graph: To append to.
+        network: Whose embedding and window.
+        tokens: Ids; "" where there are none.
+        numbers: The same.
+        length_N: Real steps of whole sequences, which neighbouring tokens need.
+
+    Raises:
+        ValueError: If neighbouring tokens are read and there are no whole sequences.
+    """
     parts = []
     if network.tokens is not None:
-        parts.append(add_embedding(graph, network.tokens, graph.input("tokens", TensorProto.INT64, *steps)))
+        embedded = add_embedding(graph, network.tokens, tokens)
+        if network.window:
+            if not length_N:
+                raise ValueError("a network that reads neighbouring tokens has no step: it needs the token to come")
+            embedded = _add_neighbours(graph, embedded, add_is_real(graph, tokens, length_N), network.window)
+        parts.append(embedded)
     if network.numbers:
-        parts.append(graph.input("numbers", TensorProto.FLOAT, *steps, network.numbers))
+        parts.append(numbers)
     return parts[0] if len(parts) == 1 else graph.op("Concat", *parts, axis=-1)
 
 
-def _answer(graph: GraphBuilder, network: SequenceNetwork, h: str) -> str:
+def add_answer(graph: GraphBuilder, network: SequenceNetwork, h: str, static: str = "") -> str:
+    """Probabilities [..., C] of the top layer's outputs and, where the head reads some, static numbers [N, S]."""
     if network.static:
-        h = graph.op("Concat", h, graph.input("static", TensorProto.FLOAT, network.static), axis=-1)
+        h = graph.op("Concat", h, static, axis=-1)
     return add_probabilities(graph, add_head(graph, network.head, h), network.head.out_features)
+
+
+def _add_neighbours(graph: GraphBuilder, x_NTE: str, is_real_NT: str, window: int) -> str:
+    """As `neighbours` of the training side: zeros beyond both ends, [N, T, (2w + 1) · E]."""
+    known = graph.op("Where", graph.op("Unsqueeze", is_real_NT, graph.ints(2)), x_NTE, graph.floats(0.0))
+    padded = graph.op("Pad", known, graph.ints(0, window, 0, 0, window, 0))
+    ends = [k - 2 * window if k < 2 * window else np.iinfo(np.int64).max for k in range(2 * window + 1)]
+    parts = [graph.op("Slice", padded, graph.ints(k), graph.ints(end), graph.ints(1)) for k, end in enumerate(ends)]
+    return graph.op("Concat", *parts, axis=2)
+
+
+def _inputs(graph: GraphBuilder, network: SequenceNetwork, *steps: str) -> tuple[str, str]:
+    tokens = graph.input("tokens", TensorProto.INT64, *steps) if network.tokens is not None else ""
+    return tokens, graph.input("numbers", TensorProto.FLOAT, *steps, network.numbers) if network.numbers else ""
 
 
 def _values(tensor: Tensor) -> np.ndarray:

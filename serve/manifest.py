@@ -9,9 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
-FORMAT = 1  # older formats load for ever; a newer one is refused
+FORMAT = 2  # older formats load for ever; a newer one is refused
+TABLES = 1  # what a bundle without sequences is written as: releases before sequences read it too
 OUTPUTS = ("label", "probabilities")
+# What a graph gives. Of "tags" labels and probabilities are lists of one entry a step, of "next" of the likeliest few.
+TASKS = {"classification": OUTPUTS, "tags": ("labels", "probabilities"), "next": ("labels", "probabilities")}
 DTYPES = {"number": "float32", "timestamp": "float64", "category": "string", "boolean": "string"}
+FORMS = ("cell", "list", "words")
 MODEL_FILE = "model.onnx"
 Value = TypeVar("Value")
 
@@ -26,6 +30,7 @@ class Input:
         kind: "number", "category", "boolean" or "timestamp".
         categories: The most frequent values, at most 50; None for numbers and times.
         range: Smallest and largest training value (times: UTC seconds); None for categories.
+        form: "cell", one value a row, or "list", one a step; "words" is a list that may also be a text of words.
     """
 
     column: str
@@ -33,6 +38,7 @@ class Input:
     kind: str
     categories: tuple[str, ...] | None = None
     range: tuple[float, float] | None = None
+    form: str = "cell"
 
     @property
     def dtype(self) -> str:
@@ -41,17 +47,57 @@ class Input:
 
 
 @dataclass(frozen=True)
+class SequenceInputs:
+    """What the lists of a row are to each other.
+
+    Attributes:
+        length: Tensor of the number of steps of each row, int64 [N].
+        longest: Most steps that are read. Of a longer row the last ones are, but for "tags", where it is refused.
+        time: Column of the steps' times, by which they are sorted; None where their order is that of the list.
+        now: Column of the moment of the question; only steps before it are known. None where there is none.
+        observe: Days before that moment from which on steps are known; None for all.
+        active_within: Days before that moment in which all who were asked about in training had a step.
+        line_end: Word that stands for the end of a line of a text.
+    """
+
+    length: str
+    longest: int
+    time: str | None = None
+    now: str | None = None
+    observe: float | None = None
+    active_within: float | None = None
+    line_end: str | None = None
+
+
+@dataclass(frozen=True)
+class StepGraph:
+    """A graph that takes one step of a sequence, from state to state.
+
+    Its inputs are `state` float [N, state], `last_time` float64 [N, 1] where steps have times (NaN before the first
+    one), and a column [N, 1] for each list of the bundle; where there is a moment of the question that too, and the
+    length, 0 for an answer without a step. Its outputs are those of the bundle and `new_state`.
+
+    Attributes:
+        file: Its name in the bundle.
+        state: Numbers of a state; zeros before the first step.
+    """
+
+    file: str
+    state: int
+
+
+@dataclass(frozen=True)
 class CheckRows:
     """Rows made from the inputs, never from players, and what the model answered when the bundle was written.
 
     Attributes:
         rows: Column to value, one mapping a row.
-        label: One a row.
-        probabilities: One a row and class.
+        label: One a row; a tuple of them where the task's answers are lists.
+        probabilities: One a row and class, or one a label.
     """
 
     rows: tuple[Mapping[str, Any], ...]
-    label: tuple[str, ...]
+    label: tuple[Any, ...]
     probabilities: tuple[tuple[float, ...], ...]
 
 
@@ -74,6 +120,18 @@ class Manifest:
     data_sha256: str | None = None
     git_revision: str | None = None
     task: str = "classification"
+    sequence: SequenceInputs | None = None
+    step: StepGraph | None = None
+
+    @property
+    def outputs(self) -> tuple[str, str]:
+        """Names of the graph's outputs."""
+        return TASKS[self.task]
+
+    @property
+    def has_lists(self) -> bool:
+        """Whether an answer is a list of labels."""
+        return self.outputs != OUTPUTS
 
     @property
     def positive_index(self) -> int | None:
@@ -88,7 +146,12 @@ class Manifest:
         """
         fields = asdict(self)
         fields["inputs"] = [{**asdict(item), "dtype": item.dtype} for item in self.inputs]
-        document = {"format": FORMAT, "outputs": list(OUTPUTS), **fields}
+        if self.sequence is None:
+            del fields["sequence"], fields["step"]
+            for item in fields["inputs"]:
+                del item["form"]
+        number = TABLES if self.sequence is None else FORMAT
+        document = {"format": number, "outputs": list(self.outputs), **fields}
         try:
             return json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
         except (TypeError, ValueError) as error:
@@ -119,54 +182,99 @@ def parse_manifest(text: str | bytes) -> Manifest:
             f"it has bundle format {version}, and this ludocast reads formats up to {FORMAT}; "
             "install a newer ludocast (pip install --upgrade ludocast)"
         )
-    return _manifest(document)
+    return _manifest(document, has_sequences=version > TABLES)
 
 
-def _manifest(document: dict[str, Any]) -> Manifest:
+def _manifest(document: dict[str, Any], has_sequences: bool) -> Manifest:
     take = _Taker(document, "")
-    if take.get("task", _text) != "classification":
-        raise ManifestError(f'bundle.json: "task" has to be "classification", got {_shown(document["task"])}')
-    if take.get("outputs", _list_of(_text)) != OUTPUTS:
-        raise ManifestError(f'bundle.json: "outputs" has to be {list(OUTPUTS)}')
+    task = take.get("task", _text)
+    tasks = tuple(TASKS) if has_sequences else ("classification",)
+    if task not in tasks:
+        wanted = " or ".join(f'"{name}"' for name in tasks)
+        raise ManifestError(f'bundle.json: "task" has to be {wanted}, got {_shown(task)}')
+    if take.get("outputs", _list_of(_text)) != TASKS[task]:
+        raise ManifestError(f'bundle.json: "outputs" has to be {list(TASKS[task])}')
     classes = take.get("classes", _list_of(_text))
-    if len(classes) < 2 or len(set(classes)) != len(classes):
+    if len(classes) < (2 if task == "classification" else 1) or len(set(classes)) != len(classes):
         raise ManifestError('bundle.json: "classes" has to hold two different labels or more')
+    inputs = _inputs(document, has_sequences)
+    files = _files(take.get("files", _object))
     positive = take.get("positive", _optional(_text))
     if positive is not None and (positive not in classes or len(classes) != 2):
         raise ManifestError('bundle.json: "positive" has to be one of two classes, or null')
     return Manifest(
         name=take.get("name", _text),
         version=take.get("version", _text),
-        inputs=_inputs(document),
+        inputs=inputs,
         missing_tokens=take.get("missing_tokens", _list_of(_text)),
         classes=classes,
         positive=positive,
         threshold=take.get("threshold", _optional(_number)),
-        files=_files(take.get("files", _object)),
-        check_rows=_check_rows(take.get("check_rows", _object), len(classes)),
+        files=files,
+        check_rows=_check_rows(take.get("check_rows", _object), None if TASKS[task] != OUTPUTS else len(classes)),
         created=take.get("created", _text),
         metrics=take.get("metrics", _object),
         libraries=take.get("libraries", _object_of_text),
         data_sha256=take.get("data_sha256", _optional(_text)),
         git_revision=take.get("git_revision", _optional(_text)),
+        task=task,
+        sequence=_sequence(take.get("sequence", _object), inputs) if has_sequences else None,
+        step=_step(take.get("step", _optional(_object)), files) if has_sequences else None,
     )
 
 
-def _inputs(document: dict[str, Any]) -> tuple[Input, ...]:
+def _sequence(entry: dict[str, Any], inputs: tuple[Input, ...]) -> SequenceInputs:
+    take = _Taker(entry, "sequence.")
+    sequence = SequenceInputs(
+        length=take.get("length", _text),
+        longest=take.get("longest", _count),
+        time=take.get("time", _optional(_text)),
+        now=take.get("now", _optional(_text)),
+        observe=take.get("observe", _optional(_number)),
+        active_within=take.get("active_within", _optional(_number)),
+        line_end=take.get("line_end", _optional(_text)),
+    )
+    if all(item.form == "cell" for item in inputs):
+        raise ManifestError('bundle.json: a bundle of sequences has an input of "form" list or words')
+    if sequence.length in {*OUTPUTS, *(item.tensor for item in inputs)}:
+        raise ManifestError('bundle.json: "sequence.length" has the name of an input or output')
+    for what, column, is_list in (("time", sequence.time, True), ("now", sequence.now, False)):
+        item = next((item for item in inputs if item.column == column), None)
+        fits = item is not None and item.kind == "timestamp" and (item.form != "cell") == is_list
+        if column is not None and not fits:
+            form = "list" if is_list else "cell"
+            raise ManifestError(f'bundle.json: "sequence.{what}" has to name a timestamp of form {form}')
+    if sequence.now is not None and sequence.time is None:
+        raise ManifestError('bundle.json: "sequence.now" needs a "sequence.time"')
+    return sequence
+
+
+def _step(entry: dict[str, Any] | None, files: Mapping[str, str]) -> StepGraph | None:
+    if entry is None:
+        return None
+    take = _Taker(entry, "step.")
+    step = StepGraph(file=take.get("file", _text), state=take.get("state", _count))
+    if step.file not in files:
+        raise ManifestError(f'bundle.json: "files" does not name {_shown(step.file)}, which "step.file" does')
+    return step
+
+
+def _inputs(document: dict[str, Any], has_sequences: bool) -> tuple[Input, ...]:
     entries = _Taker(document, "").get("inputs", _list_of(_object))
-    inputs = tuple(_input(entry, f"inputs[{position}].") for position, entry in enumerate(entries))
+    inputs = tuple(_input(entry, f"inputs[{i}].", has_sequences) for i, entry in enumerate(entries))
     if not inputs:
         raise ManifestError('bundle.json: "inputs" is empty')
     for what in ("column", "tensor"):
         names = [getattr(item, what) for item in inputs]
         if len(set(names)) != len(names):
             raise ManifestError(f'bundle.json: two inputs have the same "{what}"')
-    if {item.tensor for item in inputs} & set(OUTPUTS):
+    taken = {name for names in TASKS.values() for name in names} if has_sequences else set(OUTPUTS)
+    if {item.tensor for item in inputs} & taken:
         raise ManifestError("bundle.json: an input tensor has the name of an output")
     return inputs
 
 
-def _input(entry: dict[str, Any], where: str) -> Input:
+def _input(entry: dict[str, Any], where: str, has_sequences: bool) -> Input:
     take = _Taker(entry, where)
     kind = take.get("kind", _text)
     if kind not in DTYPES:
@@ -176,12 +284,16 @@ def _input(entry: dict[str, Any], where: str) -> Input:
     limits = take.get("range", _optional(_list_of(_number)))
     if limits is not None and (len(limits) != 2 or limits[0] > limits[1]):
         raise ManifestError(f'bundle.json: "{where}range" has to be [smallest, largest]')
+    form = take.get("form", _text) if has_sequences else "cell"
+    if form not in FORMS:
+        raise ManifestError(f'bundle.json: "{where}form" has to be one of {", ".join(FORMS)}, got {_shown(form)}')
     return Input(
         column=take.get("column", _text),
         tensor=take.get("tensor", _text),
         kind=kind,
         categories=take.get("categories", _optional(_list_of(_text))),
         range=None if limits is None else (limits[0], limits[1]),
+        form=form,
     )
 
 
@@ -196,15 +308,18 @@ def _files(entries: dict[str, Any]) -> dict[str, str]:
     return entries
 
 
-def _check_rows(entry: dict[str, Any], classes: int) -> CheckRows:
+def _check_rows(entry: dict[str, Any], classes: int | None) -> CheckRows:
+    """Of answers of so many probabilities; of lists where that is None."""
     take = _Taker(entry, "check_rows.")
     rows = take.get("rows", _list_of(_object))
-    label = take.get("label", _list_of(_text))
+    label = take.get("label", _list_of(_text if classes is not None else _list_of(_text)))
     probabilities = take.get("probabilities", _list_of(_list_of(_number)))
     if not rows or not len(rows) == len(label) == len(probabilities):
         raise ManifestError('bundle.json: "check_rows" has to hold as many rows as labels and probabilities')
-    if any(len(row) != classes for row in probabilities):
-        raise ManifestError('bundle.json: "check_rows.probabilities" has to hold one number a class')
+    sizes = [len(names) for names in label] if classes is None else [classes] * len(label)
+    if [len(row) for row in probabilities] != sizes:
+        of = "label" if classes is None else "class"
+        raise ManifestError(f'bundle.json: "check_rows.probabilities" has to hold one number a {of}')
     return CheckRows(rows, label, probabilities)
 
 
@@ -238,6 +353,12 @@ def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or abs(value) > 1e308 or value != value:
         raise TypeError(f"has to be a finite number, got {_shown(value)}")
     return float(value)
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or not 1 <= value <= 2**31:
+        raise TypeError(f"has to be a whole number from 1 on, got {_shown(value)}")
+    return value
 
 
 def _object(value: Any) -> dict[str, Any]:

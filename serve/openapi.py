@@ -16,6 +16,8 @@ def openapi(manifest: Manifest) -> dict[str, Any]:
         "required": [item.column for item in manifest.inputs],
         "properties": {item.column: _property(item) for item in manifest.inputs},
     }
+    if manifest.sequence is not None:
+        record["description"] = _sequence(manifest)
     example = dict(manifest.check_rows.rows[0])
     answer = {
         "type": "object",
@@ -46,6 +48,15 @@ def openapi(manifest: Manifest) -> dict[str, Any]:
     }
 
 
+def _sequence(manifest: Manifest) -> str:
+    sequence = manifest.sequence
+    assert sequence is not None
+    more = "a longer one is refused" if manifest.task == "tags" else "of more the last ones"
+    order = "" if sequence.time is None else f', sorted by "{sequence.time}"'
+    known = "" if sequence.now is None else f' Only those before "{sequence.now}" are known.'
+    return f"Lists of one entry a step{order}; at most {sequence.longest:,} steps are read, {more}.{known}"
+
+
 def _predict(example: dict[str, Any]) -> dict[str, Any]:
     record = {"$ref": "#/components/schemas/Record"}
     errors = {"400": "The body is no JSON.", "413": "Too many rows or bytes.", "422": "A record does not fit."}
@@ -72,6 +83,16 @@ def _json(name: str) -> dict[str, Any]:
 
 
 def _prediction(manifest: Manifest) -> dict[str, Any]:
+    if manifest.has_lists:
+        what = "Of each step." if manifest.task == "tags" else "What is likeliest next, the likeliest first."
+        return {
+            "type": "object",
+            "required": ["labels", "probabilities"],
+            "properties": {
+                "labels": {"type": "array", "items": {"type": "string"}, "description": what},
+                "probabilities": {"type": "array", "items": {"type": "number"}, "description": "One a label."},
+            },
+        }
     return {
         "type": "object",
         "required": ["label", "probability", "probabilities"],
@@ -90,4 +111,7 @@ def _property(item: Input) -> dict[str, Any]:
         text["examples"] = list(item.categories[:SHOWN_CATEGORIES])
     if item.range is not None:
         text["description"] = f"{item.kind}, {item.range[0]:g} to {item.range[1]:g} in training"
-    return text
+    if item.form == "cell":
+        return text
+    array = {"type": "array", "items": text}
+    return array if item.form == "list" else {"oneOf": [array, {"type": "string", "description": "words"}]}

@@ -6,6 +6,7 @@ import csv
 import gc
 import io
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,11 +25,14 @@ from ludocast.datamodules.read import (
     csv_header,
     csv_options,
 )
+from ludocast.serve.answers import SCORED, answer_columns, answer_names
 from ludocast.serve.manifest import Manifest
+from ludocast.serve.notes import Note, sentences
 from ludocast.serve.scorer import Predictions, Scorer
 from tqdm import tqdm
 
 CHUNK_ROWS = 65_536
+CHUNK_SEQUENCES = 4_096  # rows that hold lists
 BLOCK_BYTES = 8 << 20  # of CSV read at once; memory follows it
 PARQUET = (".parquet", ".pq")
 
@@ -48,6 +52,9 @@ def score(
     two classes that of the label, and scored_probability_CLASS for each). It appears when it is complete. Memory stays
     bounded, however large the file.
 
+    A model of sequences reads columns of lists, in CSV as JSON arrays; where its answers are lists, they are
+    scored_labels and scored_probabilities in the same way.
+
     Example: ludocast score --bundle run/bundle --input players.csv --output scored.parquet --keep player_id
 
     Args:
@@ -65,22 +72,26 @@ def score(
         raise ValueError(f"there is no folder {output.absolute().parent}; make it, or choose another --output")
     check_file(input)
     scorer = Scorer.load(bundle)
-    rows, warned = 0, set[str]()
-    with _source(input, encoding, delimiter) as (names, chunks, total), _whole(output) as file, _without_collector():
+    rows, notes = 0, Counter[Note]()
+    size = CHUNK_ROWS if scorer.manifest.sequence is None else CHUNK_SEQUENCES
+    with (
+        _source(input, encoding, delimiter, size) as (names, chunks, total),
+        _whole(output) as file,
+        _without_collector(),
+    ):
         kept = _kept(names, keep, input)
         writer = _Writer(file, output, scorer.manifest, kept)
-        for chunk in tqdm(chunks, total=total, unit_scale=CHUNK_ROWS, unit=" rows", desc="scoring", disable=None):
+        for chunk in tqdm(chunks, total=total, unit_scale=size, unit=" rows", desc="scoring", disable=None):
             columns = dict(zip(names, chunk.columns, strict=True))
             found = scorer.predict_columns(columns, rows)
             writer.write([columns[name] for name in kept], found)
             rows += chunk.num_rows
-            warned |= set(found.warnings)
+            notes.update(found.notes)
         if rows == 0:
             raise ValueError(f"{input} has a header but no rows to score")
         writer.close()
-    for warning in sorted(warned):
-        if not warning.startswith("ignored what"):  # the label and ids of a table are no news here
-            print(f"note: {warning}")
+    for sentence in sentences(notes):
+        print(f"note: {sentence}")
     print(f"{rows:,} rows scored: {output}")
 
 
@@ -89,7 +100,7 @@ def _kept(names: Sequence[str], keep: Sequence[str] | None, path: Path) -> list[
         if name not in names:
             raise ValueError(f'{path} has no column "{name}" to keep; it has {", ".join(names[:10])}')
     kept = list(names if keep is None else keep)
-    taken = [name for name in kept if name.startswith("scored_label") or name.startswith("scored_probability")]
+    taken = [name for name in kept if name.startswith((f"{SCORED}label", f"{SCORED}probabilit"))]
     if taken:
         raise ValueError(f'{path} has a column "{taken[0]}" already; name the columns to keep with --keep')
     return kept
@@ -97,7 +108,7 @@ def _kept(names: Sequence[str], keep: Sequence[str] | None, path: Path) -> list[
 
 @contextmanager
 def _source(
-    path: Path, encoding: str, delimiter: str | None
+    path: Path, encoding: str, delimiter: str | None, chunk_rows: int
 ) -> Iterator[tuple[list[str], Iterator[pa.RecordBatch], int | None]]:
     """Column names, chunks of rows, and how many chunks there are where that is known."""
     if path.suffix.lower() in PARQUET:
@@ -105,8 +116,8 @@ def _source(
             with pq.ParquetFile(path) as file:
                 names = [str(name) for name in file.schema_arrow.names]
                 check_names(names, path)
-                total = -(-file.metadata.num_rows // CHUNK_ROWS)
-                yield names, file.iter_batches(CHUNK_ROWS, use_threads=False), total
+                total = -(-file.metadata.num_rows // chunk_rows)
+                yield names, file.iter_batches(chunk_rows, use_threads=False), total
         except pa.ArrowInvalid as error:
             raise ValueError(f"{path} is not a readable Parquet file: {str(error).splitlines()[0]}") from error
         return
@@ -116,13 +127,13 @@ def _source(
         with pacsv.open_csv(path, **csv_options(names, found, encoding, BLOCK_BYTES)) as reader:
             if reader.schema.names != names:
                 raise ValueError(f"{path} has a header line that is no plain CSV; mend its quotes")
-            yield names, _csv_chunks(reader, path, encoding, found), None
+            yield names, _csv_chunks(reader, path, encoding, found, chunk_rows), None
     except (pa.ArrowInvalid, UnicodeError) as error:
         raise csv_error(path, error, encoding, found) from error
 
 
 def _csv_chunks(
-    reader: pacsv.CSVStreamingReader, path: Path, encoding: str, delimiter: str
+    reader: pacsv.CSVStreamingReader, path: Path, encoding: str, delimiter: str, chunk_rows: int
 ) -> Iterator[pa.RecordBatch]:
     rows, last = 0, None
     while True:
@@ -140,8 +151,8 @@ def _csv_chunks(
                 raise ValueError(
                     f'row {row + 1}, column "{name}": a cell of more than {LONGEST_CELL:,} bytes; is a quote left open?'
                 )
-        for start in range(0, batch.num_rows, CHUNK_ROWS):
-            yield batch.slice(start, CHUNK_ROWS)
+        for start in range(0, batch.num_rows, chunk_rows):
+            yield batch.slice(start, chunk_rows)
         rows += batch.num_rows
         last = batch.columns[-1][-1].as_py() if batch.num_rows else last
 
@@ -178,10 +189,7 @@ class _Writer:
         self._file, self._manifest, self._kept = file, manifest, list(kept)
         self._csv = path.suffix.lower() not in PARQUET
         self._parquet: pq.ParquetWriter | None = None
-        scored = ["scored_label", "scored_probability"]
-        if manifest.positive_index is None:
-            scored += [f"scored_probability_{name}" for name in manifest.classes]
-        self._names = [*self._kept, *scored]
+        self._names = [*self._kept, *answer_names(manifest)]
         if self._csv:
             header = io.StringIO()
             csv.writer(header, lineterminator="\n").writerow(self._names)
@@ -189,14 +197,7 @@ class _Writer:
 
     def write(self, columns: Sequence[Any], found: Predictions) -> None:
         """Append some rows."""
-        p = found.probabilities
-        positive = self._manifest.positive_index
-        scored = [
-            pa.array(found.labels.tolist(), pa.string()),
-            pa.array(p.max(axis=1) if positive is None else p[:, positive]),
-        ]
-        if positive is None:
-            scored += [pa.array(p[:, k]) for k in range(p.shape[1])]
+        scored = answer_columns(self._manifest, found, is_text=self._csv)
         table = pa.Table.from_arrays([*columns, *scored], self._names)
         if self._csv:
             self._file.write(_csv_bytes(table))
@@ -219,9 +220,14 @@ def _csv_bytes(table: pa.Table) -> pa.Buffer:
             pacsv.write_csv(table, sink, pacsv.WriteOptions(include_header=False, quoting_style=style))
         except pa.ArrowInvalid as error:
             if style == "needed":
-                raise ValueError(f"CSV cannot hold this table: {str(error).splitlines()[0]}; write .parquet") from error
+                raise _no_csv(error) from error
             continue  # a cell holds a comma, a quote or a line break
         except pa.ArrowNotImplementedError as error:
-            raise ValueError(f"CSV cannot hold this table: {str(error).splitlines()[0]}; write .parquet") from error
+            raise _no_csv(error) from error
         return sink.getvalue()
     raise AssertionError("one of the styles returns or raises")
+
+
+def _no_csv(error: Exception) -> ValueError:
+    what = str(error).splitlines()[0]
+    return ValueError(f"CSV cannot hold this table: {what}; write .parquet, or name the columns to keep with --keep")

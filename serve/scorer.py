@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from ludocast.serve.bundle import Bundle
-from ludocast.serve.feeds import Feeds
+from ludocast.serve.feeds import BATCH_ROWS, Feeds
 from ludocast.serve.manifest import OUTPUTS, Manifest
+from ludocast.serve.notes import Note, overflow, sentences
+from ludocast.serve.run import run_feeds
+from ludocast.serve.sequence_feeds import SequenceFeeds
 
-BATCH_ROWS = 512  # rows the model takes at once: what it computes in between stays in the processor's cache
 _OUTPUTS = list(OUTPUTS)
 _SHOWN_COLUMNS = 5
 
@@ -23,14 +25,27 @@ class Predictions:
     """Answers for N rows.
 
     Attributes:
-        labels: Objects [N] of str, by the bundle's threshold.
-        probabilities: float32 [N, classes], in the order of the bundle's classes.
-        warnings: What was ignored or taken as missing, a sentence each.
+        labels: Objects [N] of str, by the bundle's threshold. Of a task whose answers are lists, each a list of str.
+        probabilities: float32 [N, classes], in the order of the bundle's classes. Of such a task objects [N], each
+            float32 with one a label.
+        ignored: Columns that the model does not read.
+        notes: What was sorted, left out or taken as missing, and how often.
     """
 
     labels: np.ndarray[Any, Any]
     probabilities: np.ndarray[Any, Any]
-    warnings: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+    notes: Mapping[Note, int] = field(default_factory=dict)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was ignored and all notes, a sentence each."""
+        if not self.ignored:
+            return tuple(sentences(self.notes))
+        names = ", ".join(f'"{name}"' for name in self.ignored[:_SHOWN_COLUMNS])
+        more = len(self.ignored) - _SHOWN_COLUMNS
+        what = f"column {names}{f' and {more} more' if more > 0 else ''}"
+        return (f"ignored what the model does not read: {what}", *sentences(self.notes))
 
 
 class Scorer:
@@ -64,11 +79,13 @@ class Scorer:
 
         Every column that the model reads has to be there; None, NaN and the bundle's missing tokens are missing
         values. Infinite numbers and those too large for float32 count as missing, with a warning; columns that the
-        model does not read are ignored, with a warning.
+        model does not read are ignored, with a warning. Of a bundle of sequences a row holds lists, sorted by time
+        where they have times.
 
         Args:
             data: A list of records, one record, a mapping of column name to list or array, an Arrow table (or
-                anything that gives one, such as a polars frame), or a pandas frame.
+                anything that gives one, such as a polars frame), or a pandas frame. A mapping is one record to a
+                bundle of sequences, for whose columns there is `predict_columns`.
 
         Raises:
             ValueError: With row (from 1) and column, if a cell does not fit; with the nearest name, if a column is
@@ -76,7 +93,8 @@ class Scorer:
         """
         if isinstance(data, (list, tuple)):
             return self.predict_rows(data)
-        if isinstance(data, Mapping) and data and not any(map(_is_column, data.values())):
+        is_sequence = self.manifest.sequence is not None
+        if isinstance(data, Mapping) and data and (is_sequence or not any(map(_is_column, data.values()))):
             return self.predict_rows([data])
         return self._predict(self._reader.from_columns(_columns(data)))
 
@@ -100,33 +118,15 @@ class Scorer:
         """
         return self._predict(self._reader.from_columns(columns, first_row))
 
-    def _predict(self, feeds: Feeds) -> Predictions:
-        warnings = () if not feeds.unknown and not feeds.overflowed else tuple(_warnings(feeds))
-        if 0 < feeds.rows <= BATCH_ROWS:
+    def _predict(self, feeds: Feeds | SequenceFeeds) -> Predictions:
+        notes = {overflow(column): count for column, count in feeds.overflowed.items()}
+        if isinstance(feeds, SequenceFeeds):
+            notes |= feeds.notes
+        elif 0 < feeds.rows <= BATCH_ROWS:
             labels, probabilities = self._run(_OUTPUTS, feeds.tensors)
-            return Predictions(labels, probabilities, warnings)
-        labels = np.empty(feeds.rows, object)
-        probabilities = np.empty((feeds.rows, len(self.manifest.classes)), np.float32)
-        for start in range(0, feeds.rows, BATCH_ROWS):
-            rows = slice(start, start + BATCH_ROWS)
-            part = {name: values[rows] for name, values in feeds.tensors.items()}
-            labels[rows], probabilities[rows] = self._run(_OUTPUTS, part)
-        return Predictions(labels, probabilities, warnings)
-
-
-def overflow_warning(column: str, count: int) -> str:
-    """The sentence for numbers that count as missing."""
-    what = "1 infinite or too large number was" if count == 1 else f"{count} infinite or too large numbers were"
-    return f'column "{column}": {what} taken as missing'
-
-
-def _warnings(feeds: Feeds) -> Iterator[str]:
-    if feeds.unknown:
-        names = ", ".join(f'"{name}"' for name in feeds.unknown[:_SHOWN_COLUMNS])
-        more = len(feeds.unknown) - _SHOWN_COLUMNS
-        yield f"ignored what the model does not read: column {names}{f' and {more} more' if more > 0 else ''}"
-    for column, count in feeds.overflowed.items():
-        yield overflow_warning(column, count)
+            return Predictions(labels, probabilities, tuple(feeds.unknown), notes)
+        labels, probabilities = run_feeds(self._run, self.manifest, feeds)
+        return Predictions(labels, probabilities, tuple(feeds.unknown), notes)
 
 
 def _is_column(value: object) -> bool:

@@ -11,12 +11,13 @@ from typing import Any
 
 import orjson
 from aiohttp import web
+from ludocast.serve.answers import answer_records
 from ludocast.serve.openapi import openapi
 from ludocast.serve.scorer import Predictions, Scorer
 
 LARGEST_BODY = 16 << 20  # bytes
 MOST_ROWS = 10_000  # a request; files are for `ludocast score`
-FEW_ROWS = 32  # up to here a thread of its own would cost more than it frees
+FEW_ROWS, FEW_BYTES = 32, 1 << 16  # up to here a thread of its own would cost more than it frees
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -65,9 +66,10 @@ def application(scorer: Scorer) -> web.Application:
     document = orjson.dumps(openapi(scorer.manifest))
 
     async def predict(request: web.Request) -> web.Response:
-        records = _records(await request.read())
+        body = await request.read()
+        records = _records(body)
         try:
-            if len(records) <= FEW_ROWS:
+            if len(records) <= FEW_ROWS and len(body) <= FEW_BYTES:
                 found = scorer.predict_rows(records)
             else:
                 found = await asyncio.to_thread(scorer.predict_rows, records)
@@ -110,19 +112,10 @@ def _records(body: bytes) -> list[dict[str, Any]]:
 
 def _answer(scorer: Scorer, found: Predictions) -> dict[str, Any]:
     manifest = scorer.manifest
-    positive, classes = manifest.positive_index, manifest.classes
-    predictions = [
-        {
-            "label": label,
-            "probability": max(p) if positive is None else p[positive],
-            "probabilities": dict(zip(classes, p, strict=True)),
-        }
-        for label, p in zip(found.labels.tolist(), found.probabilities.tolist(), strict=True)
-    ]
     return {
         "model": manifest.name,
         "version": manifest.version,
-        "predictions": predictions,
+        "predictions": answer_records(manifest, found),
         "warnings": list(found.warnings),
     }
 

@@ -29,6 +29,7 @@ MAY_IMPORT = {
 TRAINING_FILES = {
     *("export.py", "core.py", "report.py", "charts.py", "recommend_export.py", "recommend_report.py"),
     *("graph.py", "graph_inputs.py", "graph_learners.py", "graph_events.py", "graph_recurrent.py", "graph_sequence.py"),
+    *("graph_steps.py", "sequence_export.py", "core_sequence.py"),
 }
 LIGHT_DATAMODULES = {"cells", "read", "schema"}
 

@@ -1,4 +1,4 @@
-"""Every command block of the README runs, in the order in which it stands."""
+"""Every command block of the README and of docs/sequences.md runs, in the order in which it stands."""
 
 from __future__ import annotations
 
@@ -19,19 +19,25 @@ from ludocast.serve.scorer import Scorer
 ROOT = Path(__file__).parent.parent
 
 
-def served(text: str, folder: Path, environment: dict[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Runs a block of `$ ludocast serve …` and `$ curl …`, its "…" filled in; the record sent, and the answer."""
+def filled(text: str, bundle: Path) -> str:
+    """A request's body with a usual record where it has a "…"."""
+    if "…" not in text:
+        return text
+    usual = Scorer.load(bundle).manifest.check_rows.rows[0]
+    shown = json.loads(text.replace(", …", ""))[0]
+    assert shown.keys() <= usual.keys(), "the README asks with columns that the game has not"
+    return json.dumps([{**usual, **shown}])
+
+
+def served(text: str, folder: Path, environment: dict[str, str]) -> tuple[Any, dict[str, Any]]:
+    """Runs a block of `$ ludocast serve …` and `$ curl …`, its "…" filled in; the body sent, and the answer."""
     serve, curl = (line[2:] for line in text.splitlines() if line.startswith("$ "))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     words = [word.replace("8080", port) for word in shlex.split(curl)]
-    at = next(i for i, word in enumerate(words) if "…" in word)
-    usual = Scorer.load(folder / "game" / "run" / "bundle").manifest.check_rows.rows[0]
-    shown = json.loads(words[at].replace(", …", ""))[0]
-    assert shown.keys() <= usual.keys(), "the README asks with columns that the game has not"
-    record = {**usual, **shown}
-    words[at] = json.dumps([record])
+    at = words.index("-d") + 1
+    words[at] = filled(words[at], folder / shlex.split(serve)[shlex.split(serve).index("--bundle") + 1])
     command = ["sh", "-c", f"exec {serve.replace('8080', port)}"]
     server = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
     try:
@@ -41,7 +47,7 @@ def served(text: str, folder: Path, environment: dict[str, str]) -> tuple[dict[s
     finally:
         server.terminate()
         assert server.wait(20) == 0
-    return record, json.loads(done.stdout)
+    return json.loads(words[at]), json.loads(done.stdout)
 
 
 def names(document: Any) -> list[str]:
@@ -54,24 +60,31 @@ def names(document: Any) -> list[str]:
     return found
 
 
-def test_the_command_blocks_run(tmp_path: Path) -> None:
-    (tmp_path / "configs").symlink_to(ROOT / "configs")
-    (tmp_path / "ludocast").write_text(f'#!/bin/sh\nexec {sys.executable} -m ludocast "$@"\n')
-    (tmp_path / "ludocast").chmod(0o755)
-    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```(sh|python)\n(.*?)```", readme, flags=re.DOTALL)
+def run_blocks(document: str, folder: Path) -> tuple[str, dict[str, str]]:
+    """Runs the blocks of sh and python; the one with a request, and the environment in which to run it."""
+    (folder / "configs").symlink_to(ROOT / "configs")
+    (folder / "ludocast").write_text(f'#!/bin/sh\nexec {sys.executable} -m ludocast "$@"\n')
+    (folder / "ludocast").chmod(0o755)
+    environment = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    text = (ROOT / document).read_text(encoding="utf-8")
+    blocks = re.findall(r"```(sh|python)\n(.*?)```", text, flags=re.DOTALL)
     assert len(blocks) >= 4
-    for kind, text in blocks:
-        command = ["sh", "-ec", text] if kind == "sh" else [sys.executable, "-c", text]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{text}\n{done.stdout[-1500:]}\n{done.stderr[-1500:]}"
+    for kind, block in blocks:
+        command = ["sh", "-ec", block] if kind == "sh" else [sys.executable, "-c", block]
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{block}\n{done.stdout[-1500:]}\n{done.stderr[-1500:]}"
+    return next(
+        block for block in re.findall(r"```text\n(.*?)```", text, flags=re.DOTALL) if "$ curl" in block
+    ), environment
+
+
+def test_the_command_blocks_run(tmp_path: Path) -> None:
+    block, environment = run_blocks("README.md", tmp_path)
     assert len((tmp_path / "game" / "scored.csv").read_text().splitlines()) == 2001
     assert (tmp_path / "game" / "core" / "preprocessing.json").is_file()
     if shutil.which("curl") is None:
         pytest.skip("the README's request needs curl")
-    block = next(text for text in re.findall(r"```text\n(.*?)```", readme, flags=re.DOTALL) if "$ curl" in text)
-    record, answer = served(block, tmp_path, environment)
+    (record,), answer = served(block, tmp_path, environment)
     # The answer has the names that the README shows, in that order, and what the scorer says of the same record.
     assert names(answer) == re.findall(r'"(\w+)":', block.splitlines()[-1])
     wanted = Scorer.load(tmp_path / "game" / "run" / "bundle").predict([record])
@@ -79,3 +92,20 @@ def test_the_command_blocks_run(tmp_path: Path) -> None:
     assert answer["warnings"] == []
     assert answer["predictions"][0]["label"] == wanted.labels[0]
     assert answer["predictions"][0]["probability"] == pytest.approx(float(wanted.probabilities[0, 1]), abs=1e-6)
+
+
+def test_the_blocks_on_sequences_run(tmp_path: Path) -> None:
+    block, environment = run_blocks("docs/sequences.md", tmp_path)
+    leaving = (tmp_path / "leaving.csv").read_text().splitlines()
+    assert leaving[0] == "player_id,scored_label,scored_probability"
+    assert len(leaving) == 1 + 120
+    if shutil.which("curl") is None:
+        pytest.skip("the request needs curl")
+    record, answer = served(block, tmp_path, environment)
+    assert names(answer) == re.findall(r'"(\w+)":', block.splitlines()[-1])
+    assert answer["warnings"] == []
+    (found,) = answer["predictions"]
+    wanted = Scorer.load(tmp_path / "run" / "bundle").predict(record)
+    assert found["labels"] == wanted.labels[0]
+    assert found["probabilities"] == pytest.approx(wanted.probabilities[0].tolist(), abs=1e-6)
+    assert found["labels"][0] == "buy", "login, play and buy follow each other in the log"

@@ -167,6 +167,28 @@ def test_churn_by_events(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:the training data has one token")
+def test_churn_as_a_stream(tmp_path: Path) -> None:
+    """All events so far, with the gaps between them; the age of the last one stands apart."""
+    events, stream = (ChurnSource(log_file(tmp_path), kind, **RULES).read() for kind in ("events", "stream"))
+    assert stream.sizes == {"tokens": 3, "numbers": 2, "classes": 2, "columns": 1}
+    for part in ("train", "validation", "test"):
+        one, other = getattr(stream, part), getattr(events, part)
+        assert one.static["label"].tolist() == other.static["label"].tolist()
+        # Of p0, who plays every day from day 0 on, all days before the snapshot are known; of p4 every fifth.
+        day = one.static["time"] // 86_400
+        every = one.static["player"] + 1
+        assert one.lengths.tolist() == (-(-day // every)).tolist()
+        last = (day - 1) // every * every
+        wanted = np.log1p((day - last) * 24 - 1)
+        np.testing.assert_allclose(one.static["columns"][:, 0], wanted, rtol=1e-6)
+    row = int(np.flatnonzero(stream.train.static["player"] == 4)[1])
+    found = np.array(values(stream.train, "numbers")[row])
+    np.testing.assert_allclose(found[:, 0], [0] + [math.log(121)] * (len(found) - 1), rtol=1e-6)
+    assert stream.inputs is not None
+    assert (stream.inputs.observe, stream.inputs.has_last_age, stream.inputs.has_ages) == (None, True, False)
+
+
+@pytest.mark.filterwarnings("ignore:the training data has one token")
 def test_numbers_are_scaled_by_the_training_part(tmp_path: Path) -> None:
     parts = ChurnSource(log_file(tmp_path), "events", **RULES).read()
     # Snapshots at the days 6, 8, …, 56, 26 of them: 6 of test from 46 on, one of validation at 42, training up to 38.

@@ -129,6 +129,7 @@ def test_a_stopped_run_goes_on_to_the_same_network(game: Path, monkeypatch: pyte
         ("tag", ["--epochs", "0"], "--epochs is 1 or more"),
         ("churn", ["--observe", "50"], "whole steps"),
         ("churn", ["--inputs", "events"], "needs --event"),
+        ("churn", ["--numbers", "gold"], "--inputs events or stream"),
         ("churn", ["--data", "nothere.csv"], "nothere.csv"),
         ("churn", ["--horizon", "900"], "a longer log"),
         ("language", ["--dropout", "1"], "dropout"),

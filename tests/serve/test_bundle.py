@@ -18,8 +18,9 @@ import numpy as np
 import onnx
 import pytest
 from ludocast.serve.bundle import Bundle, write_bundle
-from ludocast.serve.check_rows import UNSEEN, check_rows
-from ludocast.serve.manifest import FORMAT, Input
+from ludocast.serve.check_rows import check_rows
+from ludocast.serve.check_sequences import UNSEEN
+from ludocast.serve.manifest import FORMAT, TABLES, Input
 
 from tests.serve.logistic import TERMS, by_hand, logistic_model, write_logistic, write_softmax
 
@@ -77,7 +78,7 @@ def test_a_bundle_holds_its_model_its_hash_and_what_was_said_of_it(tmp_path: Pat
     )
     files = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
     assert files == ["b/bundle.json", "b/model.onnx", "b/notes/a.txt"]
-    assert document(tmp_path / "b")["format"] == FORMAT
+    assert document(tmp_path / "b")["format"] == TABLES
 
 
 def test_a_version_may_be_given(tmp_path: Path) -> None:

@@ -9,7 +9,16 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ludocast.serve.manifest import FORMAT, CheckRows, Input, Manifest, ManifestError, parse_manifest
+from ludocast.serve.manifest import (
+    FORMAT,
+    CheckRows,
+    Input,
+    Manifest,
+    ManifestError,
+    SequenceInputs,
+    StepGraph,
+    parse_manifest,
+)
 
 # Written by the first release. It is never edited: a bundle of any older format has to load for ever.
 FORMAT_1 = """{
@@ -65,6 +74,111 @@ WANTED = Manifest(
     data_sha256=None,
     git_revision="abc",
 )
+
+
+# Written by the first release with sequences; the same holds for it.
+FORMAT_2 = """{
+ "format": 2,
+ "outputs": ["labels", "probabilities"],
+ "name": "run",
+ "version": "0123456789ab",
+ "inputs": [
+  {"column": "event", "tensor": "names", "kind": "category", "categories": ["login"], "range": null, "form": "list",
+   "dtype": "string"},
+  {"column": "time", "tensor": "times", "kind": "timestamp", "categories": null, "range": [0, 1.7e9], "form": "list",
+   "dtype": "float64"},
+  {"column": "now", "tensor": "now", "kind": "timestamp", "categories": null, "range": null, "form": "cell",
+   "dtype": "float64"}
+ ],
+ "missing_tokens": ["", "NA"],
+ "classes": ["login", "buy"],
+ "positive": null,
+ "threshold": null,
+ "files": {"model.onnx": "HASH_A", "step.onnx": "HASH_0"},
+ "check_rows": {
+  "rows": [{"event": ["login"], "time": [0], "now": 1}, {"event": [], "time": [], "now": 1}],
+  "label": [["buy", "login"], ["login"]],
+  "probabilities": [[0.5, 0.25], [0.75]]
+ },
+ "created": "2026-11-26T11:00:00+00:00",
+ "metrics": {},
+ "libraries": {},
+ "data_sha256": null,
+ "git_revision": null,
+ "task": "next",
+ "sequence": {"length": "length", "longest": 10000, "time": "time", "now": "now", "observe": 56, "active_within": 7,
+  "line_end": null},
+ "step": {"file": "step.onnx", "state": 64}
+}""".replace("HASH_A", "a" * 64).replace("HASH_0", "0" * 64)
+WANTED_2 = Manifest(
+    name="run",
+    version="0123456789ab",
+    inputs=(
+        Input("event", "names", "category", ("login",), None, "list"),
+        Input("time", "times", "timestamp", None, (0.0, 1.7e9), "list"),
+        Input("now", "now", "timestamp"),
+    ),
+    missing_tokens=("", "NA"),
+    classes=("login", "buy"),
+    positive=None,
+    threshold=None,
+    files={"model.onnx": "a" * 64, "step.onnx": "0" * 64},
+    check_rows=CheckRows(
+        ({"event": ["login"], "time": [0], "now": 1}, {"event": [], "time": [], "now": 1}),
+        (("buy", "login"), ("login",)),
+        ((0.5, 0.25), (0.75,)),
+    ),
+    created="2026-11-26T11:00:00+00:00",
+    task="next",
+    sequence=SequenceInputs("length", 10_000, "time", "now", 56.0, 7.0),
+    step=StepGraph("step.onnx", 64),
+)
+
+
+def test_the_second_format_is_read() -> None:
+    assert parse_manifest(FORMAT_2) == WANTED_2
+    assert parse_manifest(WANTED_2.to_json()) == WANTED_2
+    assert WANTED_2.has_lists
+    assert json.loads(WANTED.to_json())["format"] == 1, "releases before sequences read tables"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "sentence"),
+    [
+        (("task",), "ranking", '"task" has to be "classification" or "tags" or "next", got "ranking"'),
+        (("outputs",), ["label", "probabilities"], "\"outputs\" has to be ['labels', 'probabilities']"),
+        (("inputs", 0, "form"), "set", '"inputs[0].form" has to be one of cell, list, words, got "set"'),
+        (("inputs", 0, "tensor"), "labels", "an input tensor has the name of an output"),
+        (("sequence", "length"), "times", '"sequence.length" has the name of an input or output'),
+        (("sequence", "longest"), 0, '"sequence.longest" has to be a whole number from 1 on, got 0'),
+        (("sequence", "longest"), True, '"sequence.longest" has to be a whole number from 1 on, got true'),
+        (("sequence", "time"), "event", '"sequence.time" has to name a timestamp of form list'),
+        (("sequence", "time"), "now", '"sequence.time" has to name a timestamp of form list'),
+        (("sequence", "time"), None, '"sequence.now" needs a "sequence.time"'),
+        (("sequence", "now"), "time", '"sequence.now" has to name a timestamp of form cell'),
+        (("step", "file"), "other.onnx", '"files" does not name "other.onnx", which "step.file" does'),
+        (("check_rows", "probabilities"), [[0.5], [0.75]], "has to hold one number a label"),
+        (("check_rows", "label"), ["buy", "login"], '"check_rows.label" has to be a list, got "buy"'),
+        (("classes",), [], '"classes" has to hold'),
+    ],
+)
+def test_a_wrong_field_of_sequences_is_named(path: tuple[Any, ...], value: object, sentence: str) -> None:
+    document = json.loads(FORMAT_2)
+    entry = document
+    for key in path[:-1]:
+        entry = entry[key]
+    entry[path[-1]] = value
+    with pytest.raises(ManifestError) as caught:
+        parse_manifest(json.dumps(document))
+    assert sentence in str(caught.value)
+
+
+def test_sequences_without_a_list_are_refused() -> None:
+    document = json.loads(FORMAT_2)
+    for item in document["inputs"]:
+        item["form"] = "cell"
+    with pytest.raises(ManifestError, match='has an input of "form" list or words'):
+        parse_manifest(json.dumps(document))
 
 
 def test_the_first_format_is_read() -> None:

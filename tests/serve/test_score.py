@@ -95,6 +95,15 @@ def test_the_same_table_as_csv_and_as_parquet_is_scored_alike(bundle: Path, tmp_
     assert found[0]["scored_probability"].to_pylist() == pytest.approx(wanted, abs=1e-6)
 
 
+def test_what_is_taken_as_missing_is_told_once_for_the_whole_file(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pq.write_table(pa.table({"age": [1.0, math.inf] * 50_000, "plan": ["pro"] * 100_000}), tmp_path / "in.parquet")
+    assert score(bundle, tmp_path / "in.parquet", tmp_path / "out.csv") == 0
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
+    assert told == ['note: column "age": 50,000 infinite or too large numbers were taken as missing']
+
+
 @pytest.mark.parametrize(
     ("text", "words", "sentence"),
     [

@@ -13,7 +13,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from ludocast.serve.bundle import write_bundle
-from ludocast.serve.scorer import BATCH_ROWS, Scorer
+from ludocast.serve.feeds import BATCH_ROWS
+from ludocast.serve.scorer import Scorer
 
 from tests.serve.logistic import ORIGIN, TERMS, by_hand, logistic_model, write_logistic, write_softmax
 

@@ -11,6 +11,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run" / "bundle"
 
 
-@pytest.fixture(scope="module")
-def url(bundle: Path) -> Iterator[str]:
+@contextmanager
+def listening(bundle: Path) -> Iterator[str]:
     process = subprocess.Popen(
         [sys.executable, "-m", "ludocast", "serve", "--bundle", str(bundle), "--port", "0"],
         cwd=ROOT, stdout=subprocess.PIPE, text=True,
@@ -44,9 +45,17 @@ def url(bundle: Path) -> Iterator[str]:
     assert process.stdout is not None
     found = re.search(r"http://\S+", process.stdout.readline())
     assert found is not None
-    yield found[0]
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 0
+    try:
+        yield found[0]
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+
+
+@pytest.fixture(scope="module")
+def url(bundle: Path) -> Iterator[str]:
+    with listening(bundle) as found:
+        yield found
 
 
 def ask(url: str, body: Any = None, method: str | None = None) -> tuple[int, Any]:

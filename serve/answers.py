@@ -1,0 +1,61 @@
+"""What predictions look like to others: records of JSON, columns of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+import pyarrow as pa
+from ludocast.serve.manifest import Manifest
+from ludocast.serve.scorer import Predictions
+
+SCORED = "scored_"
+
+
+def answer_records(manifest: Manifest, found: Predictions) -> list[dict[str, Any]]:
+    """One record a row: label, probability and probabilities by class, or lists of labels and probabilities."""
+    pairs = zip(found.labels.tolist(), found.probabilities.tolist(), strict=True)
+    if manifest.has_lists:
+        return [{"labels": labels, "probabilities": p.tolist()} for labels, p in pairs]
+    positive, classes = manifest.positive_index, manifest.classes
+    return [
+        {
+            "label": label,
+            "probability": max(p) if positive is None else p[positive],
+            "probabilities": dict(zip(classes, p, strict=True)),
+        }
+        for label, p in pairs
+    ]
+
+
+def answer_names(manifest: Manifest) -> list[str]:
+    """Names of the columns that `answer_columns` gives."""
+    if manifest.has_lists:
+        return [f"{SCORED}labels", f"{SCORED}probabilities"]
+    names = [f"{SCORED}label", f"{SCORED}probability"]
+    if manifest.positive_index is None:
+        names += [f"{SCORED}probability_{name}" for name in manifest.classes]
+    return names
+
+
+def answer_columns(manifest: Manifest, found: Predictions, is_text: bool) -> list[pa.Array]:
+    """Arrow columns of predictions.
+
+    Args:
+        manifest: Of the bundle.
+        found: N rows.
+        is_text: Whether lists are JSON arrays in text, as CSV needs them.
+    """
+    p = found.probabilities
+    if manifest.has_lists:
+        lists: Sequence[Sequence[Any]] = (found.labels.tolist(), [row.tolist() for row in p])
+        if is_text:
+            return [pa.array([orjson.dumps(row).decode() for row in rows], pa.string()) for rows in lists]
+        return [pa.array(rows, pa.list_(kind)) for rows, kind in zip(lists, (pa.string(), pa.float32()), strict=True)]
+    positive = manifest.positive_index
+    columns = [
+        pa.array(found.labels.tolist(), pa.string()),
+        pa.array(p.max(axis=1) if positive is None else p[:, positive]),
+    ]
+    return columns if positive is not None else [*columns, *(pa.array(p[:, k]) for k in range(p.shape[1]))]

@@ -1,0 +1,71 @@
+"""Whether a model reproduces what was recorded of its check rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from ludocast.serve.manifest import Manifest, ManifestError
+
+TOLERANCE = 1e-4  # between the recorded probabilities of the check rows and those on this machine
+
+
+def check_answers(manifest: Manifest, label: np.ndarray[Any, Any], probabilities: np.ndarray[Any, Any]) -> None:
+    """Refuse other answers than the recorded ones.
+
+    Args:
+        manifest: With the check rows.
+        label: As of `run_feeds`.
+        probabilities: The same.
+
+    Raises:
+        ManifestError: With the first row that differs.
+    """
+    (_check_lists if manifest.has_lists else _check)(manifest, label, probabilities)
+
+
+def _check_lists(manifest: Manifest, labels: np.ndarray[Any, Any], probabilities: np.ndarray[Any, Any]) -> None:
+    recorded = zip(manifest.check_rows.label, manifest.check_rows.probabilities, strict=True)
+    for row, (wanted, p_wanted) in enumerate(recorded):
+        found, p = list(labels[row]), probabilities[row].tolist()
+        near = len(p) == len(p_wanted) and all(abs(a - b) <= TOLERANCE for a, b in zip(p, p_wanted, strict=True))
+        # Of several labels the likeliest is below a half if another comes near it, and may then give way to that one.
+        if not near or any(a != b and q > 0.5 + TOLERANCE for a, b, q in zip(found, wanted, p_wanted, strict=True)):
+            raise ManifestError(
+                f"it does not reproduce its check rows: row {row + 1} gives {_shown(found, p)} and was recorded with "
+                f"{_shown(list(wanted), list(p_wanted))}; use the onnxruntime it was made with, or export it again"
+            )
+
+
+def _shown(labels: list[str], probabilities: list[float]) -> str:
+    pairs = [f"{label} {p:.6f}" for label, p in zip(labels, probabilities, strict=True)]
+    return f"[{', '.join(pairs[:5])}{', …' if len(pairs) > 5 else ''}]"
+
+
+def _check(manifest: Manifest, label: np.ndarray[Any, Any], probabilities: np.ndarray[Any, Any]) -> None:
+    wanted = np.array(manifest.check_rows.probabilities)
+    if probabilities.shape != wanted.shape or label.shape != wanted.shape[:1]:
+        raise ManifestError(f"the model answers shape {probabilities.shape}, not {wanted.shape}; export it again")
+    distance = np.abs(probabilities - wanted)
+    # NaN is not within any distance.
+    wrong = np.flatnonzero(~(distance <= TOLERANCE).all(axis=1))
+    if len(wrong):
+        row = int(wrong[0])
+        raise ManifestError(
+            f"it does not reproduce its check rows: row {row + 1} gives {probabilities[row].tolist()} and was recorded "
+            f"with {wanted[row].tolist()}; use the onnxruntime it was made with, or export it again"
+        )
+    for row, (found, recorded) in enumerate(zip(label, manifest.check_rows.label, strict=True)):
+        if found != recorded and not _close_call(manifest, wanted[row]):
+            raise ManifestError(
+                f'it does not reproduce its check rows: row {row + 1} gives the label "{found}" and was recorded with '
+                f'"{recorded}"; export the model again'
+            )
+
+
+def _close_call(manifest: Manifest, probabilities: np.ndarray[Any, Any]) -> bool:
+    """Whether a difference within the tolerance may turn the label."""
+    if manifest.positive_index is not None and manifest.threshold is not None:
+        return bool(abs(probabilities[manifest.positive_index] - manifest.threshold) <= TOLERANCE)
+    best = np.sort(probabilities)
+    return bool(best[-1] - best[-2] <= 2 * TOLERANCE)
