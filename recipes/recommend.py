@@ -14,14 +14,25 @@ import pandas as pd
 from ludocast.datamodules.user_item_splits import UserItemSplit, split_by_share, split_by_time, split_last
 from ludocast.datamodules.user_items import UserItems, k_core, read_user_items
 from ludocast.models.interrupt import StopOnCtrlC
-from ludocast.models.recommend.choose import FAMILIES, Family, Validated, best_of_families, candidates, validate
+from ludocast.models.recommend.choose import (
+    FAMILIES,
+    FAMILY_NAMES,
+    Family,
+    Validated,
+    best_of_families,
+    candidates,
+    shippable_first,
+    validate,
+)
 from ludocast.models.recommend.evaluation import evaluate
-from ludocast.models.recommend.item_item import ItemItem
+from ludocast.models.recommend.item_item import ItemItem, owners
 from ludocast.models.recommend.ranking import Recommender, recommend
 from ludocast.models.recommend.rerank import Reranker, RerankSettings
 from ludocast.models.trainer import TrainerSettings
+from ludocast.recipes.recommend_bundle import write_recommend_bundle
 from ludocast.recipes.run_folder import RunFolder
 from ludocast.recipes.stops import telling_of_stops
+from ludocast.serve.manifest import PairColumns
 from ludocast.serve.recommend_report import Contender, Example, RecommendReport, write_recommend_report
 
 EXAMPLES, SHOWN_HISTORY, SHOWN_SUGGESTIONS = 6, 12, 5
@@ -108,6 +119,8 @@ def train_recommend(
     ):  # fmt: skip
         if number < 1:
             raise ValueError(f"--{option} is 1 or more, got {number}")
+    if model == "als":
+        raise ValueError("--model als has no graph for a bundle; it takes part in the leaderboard of --model auto")
     if at_least is not None and value is None:
         raise ValueError("--at_least is a weight; name its column with --value")
     for noisy in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
@@ -130,10 +143,10 @@ def train_recommend(
     title = out.name if name is None else name
     with telling_of_stops(folder):
         partial = folder.begin(settings)
-        best = _chosen(parts, FAMILIES if model == "auto" else (model,), rerank, trainer)
+        best = shippable_first(_chosen(parts, FAMILIES if model == "auto" else (model,), rerank, trainer))
         report = _report(title, parts, best, names, seed)
         shipped = best[0].candidate.make().fit(found.history)
-        _write(partial, parts, report, shipped, user, item)
+        _write(partial, parts, report, shipped, PairColumns(user, item))
         folder.finish()
     _print_summary(out, report)
 
@@ -190,7 +203,13 @@ def _report(title: str, parts: Parts, best: list[Validated], names: list[str], s
         first = model if first is None else first
         candidate = one.candidate
         leaderboard.append(
-            Contender(candidate.family, candidate.settings, one.ndcg, evaluate(model, known, hidden, seed), one.seconds)
+            Contender(
+                FAMILY_NAMES[candidate.family],
+                candidate.settings,
+                one.ndcg,
+                evaluate(model, known, hidden, seed),
+                one.seconds,
+            )
         )
     assert first is not None
     protocol = [
@@ -231,11 +250,16 @@ def _examples(model: Recommender, split: UserItemSplit, names: list[str], seed: 
     return found
 
 
-def _write(partial: Path, parts: Parts, report: RecommendReport, model: Recommender, user: str, item: str) -> None:
-    text = json.dumps(report.metrics(), ensure_ascii=False, indent=1, allow_nan=False)
+def _write(partial: Path, parts: Parts, report: RecommendReport, model: Recommender, pairs: PairColumns) -> None:
+    metrics = report.metrics()
+    text = json.dumps(metrics, ensure_ascii=False, indent=1, allow_nan=False)
     (partial / "metrics.json").write_text(text + "\n", encoding="utf-8")
     write_recommend_report(report, partial / "report.html")
-    suggestions(model, parts.data, user, item).to_parquet(partial / "suggestions.parquet", index=False)
+    suggestions(model, parts.data, pairs.user, pairs.item).to_parquet(partial / "suggestions.parquet", index=False)
+    write_recommend_bundle(
+        partial / "bundle", report.name, model, parts.data.items, owners(parts.data.history), pairs,
+        metrics["metrics"], parts.sha256,
+    )  # fmt: skip
 
 
 def suggestions(model: Recommender, data: UserItems, user: str, item: str, k: int = 20) -> pd.DataFrame:
@@ -261,4 +285,5 @@ def _print_summary(out: Path, report: RecommendReport) -> None:
     for name in ("ndcg@10", "recall@10", "recall@20", "hit@10"):
         found = ours.evaluation.metrics[name]
         print(f"  {name:<12} {found.value:.4f}  ({found.low:.4f} to {found.high:.4f})")
-    print(f"\nreport:      {out / 'report.html'}\nsuggestions: {out / 'suggestions.parquet'}", flush=True)
+    print(f"\nreport:      {out / 'report.html'}\nsuggestions: {out / 'suggestions.parquet'}")
+    print(f"bundle:      {out / 'bundle'}\nnext:        ludocast serve --bundle {out / 'bundle'}", flush=True)

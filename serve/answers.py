@@ -14,8 +14,13 @@ SCORED = "scored_"
 
 
 def answer_records(manifest: Manifest, found: Predictions) -> list[dict[str, Any]]:
-    """One record a row: label, probability and probabilities by class, or lists of labels and probabilities."""
+    """One record a row: label, probability and probabilities by class; lists of labels and probabilities; or items."""
     pairs = zip(found.labels.tolist(), found.probabilities.tolist(), strict=True)
+    if manifest.task == "items":
+        return [
+            {"items": [{"item": item, "score": score} for item, score in zip(items, scores.tolist(), strict=True)]}
+            for items, scores in pairs
+        ]
     if manifest.has_lists:
         return [{"labels": labels, "probabilities": p.tolist()} for labels, p in pairs]
     positive, classes = manifest.positive_index, manifest.classes
@@ -32,7 +37,7 @@ def answer_records(manifest: Manifest, found: Predictions) -> list[dict[str, Any
 def answer_names(manifest: Manifest) -> list[str]:
     """Names of the columns that `answer_columns` gives."""
     if manifest.has_lists:
-        return [f"{SCORED}labels", f"{SCORED}probabilities"]
+        return [f"{SCORED}{output}" for output in manifest.outputs]
     names = [f"{SCORED}label", f"{SCORED}probability"]
     if manifest.positive_index is None:
         names += [f"{SCORED}probability_{name}" for name in manifest.classes]

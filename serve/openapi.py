@@ -83,6 +83,15 @@ def _json(name: str) -> dict[str, Any]:
 
 
 def _prediction(manifest: Manifest) -> dict[str, Any]:
+    if manifest.task == "items":
+        item = {
+            "type": "object",
+            "required": ["item", "score"],
+            "properties": {"item": {"type": "string"}, "score": {"type": "number", "description": "Higher is better."}},
+        }
+        what = "Suggestions, the best first; none is in the history."
+        items = {"type": "array", "items": item, "description": what}
+        return {"type": "object", "required": ["items"], "properties": {"items": items}}
     if manifest.has_lists:
         what = "Of each step." if manifest.task == "tags" else "What is likeliest next, the likeliest first."
         return {

@@ -18,11 +18,10 @@ from ludocast.models.recommend.ranking import Recommender
 from ludocast.models.recommend.rerank import Reranker
 from ludocast.models.recommend.signals import NO_SCORE
 from ludocast.serve.graph import GraphBuilder
+from ludocast.serve.recommend_names import HISTORY, ITEMS, LENGTH, SCORES
 from onnx import TensorProto
 from torch import nn
 
-HISTORY, LENGTH = "history", "length"
-ITEMS, SCORES = "items", "scores"
 MOST_ANSWERS = 100
 TWO_GB = 2**31 - 1  # what one protobuf file holds
 NEVER = -1e300  # every real score is above
@@ -34,7 +33,7 @@ class RecommendExport:
 
     Attributes:
         model: Inputs `history` string [N, T] and `length` int64 [N]; outputs `items` string [N, K], "" where no item is
-            left, and `scores` float64 [N, K], minus infinity there.
+            left, and `scores` float32 [N, K], minus infinity there.
         items: Texts of the ids, in the order of ties.
         answers: K.
     """
@@ -79,7 +78,7 @@ def export_recommender(
     is_item = graph.op("Greater", score, _double(graph, NEVER))
     shown = graph.op("Where", is_item, names, graph.constant(np.array([""], object)))
     graph.output(shown, ITEMS, TensorProto.STRING, ["N", answers])
-    graph.output(score, SCORES, TensorProto.DOUBLE, ["N", answers])
+    graph.output(graph.op("Cast", score, to=TensorProto.FLOAT), SCORES, TensorProto.FLOAT, ["N", answers])
     return RecommendExport(graph.model(description, {}), texts, answers)
 
 

@@ -134,6 +134,9 @@ def _headline(report: RecommendReport) -> list[str]:
     linear = next((one for one in report.leaderboard if one.name != "network"), None)
     if ours.name != "network" and any(one.name == "network" for one in report.leaderboard):
         found.append(f"The network did not pass {ours.name} by validation here, so {ours.name} is what is shipped.")
+    ahead_of_ours = [one.name for one in report.leaderboard if one.validation > ours.validation]
+    if ahead_of_ours:
+        found.append(f"By validation {' and '.join(ahead_of_ours)} was ahead, which no bundle can hold.")
     elif ours.name == "network" and linear is not None:
         ahead = ours.evaluation.metrics["ndcg@10"].value - linear.evaluation.metrics["ndcg@10"].value
         found.append(

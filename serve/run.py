@@ -45,7 +45,7 @@ def run_feeds(run: Run, manifest: Manifest, feeds: Feeds | SequenceFeeds) -> tup
     probabilities = np.empty(feeds.rows, object)
     for index, tensors in feeds.batches():
         found, p = run(outputs, tensors)
-        sizes = feeds.lengths[index] if manifest.task == "tags" else np.full(len(index), found.shape[1])
+        sizes = feeds.lengths[index] if manifest.task == "tags" else (found != "").sum(axis=1)
         for place, row in enumerate(index.tolist()):
             labels[row] = found[place, : sizes[place]].tolist()
             probabilities[row] = p[place, : sizes[place]]

@@ -21,6 +21,17 @@ from scipy import sparse
 CHOSEN_BY = "ndcg@10"
 RANKS = 20
 Family = Literal["popularity", "cosine", "rp3beta", "als", "ease", "ease_weighted", "edlae", "network"]
+FAMILY_NAMES: dict[Family, str] = {
+    "popularity": "popularity",
+    "cosine": "item neighbours (cosine)",
+    "rp3beta": "random walks (RP3beta)",
+    "als": "implicit ALS",
+    "ease": "EASE",
+    "ease_weighted": "EASE, users weighted",
+    "edlae": "EDLAE, users weighted",
+    "network": "network",
+}
+NO_GRAPH: frozenset[Family] = frozenset({"als"})  # a new user's factors are the solution of a system of equations
 FAMILIES: tuple[Family, ...] = get_args(Family)
 
 
@@ -112,3 +123,11 @@ def best_of_families(found: Sequence[Validated]) -> list[Validated]:
         if held is None or one.ndcg > held.ndcg:
             best[one.candidate.family] = one
     return sorted(best.values(), key=lambda one: -one.ndcg)
+
+
+def shippable_first(found: Sequence[Validated]) -> list[Validated]:
+    """The best one that a bundle can hold, then all others in their order."""
+    ours = next((one for one in found if one.candidate.family not in NO_GRAPH), None)
+    if ours is None:
+        return list(found)
+    return [ours, *(one for one in found if one is not ours)]

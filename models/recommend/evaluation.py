@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,5 +98,4 @@ def _by_popularity(ranked: np.ndarray, hidden: sparse.csr_matrix, count: np.ndar
 
 
 def _tenth_name(k: int) -> str:
-    ends: Sequence[str] = ("least owned tenth", "most owned tenth")
-    return ends[0] if k == 0 else ends[1] if k == TENTHS - 1 else f"tenth {k + 1}"
+    return "least owned" if k == 0 else "most owned" if k == TENTHS - 1 else f"tenth {k + 1}"

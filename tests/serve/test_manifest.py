@@ -145,7 +145,7 @@ def test_the_second_format_is_read() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "sentence"),
     [
-        (("task",), "ranking", '"task" has to be "classification" or "tags" or "next", got "ranking"'),
+        (("task",), "ranking", '"task" has to be "classification" or "tags" or "next" or "items", got "ranking"'),
         (("outputs",), ["label", "probabilities"], "\"outputs\" has to be ['labels', 'probabilities']"),
         (("inputs", 0, "form"), "set", '"inputs[0].form" has to be one of cell, list, words, got "set"'),
         (("inputs", 0, "tensor"), "labels", "an input tensor has the name of an output"),
