@@ -201,16 +201,8 @@ def _report(title: str, parts: Parts, best: list[Validated], names: list[str], s
     for one in best:
         model = one.candidate.make().fit(known)
         first = model if first is None else first
-        candidate = one.candidate
-        leaderboard.append(
-            Contender(
-                FAMILY_NAMES[candidate.family],
-                candidate.settings,
-                one.ndcg,
-                evaluate(model, known, hidden, seed),
-                one.seconds,
-            )
-        )
+        name, found = FAMILY_NAMES[one.candidate.family], evaluate(model, known, hidden, seed)
+        leaderboard.append(Contender(name, one.candidate.settings, one.ndcg, found, one.seconds))
     assert first is not None
     protocol = [
         f"Hidden for this report: {parts.test.rule}. Models and settings were chosen by NDCG@10 on hidden pairs of the "

@@ -15,7 +15,6 @@ from ludocast.serve.manifest import Input, PairColumns, SequenceInputs
 from ludocast.serve.recommend_export import export_recommender
 from ludocast.serve.recommend_names import HISTORY, LENGTH
 
-ANSWERS = 20
 LONGEST = 10_000  # items of a history that are read
 SHOWN_ITEMS = 50
 
@@ -45,7 +44,7 @@ def write_recommend_bundle(
     Raises:
         ValueError: If the model has no graph.
     """
-    export = export_recommender(model, items, ANSWERS, f"{name}: items for a history")
+    export = export_recommender(model, items, description=f"{name}: items for a history")
     shown = [export.items[k] for k in np.argsort(-popularity, kind="stable")[:SHOWN_ITEMS]]
     write_bundle(
         folder,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -11,15 +11,34 @@ from ludocast.serve.manifest import Manifest
 from ludocast.serve.scorer import Predictions
 
 SCORED = "scored_"
+K, USUAL_K = "k", 20  # suggestions of a record
 
 
-def answer_records(manifest: Manifest, found: Predictions) -> list[dict[str, Any]]:
-    """One record a row: label, probability and probabilities by class; lists of labels and probabilities; or items."""
+def answer_records(
+    manifest: Manifest, found: Predictions, asked: Sequence[Mapping[str, object]] = ()
+) -> list[dict[str, Any]]:
+    """One record a row: label, probability and probabilities by class; lists of labels and probabilities; or items.
+
+    Args:
+        manifest: Of the bundle.
+        found: N rows.
+        asked: The N records asked about, of which each may have a `k` of its own where items are answered.
+
+    Raises:
+        ValueError: If a `k` is none.
+    """
     pairs = zip(found.labels.tolist(), found.probabilities.tolist(), strict=True)
     if manifest.task == "items":
+        most = (
+            [_most(row, record.get(K)) for row, record in enumerate(asked)] if asked else [USUAL_K] * len(found.labels)
+        )
         return [
-            {"items": [{"item": item, "score": score} for item, score in zip(items, scores.tolist(), strict=True)]}
-            for items, scores in pairs
+            {
+                "items": [
+                    {"item": item, "score": score} for item, score in zip(items[:k], scores[:k].tolist(), strict=True)
+                ]
+            }
+            for (items, scores), k in zip(pairs, most, strict=True)
         ]
     if manifest.has_lists:
         return [{"labels": labels, "probabilities": p.tolist()} for labels, p in pairs]
@@ -64,3 +83,11 @@ def answer_columns(manifest: Manifest, found: Predictions, is_text: bool) -> lis
         pa.array(p.max(axis=1) if positive is None else p[:, positive]),
     ]
     return columns if positive is not None else [*columns, *(pa.array(p[:, k]) for k in range(p.shape[1]))]
+
+
+def _most(row: int, k: object) -> int:
+    if k is None:
+        return USUAL_K
+    if type(k) is not int or k < 1:
+        raise ValueError(f'row {row + 1}, "{K}": expected a whole number from 1 on, got {k!r}')
+    return k

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ludocast.serve.answers import USUAL_K, K
 from ludocast.serve.manifest import Input, Manifest
 
 SHOWN_CATEGORIES = 20
@@ -11,11 +12,14 @@ SHOWN_CATEGORIES = 20
 
 def openapi(manifest: Manifest) -> dict[str, Any]:
     """OpenAPI 3.1 as a JSON document."""
-    record = {
+    record: dict[str, Any] = {
         "type": "object",
         "required": [item.column for item in manifest.inputs],
         "properties": {item.column: _property(item) for item in manifest.inputs},
     }
+    if manifest.task == "items":
+        most = {"type": "integer", "minimum": 1, "description": f"Suggestions; {USUAL_K} by default."}
+        record["properties"] = {**record["properties"], K: most}
     if manifest.sequence is not None:
         record["description"] = _sequence(manifest)
     example = dict(manifest.check_rows.rows[0])

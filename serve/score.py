@@ -25,7 +25,7 @@ from ludocast.datamodules.read import (
     csv_header,
     csv_options,
 )
-from ludocast.serve.answers import SCORED, answer_columns, answer_names
+from ludocast.serve.answers import SCORED, USUAL_K, answer_columns, answer_names
 from ludocast.serve.manifest import Manifest
 from ludocast.serve.notes import Note, sentences
 from ludocast.serve.score_pairs import reads_pairs, score_pairs
@@ -69,7 +69,7 @@ def score(
         keep: Only these input columns in the output; comma-separated or given again.
         encoding: Of a CSV input, such as cp949; outputs are UTF-8.
         delimiter: Of a CSV input; found by itself.
-        k: To a recommender, suggestions a user.
+        k: To a recommender, suggestions a user; 20 by default.
         overwrite: Replace OUTPUT.
     """
     if k is not None and k < 1:
@@ -92,7 +92,9 @@ def score(
                 raise ValueError("--keep is for tables of one row an answer; suggestions have columns of their own")
             table_writer = _TableWriter(file, output)
             columns_of = (dict(zip(names, chunk.columns, strict=True)) for chunk in _with_bar(chunks, total, size))
-            rows, notes = score_pairs(scorer, columns_of, input.stat().st_size, k, table_writer.write)
+            rows, notes = score_pairs(
+                scorer, columns_of, input.stat().st_size, USUAL_K if k is None else k, table_writer.write
+            )
             if rows == 0:
                 raise ValueError(f"{input} has no row with a user")
             table_writer.close()

@@ -36,7 +36,7 @@ def score_pairs(
     scorer: Scorer,
     chunks: Iterator[Mapping[str, Any]],
     size: int,
-    k: int | None,
+    k: int,
     write: Callable[[pa.Table], None],
 ) -> tuple[int, Counter[Note]]:
     """Suggest items for every user of a table.
@@ -45,14 +45,12 @@ def score_pairs(
         scorer: Of a recommender.
         chunks: Columns by name, some rows at a time.
         size: Bytes of the table, by which it is dealt.
-        k: Suggestions a user; as many as the model gives when None.
+        k: Suggestions a user, as many as the model gives at most.
         write: Takes tables of the user, the item, `rank` from 1 and `score`.
 
     Returns:
         Number of users, and what was ignored, how often.
 
-    Raises:
-        ValueError: If k is above what the model gives.
     """
     pairs = scorer.manifest.pairs
     assert pairs is not None
@@ -106,7 +104,7 @@ def _gathered(table: pa.Table, user: str, item: str) -> Iterator[tuple[pa.Array,
         yield encoded.dictionary.slice(start, len(own) - 1), lists
 
 
-def _answers(ids: pa.Array, items: Any, scores: Any, k: int | None, schema: pa.Schema, item: str) -> pa.Table:
+def _answers(ids: pa.Array, items: Any, scores: Any, k: int, schema: pa.Schema, item: str) -> pa.Table:
     """A row for each suggestion; items are of the type that the table has."""
     lists = [row[:k] for row in items.tolist()]
     lengths = np.fromiter(map(len, lists), np.int64, len(lists))

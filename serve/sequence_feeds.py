@@ -95,6 +95,7 @@ class SequenceReader:
         self.must_be_whole = manifest.task == "tags"
         self._catalogue = frozenset(manifest.classes) if manifest.task == "items" else None
         self._columns = frozenset(item.column for item in self.inputs)
+        self._options = frozenset({"k"} if manifest.task == "items" else ())  # `serve.answers` reads it
         self._lists = [item for item in self.inputs if item.form != "cell"]
         self._cells = [item for item in self.inputs if item.form == "cell"]
         self._tensors = {item.column: item.tensor for item in self.inputs}
@@ -112,7 +113,8 @@ class SequenceReader:
         if not all(isinstance(row, Mapping) for row in rows):
             raise refused_rows(self.inputs, rows)
         feeds = self.from_columns(columns)
-        feeds.unknown = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in columns]
+        names = dict.fromkeys(name for row in rows for name in row)
+        feeds.unknown = [name for name in names if name not in columns and name not in self._options]
         return feeds
 
     def from_columns(self, columns: Mapping[str, Any], first_row: int = 0) -> SequenceFeeds:

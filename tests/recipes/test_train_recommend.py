@@ -106,13 +106,16 @@ def test_served_over_http() -> None:
 
     async def ask() -> tuple[dict[str, Any], dict[str, Any]]:
         async with TestClient(TestServer(application(scorer))) as client:
-            answer = await client.post("/predict", json=[{"history": [2, "4", "gone"]}, {"history": []}])
+            answer = await client.post("/predict", json=[{"history": [2, "4", "gone"], "k": 5}, {"history": []}])
+            refused = await client.post("/predict", json={"history": [], "k": 0})
+            assert refused.status == 422
+            assert "from 1 on, got 0" in (await refused.json())["error"]
             described = await client.get("/openapi.json")
             return await answer.json(), await described.json()
 
     answer, described = asyncio.run(ask())
     first, second = answer["predictions"]
-    assert len(first["items"]) == len(second["items"]) == 20
+    assert (len(first["items"]), len(second["items"])) == (5, 20)
     assert not {"2", "4"} & {one["item"] for one in first["items"]}
     assert [one["score"] for one in first["items"]] == sorted((one["score"] for one in first["items"]), reverse=True)
     assert answer["warnings"] == ['ignored what the catalogue has not ("gone"): 1 item']
