@@ -67,13 +67,13 @@ def export_recommender(
             "items out (--users_of_item), or take a model of one matrix (--model ease_weighted)"
         )
     graph = GraphBuilder()
-    owned = _add_owned(graph, texts)
+    history = _add_history(graph, texts)
     if isinstance(model, Reranker):
         answers = min(answers, len(texts), model.signals.candidates)
-        score, item = _add_reranked(graph, owned, model, answers)
+        score, item = _add_reranked(graph, history, model, answers)
     else:
         answers = min(answers, len(texts))
-        score, item = _add_best(graph, owned, _add_scores(graph, owned, model), answers)
+        score, item = _add_best(graph, history, _add_scores(graph, history, model), answers)
     names = graph.op("Gather", graph.constant(np.array(texts, object)), item, axis=0)
     is_item = graph.op("Greater", score, _double(graph, NEVER))
     shown = graph.op("Where", is_item, names, graph.constant(np.array([""], object)))
@@ -86,8 +86,22 @@ def _double(graph: GraphBuilder, *values: float) -> str:
     return graph.constant(np.array(values, np.float64))
 
 
-def _add_owned(graph: GraphBuilder, texts: Sequence[str]) -> str:
-    """1 where an item is in the history, double [N, I]; unknown ids and what lies beyond the length count nothing."""
+@dataclass(frozen=True)
+class _History:
+    """What the graph knows of a history.
+
+    Attributes:
+        owned: 1 where an item is in it, double [N, I].
+        codes: Its items, each once, int64 [N, T]; I for what is unknown, repeated, or beyond the length.
+        is_new: Whether it has no known item, bool [N, 1].
+    """
+
+    owned: str
+    codes: str
+    is_new: str
+
+
+def _add_history(graph: GraphBuilder, texts: Sequence[str]) -> _History:
     history = graph.input(HISTORY, TensorProto.STRING, "T")
     length = graph.input(LENGTH, TensorProto.INT64)
     count = len(texts)
@@ -99,59 +113,74 @@ def _add_owned(graph: GraphBuilder, texts: Sequence[str]) -> str:
     place = graph.op("Range", graph.constant(np.array(0)), steps, graph.constant(np.array(1)))
     is_real = graph.op("Less", place, graph.op("Unsqueeze", length, graph.ints(1)))
     known = graph.op("Where", is_real, code, graph.ints(count))
-    one = onnx.numpy_helper.from_array(np.ones(1), "one")
-    zero = onnx.numpy_helper.from_array(np.zeros(1), "zero")
     rows = graph.op("Gather", shape, graph.ints(0), axis=0)
-    empty = graph.op("ConstantOfShape", graph.op("Concat", rows, graph.ints(count + 1), axis=0), value=zero)
-    ones = graph.op("ConstantOfShape", shape, value=one)
-    every = graph.op("ScatterElements", empty, known, ones, axis=1)
-    return graph.op("Slice", every, graph.ints(0), graph.ints(count), graph.ints(1))
-
-
-def _add_scores(graph: GraphBuilder, owned: str, model: Recommender) -> str:
-    """The model's scores, double [N, I]."""
-    assert isinstance(model, (ItemItem, Popularity)) or _refuse(model)
-    assert model.popularity is not None
-    popular = graph.constant(model.popularity)
-    if isinstance(model, Popularity):
-        return graph.op("Add", graph.op("Mul", owned, _double(graph, 0.0)), popular)
-    assert model.weights is not None
-    weights = graph.op("Cast", graph.constant(model.weights.astype(np.float32)), to=TensorProto.DOUBLE)
-    return graph.op("Where", _add_is_new(graph, owned), popular, graph.op("MatMul", owned, weights))
-
-
-def _refuse(model: Recommender) -> bool:
-    raise ValueError(f"{type(model).__name__} has no graph yet; take another --model for a bundle")
-
-
-def _add_is_new(graph: GraphBuilder, owned: str) -> str:
-    """Whether a history has no known item, bool [N, 1]."""
+    by_item = graph.op("Concat", rows, graph.ints(count + 1), axis=0)
+    # Of an item that stands twice one place wins, whichever: where it is read back, only that one finds itself.
+    zero = onnx.numpy_helper.from_array(np.zeros(1, np.int64), "zero")
+    places = graph.op("Expand", place, shape)
+    winner = graph.op("ScatterElements", graph.op("ConstantOfShape", by_item, value=zero), known, places, axis=1)
+    is_first = graph.op("Equal", graph.op("GatherElements", winner, known, axis=1), places)
+    codes = graph.op("Where", is_first, known, graph.ints(count))
+    one = onnx.numpy_helper.from_array(np.ones(1), "one")
+    empty = graph.op("ConstantOfShape", by_item, value=onnx.numpy_helper.from_array(np.zeros(1), "zero"))
+    every = graph.op("ScatterElements", empty, known, graph.op("ConstantOfShape", shape, value=one), axis=1)
+    owned = graph.op("Slice", every, graph.ints(0), graph.ints(count), graph.ints(1))
     most = graph.op("ReduceMax", owned, graph.ints(1), keepdims=1)
-    return graph.op("Equal", most, _double(graph, 0.0))
+    return _History(owned, codes, graph.op("Equal", most, _double(graph, 0.0)))
 
 
-def _add_best(graph: GraphBuilder, owned: str, scores: str, count: int) -> tuple[str, str]:
+def _add_scores(graph: GraphBuilder, history: _History, model: Recommender) -> str:
+    """The model's scores of all items, double [N, I]."""
+    if isinstance(model, Popularity):
+        assert model.popularity is not None
+        zeros = graph.op("Mul", history.owned, _double(graph, 0.0))
+        return graph.op("Add", zeros, graph.constant(model.popularity))
+    if not isinstance(model, ItemItem):
+        raise ValueError(f"{type(model).__name__} has no graph yet; take another --model for a bundle")
+    assert model.weights is not None
+    assert model.popularity is not None
+    weights = graph.op("Cast", graph.constant(model.weights.astype(np.float32)), to=TensorProto.DOUBLE)
+    own = graph.op("MatMul", history.owned, weights)
+    return graph.op("Where", history.is_new, graph.constant(model.popularity), own)
+
+
+def _add_scores_of(graph: GraphBuilder, history: _History, model: ItemItem, item: str, popular: str) -> str:
+    """The model's scores of some items [N, C] alone, double: a few weights are looked up, not all multiplied."""
+    assert model.weights is not None
+    count = len(model.weights)
+    # A row of zeros is what unknown items have.
+    flat = np.append(model.weights.astype(np.float32), np.zeros((1, count), np.float32)).ravel()
+    begin = graph.op("Unsqueeze", graph.op("Mul", history.codes, graph.ints(count)), graph.ints(1))
+    index = graph.op("Add", begin, graph.op("Unsqueeze", item, graph.ints(2)))
+    found = graph.op("Cast", graph.op("Gather", graph.constant(flat), index, axis=0), to=TensorProto.DOUBLE)
+    own = graph.op("ReduceSum", found, graph.ints(2), keepdims=0)
+    return graph.op("Where", history.is_new, popular, own)
+
+
+def _add_best(graph: GraphBuilder, history: _History, scores: str, count: int) -> tuple[str, str]:
     """Scores double [N, count] and items int64 [N, count] of the best that are not owned."""
-    is_owned = graph.op("Greater", owned, _double(graph, 0.0))
+    is_owned = graph.op("Greater", history.owned, _double(graph, 0.0))
     masked = graph.op("Where", is_owned, _double(graph, -np.inf), scores)
     best, item = graph.several("TopK", 2, masked, graph.ints(count), axis=1)
     return best, item
 
 
-def _add_reranked(graph: GraphBuilder, owned: str, model: Reranker, answers: int) -> tuple[str, str]:
+def _add_reranked(graph: GraphBuilder, history: _History, model: Reranker, answers: int) -> tuple[str, str]:
+    """The same of the best by the network."""
     signals = model.signals
     assert signals.popularity is not None
-    items = len(signals.popularity)
-    scores = [_add_scores(graph, owned, one) for one in signals.models.values()]
-    count = min(signals.candidates, items)
-    best, item = _add_best(graph, owned, scores[0], count)
+    first, *others = signals.models.values()
+    count = min(signals.candidates, len(signals.popularity))
+    best, item = _add_best(graph, history, _add_scores(graph, history, first), count)
     is_real = graph.op("Greater", best, _double(graph, NEVER))
     real = graph.op("Cast", is_real, to=TensorProto.DOUBLE)
-    own = [graph.op("GatherElements", score, item, axis=1) for score in scores]
+    popular = graph.op("Gather", graph.constant(signals.popularity), item, axis=0)
+    own = [graph.op("Where", is_real, best, _double(graph, 0.0))]
+    own += [_add_scores_of(graph, history, one, item, popular) for one in others]
     columns = [*own, *(_add_standardised(graph, one, real) for one in own)]
     columns += [_add_log_rank(graph, one, is_real, count) for one in own]
     columns.append(graph.op("Gather", graph.constant(np.log1p(signals.popularity)), item, axis=0))
-    length = graph.op("ReduceSum", owned, graph.ints(1), keepdims=1)
+    length = graph.op("ReduceSum", history.owned, graph.ints(1), keepdims=1)
     log_length = graph.op("Log", graph.op("Add", length, _double(graph, 1.0)))
     columns.append(graph.op("Add", graph.op("Mul", real, _double(graph, 0.0)), log_length))
     stacked = [graph.op("Unsqueeze", column, graph.ints(2)) for column in columns]
@@ -159,7 +188,7 @@ def _add_reranked(graph: GraphBuilder, owned: str, model: Reranker, answers: int
     found = [_add_network(graph, inputs, module.network.layers, module.network) for module in model.modules]
     total = found[0] if len(found) == 1 else graph.op("Sum", *found)
     network = graph.op("Div", total, _double(graph, float(len(found))))
-    score = graph.op("Where", _add_is_new(graph, owned), best, network)
+    score = graph.op("Where", history.is_new, best, network)
     masked = graph.op("Where", is_real, score, _double(graph, -np.inf))
     ranked, place = graph.several("TopK", 2, masked, graph.ints(answers), axis=1)
     return ranked, graph.op("GatherElements", item, place, axis=1)
