@@ -27,19 +27,12 @@ def answer_records(
     Raises:
         ValueError: If a `k` is none.
     """
-    pairs = zip(found.labels.tolist(), found.probabilities.tolist(), strict=True)
     if manifest.task == "items":
-        most = (
-            [_most(row, record.get(K)) for row, record in enumerate(asked)] if asked else [USUAL_K] * len(found.labels)
-        )
-        return [
-            {
-                "items": [
-                    {"item": item, "score": score} for item, score in zip(items[:k], scores[:k].tolist(), strict=True)
-                ]
-            }
-            for (items, scores), k in zip(pairs, most, strict=True)
-        ]
+        most = [_most(row, record.get(K)) for row, record in enumerate(asked)]
+        if not most:
+            most = [USUAL_K] * len(found.labels)
+        return [{"items": _items(found, row, k)} for row, k in enumerate(most)]
+    pairs = zip(found.labels.tolist(), found.probabilities.tolist(), strict=True)
     if manifest.has_lists:
         return [{"labels": labels, "probabilities": p.tolist()} for labels, p in pairs]
     positive, classes = manifest.positive_index, manifest.classes
@@ -91,3 +84,14 @@ def _most(row: int, k: object) -> int:
     if type(k) is not int or k < 1:
         raise ValueError(f'row {row + 1}, "{K}": expected a whole number from 1 on, got {k!r}')
     return k
+
+
+def _items(found: Predictions, row: int, k: int) -> list[dict[str, Any]]:
+    items, scores = found.labels[row][:k], found.probabilities[row][:k].tolist()
+    if found.because is None:
+        return [{"item": item, "score": score} for item, score in zip(items, scores, strict=True)]
+    reasons = found.because[row][:k]
+    return [
+        {"item": item, "score": score, "because": because}
+        for item, score, because in zip(items, scores, reasons, strict=True)
+    ]

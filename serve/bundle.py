@@ -29,6 +29,7 @@ from ludocast.serve.manifest import (
     StepGraph,
     parse_manifest,
 )
+from ludocast.serve.recommend_names import BECAUSE
 from ludocast.serve.run import run_feeds
 from ludocast.serve.sequence_feeds import SequenceReader
 
@@ -215,7 +216,8 @@ def open_step(bundle: Bundle) -> ort.InferenceSession:
 
 def outputs_of(manifest: Manifest) -> dict[str, str]:
     """Names and types of the outputs of the bundle's model."""
-    return dict(zip(manifest.outputs, ("tensor(string)", "tensor(float)"), strict=True))
+    outputs = dict(zip(manifest.outputs, ("tensor(string)", "tensor(float)"), strict=True))
+    return outputs | {BECAUSE: "tensor(string)"} if manifest.task == "items" else outputs
 
 
 def open_session(

@@ -91,7 +91,15 @@ def _prediction(manifest: Manifest) -> dict[str, Any]:
         item = {
             "type": "object",
             "required": ["item", "score"],
-            "properties": {"item": {"type": "string"}, "score": {"type": "number", "description": "Higher is better."}},
+            "properties": {
+                "item": {"type": "string"},
+                "score": {"type": "number", "description": "Higher is better."},
+                "because": {
+                    "type": "array",
+                    "items": {"type": "string"},
+                    "description": "What of the history speaks most for it.",
+                },
+            },
         }
         what = "Suggestions, the best first; none is in the history."
         items = {"type": "array", "items": item, "description": what}

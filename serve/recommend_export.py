@@ -18,12 +18,13 @@ from ludocast.models.recommend.ranking import Recommender
 from ludocast.models.recommend.rerank import Reranker
 from ludocast.models.recommend.signals import NO_SCORE
 from ludocast.serve.graph import GraphBuilder
-from ludocast.serve.recommend_names import HISTORY, ITEMS, LENGTH, SCORES
+from ludocast.serve.recommend_names import BECAUSE, HISTORY, ITEMS, LENGTH, SCORES
 from onnx import TensorProto
 from torch import nn
 
 MOST_ANSWERS = 100
 TWO_GB = 2**31 - 1  # what one protobuf file holds
+REASONS = 3
 NEVER = -1e300  # every real score is above
 
 
@@ -33,7 +34,8 @@ class RecommendExport:
 
     Attributes:
         model: Inputs `history` string [N, T] and `length` int64 [N]; outputs `items` string [N, K], "" where no item is
-            left, and `scores` float32 [N, K], minus infinity there.
+            left, `scores` float32 [N, K], minus infinity there, and `because` string [N, K, 3], what of the history
+            speaks most for each item, the strongest first, "" where nothing does.
         items: Texts of the ids, in the order of ties.
         answers: K.
     """
@@ -71,14 +73,17 @@ def export_recommender(
     if isinstance(model, Reranker):
         answers = min(answers, len(texts), model.signals.candidates)
         score, item = _add_reranked(graph, history, model, answers)
+        speaking: Recommender = next(iter(model.signals.models.values()))
     else:
         answers = min(answers, len(texts))
         score, item = _add_best(graph, history, _add_scores(graph, history, model), answers)
+        speaking = model
     names = graph.op("Gather", graph.constant(np.array(texts, object)), item, axis=0)
     is_item = graph.op("Greater", score, _double(graph, NEVER))
     shown = graph.op("Where", is_item, names, graph.constant(np.array([""], object)))
     graph.output(shown, ITEMS, TensorProto.STRING, ["N", answers])
     graph.output(graph.op("Cast", score, to=TensorProto.FLOAT), SCORES, TensorProto.FLOAT, ["N", answers])
+    _add_because(graph, history, speaking, item, is_item, answers)
     return RecommendExport(graph.model(description, {}), texts, answers)
 
 
@@ -94,11 +99,13 @@ class _History:
         owned: 1 where an item is in it, double [N, I].
         codes: Its items, each once, int64 [N, T]; I for what is unknown, repeated, or beyond the length.
         is_new: Whether it has no known item, bool [N, 1].
+        names: As they came, strings [N, T].
     """
 
     owned: str
     codes: str
     is_new: str
+    names: str
 
 
 def _add_history(graph: GraphBuilder, texts: Sequence[str]) -> _History:
@@ -126,7 +133,7 @@ def _add_history(graph: GraphBuilder, texts: Sequence[str]) -> _History:
     every = graph.op("ScatterElements", empty, known, graph.op("ConstantOfShape", shape, value=one), axis=1)
     owned = graph.op("Slice", every, graph.ints(0), graph.ints(count), graph.ints(1))
     most = graph.op("ReduceMax", owned, graph.ints(1), keepdims=1)
-    return _History(owned, codes, graph.op("Equal", most, _double(graph, 0.0)))
+    return _History(owned, codes, graph.op("Equal", most, _double(graph, 0.0)), history)
 
 
 def _add_scores(graph: GraphBuilder, history: _History, model: Recommender) -> str:
@@ -146,15 +153,54 @@ def _add_scores(graph: GraphBuilder, history: _History, model: Recommender) -> s
 
 def _add_scores_of(graph: GraphBuilder, history: _History, model: ItemItem, item: str, popular: str) -> str:
     """The model's scores of some items [N, C] alone, double: a few weights are looked up, not all multiplied."""
-    assert model.weights is not None
-    count = len(model.weights)
-    # A row of zeros is what unknown items have.
-    flat = np.append(model.weights.astype(np.float32), np.zeros((1, count), np.float32)).ravel()
-    begin = graph.op("Unsqueeze", graph.op("Mul", history.codes, graph.ints(count)), graph.ints(1))
-    index = graph.op("Add", begin, graph.op("Unsqueeze", item, graph.ints(2)))
-    found = graph.op("Cast", graph.op("Gather", graph.constant(flat), index, axis=0), to=TensorProto.DOUBLE)
+    found = graph.op("Cast", _add_weights(graph, history.codes, model, item), to=TensorProto.DOUBLE)
     own = graph.op("ReduceSum", found, graph.ints(2), keepdims=0)
     return graph.op("Where", history.is_new, popular, own)
+
+
+def _add_weights(graph: GraphBuilder, codes: str, model: ItemItem, item: str) -> str:
+    """The weight from each item of a history to each of some items [N, C], float [N, C, T]; 0 of unknown ones."""
+    assert model.weights is not None
+    count = len(model.weights)
+    flat = np.append(model.weights.astype(np.float32), np.zeros((1, count), np.float32)).ravel()
+    begin = graph.op("Unsqueeze", graph.op("Mul", codes, graph.ints(count)), graph.ints(1))
+    index = graph.op("Add", begin, graph.op("Unsqueeze", item, graph.ints(2)))
+    return graph.op("Gather", graph.constant(flat), index, axis=0)
+
+
+def _add_because(
+    graph: GraphBuilder, history: _History, model: Recommender, item: str, is_item: str, answers: int
+) -> None:
+    """The output that tells what of the history speaks most for each of the answers."""
+    shape: list[int | str] = ["N", answers, REASONS]
+    nothing = graph.constant(np.array([""], object))
+    if not isinstance(model, ItemItem):
+        every = graph.op("Expand", graph.op("Unsqueeze", item, graph.ints(2)), graph.ints(1, 1, REASONS))
+        none = graph.op("Where", graph.op("Less", every, graph.ints(0)), nothing, nothing)
+        graph.output(none, BECAUSE, TensorProto.STRING, shape)
+        return
+    assert model.weights is not None
+    # A history may be shorter than the number of reasons: as many places of nothing are put behind it.
+    rows = graph.op("Gather", graph.op("Shape", history.codes), graph.ints(0), axis=0)
+    more = graph.op("Concat", rows, graph.ints(REASONS), axis=0)
+    codes = graph.op("Concat", history.codes, graph.op("Expand", graph.ints(len(model.weights)), more), axis=1)
+    names = graph.op("Concat", history.names, graph.op("Expand", nothing, more), axis=1)
+    # In the catalogue's order, so that of equal weights the first item is told.
+    ordered, at = graph.several("TopK", 2, codes, _width(graph, codes), axis=1, largest=0)
+    weights = _add_weights(graph, ordered, model, item)
+    strongest, place = graph.several("TopK", 2, weights, graph.ints(REASONS), axis=2)
+    flat = graph.op("Reshape", place, graph.ints(0, answers * REASONS))
+    told = graph.op("GatherElements", graph.op("GatherElements", names, at, axis=1), flat, axis=1)
+    shaped = graph.op("Reshape", told, graph.ints(0, answers, REASONS))
+    is_told = graph.op(
+        "And", graph.op("Greater", strongest, graph.floats(0.0)), graph.op("Unsqueeze", is_item, graph.ints(2))
+    )
+    graph.output(graph.op("Where", is_told, shaped, nothing), BECAUSE, TensorProto.STRING, shape)
+
+
+def _width(graph: GraphBuilder, value: str) -> str:
+    """Number of columns, int64 [1]."""
+    return graph.op("Gather", graph.op("Shape", value), graph.ints(1), axis=0)
 
 
 def _add_best(graph: GraphBuilder, history: _History, scores: str, count: int) -> tuple[str, str]:

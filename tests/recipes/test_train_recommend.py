@@ -117,6 +117,8 @@ def test_served_over_http() -> None:
     first, second = answer["predictions"]
     assert (len(first["items"]), len(second["items"])) == (5, 20)
     assert not {"2", "4"} & {one["item"] for one in first["items"]}
+    assert set(first["items"][0]["because"]) <= {"2", "4"}
+    assert second["items"][0]["because"] == []
     assert [one["score"] for one in first["items"]] == sorted((one["score"] for one in first["items"]), reverse=True)
     assert answer["warnings"] == ['ignored what the catalogue has not ("gone"): 1 item']
     assert "items" in described["components"]["schemas"]["Prediction"]["properties"]

@@ -9,7 +9,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 from ludocast.models.recommend.als import ImplicitALS
-from ludocast.models.recommend.item_item import EASE, CosineNeighbours, Popularity, RP3Beta
+from ludocast.models.recommend.item_item import EASE, CosineNeighbours, ItemItem, Popularity, RP3Beta
 from ludocast.models.recommend.ranking import Recommender, recommend
 from ludocast.models.recommend.rerank import Reranker, RerankSettings
 from ludocast.models.recommend.signals import Signals
@@ -59,7 +59,7 @@ def test_ranks_all_users_as_training_does(
 ) -> None:
     model, export, session = exported
     histories = [IDS[HISTORY[user].indices].tolist() for user in range(HISTORY.shape[0])]
-    items, scores = session.run(None, padded(histories))
+    items, scores, _ = session.run(None, padded(histories))
     wanted, wanted_scores = of_training(model, HISTORY, export.answers)
     assert items.tolist() == wanted
     np.testing.assert_allclose(scores, wanted_scores, rtol=1e-6, atol=1e-6)
@@ -70,7 +70,7 @@ def test_hostile_histories(exported: tuple[Recommender, RecommendExport, ort.Inf
     some, every = [IDS[3], IDS[0], IDS[7]], IDS.tolist()
     known = [some, some, some, [], [], every, every[:-2]]
     histories = [some, [*some, *some], ["never seen", *some, "", "item 999"], [], ["never seen"], every, every[:-2]]
-    items, scores = session.run(None, padded(histories))
+    items, scores, _ = session.run(None, padded(histories))
     history = sparse.lil_matrix((len(known), 40))
     for row, own in enumerate(known):
         history[row, [IDS.tolist().index(item) for item in own]] = 1
@@ -95,9 +95,10 @@ def test_what_lies_beyond_the_length_counts_nothing(
 def test_another_runtime_ranks_alike(exported: tuple[Recommender, RecommendExport, ort.InferenceSession]) -> None:
     _, export, session = exported
     feeds = padded([IDS[HISTORY[user].indices].tolist() for user in range(20)])
-    items, scores = ReferenceEvaluator(export.model).run(None, feeds)
-    wanted, wanted_scores = session.run(None, feeds)
+    items, scores, because = ReferenceEvaluator(export.model).run(None, feeds)
+    wanted, wanted_scores, wanted_because = session.run(None, feeds)
     assert np.asarray(items).tolist() == wanted.tolist()
+    assert np.asarray(because).tolist() == wanted_because.tolist()
     np.testing.assert_allclose(scores, wanted_scores, rtol=1e-6, atol=1e-6)
 
 
@@ -117,3 +118,23 @@ def test_whole_numbers_are_texts_in_the_graph() -> None:
     onnx.checker.check_model(export.model)
     assert export.items[:3] == ("0", "1", "2")
     assert export.answers == 40
+
+
+def test_because_names_what_speaks_most(
+    exported: tuple[Recommender, RecommendExport, ort.InferenceSession],
+) -> None:
+    model, export, session = exported
+    every = IDS.tolist()
+    histories = [IDS[HISTORY[user].indices].tolist() for user in range(30)]
+    histories += [["never seen", histories[0][0], histories[0][0]], []]
+    items, _, because = session.run(None, padded(histories))
+    assert because.shape == (32, export.answers, 3)
+    linear = next(iter(model.signals.models.values())) if isinstance(model, Reranker) else model
+    for history, shown, reasons in zip(histories, items, because, strict=True):
+        row = sparse.lil_matrix((1, 40))
+        row[0, sorted({every.index(item) for item in history if item in every})] = 1
+        for item, told in zip(shown, reasons, strict=True):
+            wanted = []
+            if isinstance(linear, ItemItem) and item:
+                wanted = [IDS[k] for k in linear.because(sparse.csr_matrix(row), every.index(item))]
+            assert told.tolist() == wanted + [""] * (3 - len(wanted))
