@@ -42,6 +42,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="of the re-ranker")
     parser.add_argument("--models", nargs="*", default=list(FAMILIES), help="families to run")
     parser.add_argument("--peers", type=Path, help="folder into which pip installed implicit and lightfm-next")
+    parser.add_argument("--graph", action="store_true", help="hold the ONNX graph of the last re-ranker against it")
     parser.add_argument("--draws", type=int, default=RerankSettings.draws)
     parser.add_argument("--members", type=int, default=RerankSettings.members)
     options = parser.parse_args()
@@ -60,22 +61,70 @@ def main() -> None:
         best = best_of_families(tried)[0].candidate
         show(family, best.settings, *measured(lambda: best.make().fit(known), known, hidden))  # noqa: B023
     if "network" in options.models:
-        network(options, known, hidden)
+        model = network(options, known, hidden)
+        if options.graph:
+            graph(model, data.items, known)
     if options.peers is not None:
         sys.path.insert(0, str(options.peers))
         peers(inner.known.history, inner.hidden, known, hidden)
     print(f"\npeak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")
 
 
-def network(options: argparse.Namespace, known: sparse.csr_matrix, hidden: sparse.csr_matrix) -> None:
+def network(options: argparse.Namespace, known: sparse.csr_matrix, hidden: sparse.csr_matrix) -> Reranker:
     settings = RerankSettings(draws=options.draws, members=options.members)
     found = []
     for seed in range(options.seeds):
         one = replace(settings, seed=100 * seed)
-        values, *seconds = measured(lambda: Reranker(settings=one).fit(known), known, hidden)  # noqa: B023
+        model = Reranker(settings=one)
+        values, *seconds = measured(lambda: model.fit(known), known, hidden)  # noqa: B023
         found.append(values)
         show("re-ranker", f"seed {one.seed}", values, *seconds)
     show("re-ranker", "mean", np.mean(found, axis=0), np.nan, np.nan)
+    return model
+
+
+def graph(model: Reranker, ids: np.ndarray, known: sparse.csr_matrix) -> None:
+    """Equality of all users' rankings, size, and CPU time on one thread."""
+    import onnxruntime as ort
+    from ludocast.serve.recommend_export import export_recommender
+
+    export = export_recommender(model, ids)
+    content = export.model.SerializeToString()
+    settings = ort.SessionOptions()
+    settings.intra_op_num_threads = 1
+    session = ort.InferenceSession(content, settings, providers=["CPUExecutionProvider"])
+    texts = np.array(export.items, object)
+    order = np.argsort(np.diff(known.indptr), kind="stable")
+    items, scores = recommend(model, known, export.answers)
+    wanted = np.where(items == NOBODY, "", texts[items])
+    same, furthest, spent = 0, 0.0, 0.0
+    for start in range(0, len(order), 128):
+        rows = order[start : start + 128]
+        feeds = padded([texts[known[row].indices] for row in rows])
+        begin = time.process_time()
+        found, score = session.run(["items", "scores"], feeds)
+        spent += time.process_time() - begin
+        same += int((found == wanted[rows]).all(axis=1).sum())
+        real = np.isfinite(scores[rows])
+        furthest = max(furthest, float(np.abs(score - scores[rows])[real].max()))
+    singles = [padded([texts[known[row].indices]]) for row in order[:: max(1, len(order) // 50)]]
+    begin = time.process_time()
+    for feeds in singles:
+        session.run(["items", "scores"], feeds)
+    alone = (time.process_time() - begin) / len(singles)
+    print(
+        f"\ngraph: {len(content) / 1e6:.0f} MB; {same:,} of {len(order):,} users ranked alike, "
+        f"scores within {furthest:.1e}; {1e3 * spent / len(order):.2f} ms a user in batches of 128, "
+        f"{1e3 * alone:.2f} ms alone; {export.answers} ranks"
+    )
+
+
+def padded(histories: list[np.ndarray]) -> dict[str, np.ndarray]:
+    longest = max(map(len, histories))
+    cells = np.full((len(histories), longest), "", object)
+    for row, history in enumerate(histories):
+        cells[row, : len(history)] = history
+    return {"history": cells, "length": np.array(list(map(len, histories)))}
 
 
 def measured(
