@@ -31,6 +31,9 @@ COMMANDS = {
     "train sequence": Command(
         "ludocast.recipes.sequence:train_sequence", "train a recurrent network on events, a text or tagged words", True
     ),
+    "train recommend": Command(
+        "ludocast.recipes.recommend:train_recommend", "train a recommender on a table of who had what", True
+    ),
     "score": Command("ludocast.serve.score:score", "score every row of a CSV or Parquet file"),
     "serve": Command("ludocast.serve.server:serve", "answer predictions over HTTP"),
     "simulate": Command("ludocast.datamodules.simulate:simulate", "make a player table of a simulated game", True),

@@ -24,10 +24,12 @@ from ludocast.serve.manifest import (
     Input,
     Manifest,
     ManifestError,
+    PairColumns,
     SequenceInputs,
     StepGraph,
     parse_manifest,
 )
+from ludocast.serve.recommend_names import BECAUSE
 from ludocast.serve.run import run_feeds
 from ludocast.serve.sequence_feeds import SequenceReader
 
@@ -89,6 +91,7 @@ def write_bundle(
     task: str = "classification",
     sequence: SequenceInputs | None = None,
     step: tuple[StepGraph, bytes] | None = None,
+    pairs: PairColumns | None = None,
     extra_files: Mapping[str, bytes] | None = None,
     overwrite: bool = False,
 ) -> Manifest:
@@ -108,9 +111,10 @@ def write_bundle(
         data_sha256: Of the training data.
         git_revision: Of the training code.
         version: The first 12 hex digits of the model's SHA-256 when None.
-        task: "classification", or of sequences "tags" or "next", whose answers are lists.
+        task: "classification", or of sequences "tags", "next" or "items", whose answers are lists.
         sequence: What the lists of a row are to each other; None where rows hold no lists.
         step: Of sequences a graph that takes one step, and its content.
+        pairs: Of "items" the columns of the table that was learnt from.
         extra_files: Name to content of further files.
         overwrite: Replace a bundle that is there.
 
@@ -147,6 +151,7 @@ def write_bundle(
         task=task,
         sequence=sequence,
         step=None if step is None else step[0],
+        pairs=pairs,
     )
     try:
         manifest = replace(manifest, check_rows=_answered(manifest, model))
@@ -211,7 +216,8 @@ def open_step(bundle: Bundle) -> ort.InferenceSession:
 
 def outputs_of(manifest: Manifest) -> dict[str, str]:
     """Names and types of the outputs of the bundle's model."""
-    return dict(zip(manifest.outputs, ("tensor(string)", "tensor(float)"), strict=True))
+    outputs = dict(zip(manifest.outputs, ("tensor(string)", "tensor(float)"), strict=True))
+    return outputs | {BECAUSE: "tensor(string)"} if manifest.task == "items" else outputs
 
 
 def open_session(

@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
+from ludocast.serve.json_values import (
+    a_count,
+    a_number,
+    a_text,
+    an_object,
+    first_line,
+    list_of,
+    optional,
+    shown,
+    texts_by_name,
+)
+
 FORMAT = 2  # older formats load for ever; a newer one is refused
 TABLES = 1  # what a bundle without sequences is written as: releases before sequences read it too
 OUTPUTS = ("label", "probabilities")
-# What a graph gives. Of "tags" labels and probabilities are lists of one entry a step, of "next" of the likeliest few.
-TASKS = {"classification": OUTPUTS, "tags": ("labels", "probabilities"), "next": ("labels", "probabilities")}
+# What a graph gives. Of "tags" labels and probabilities are lists of one entry a step, of "next" of the likeliest few;
+# of "items" these are the best few items and their scores, "" and minus infinity where no item is left.
+TASKS = {
+    "classification": OUTPUTS,
+    "tags": ("labels", "probabilities"),
+    "next": ("labels", "probabilities"),
+    "items": ("items", "scores"),
+}
 DTYPES = {"number": "float32", "timestamp": "float64", "category": "string", "boolean": "string"}
 FORMS = ("cell", "list", "words")
 MODEL_FILE = "model.onnx"
@@ -87,6 +104,19 @@ class StepGraph:
 
 
 @dataclass(frozen=True)
+class PairColumns:
+    """Columns of the table of pairs from which a recommender learnt: a history is what a user has in it.
+
+    Attributes:
+        user: Of users.
+        item: Of items.
+    """
+
+    user: str
+    item: str
+
+
+@dataclass(frozen=True)
 class CheckRows:
     """Rows made from the inputs, never from players, and what the model answered when the bundle was written.
 
@@ -122,6 +152,7 @@ class Manifest:
     task: str = "classification"
     sequence: SequenceInputs | None = None
     step: StepGraph | None = None
+    pairs: PairColumns | None = None
 
     @property
     def outputs(self) -> tuple[str, str]:
@@ -150,6 +181,8 @@ class Manifest:
             del fields["sequence"], fields["step"]
             for item in fields["inputs"]:
                 del item["form"]
+        if self.pairs is None:
+            del fields["pairs"]
         number = TABLES if self.sequence is None else FORMAT
         document = {"format": number, "outputs": list(self.outputs), **fields}
         try:
@@ -171,12 +204,12 @@ def parse_manifest(text: str | bytes) -> Manifest:
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ManifestError(f"bundle.json is not JSON ({_line(error)})") from error
+        raise ManifestError(f"bundle.json is not JSON ({first_line(error)})") from error
     if not isinstance(document, dict):
         raise ManifestError("bundle.json holds no object")
     version = document.get("format")
     if type(version) is not int or version < 1:
-        raise ManifestError(f'bundle.json: "format" has to be a whole number from 1 on, got {_shown(version)}')
+        raise ManifestError(f'bundle.json: "format" has to be a whole number from 1 on, got {shown(version)}')
     if version > FORMAT:
         raise ManifestError(
             f"it has bundle format {version}, and this ludocast reads formats up to {FORMAT}; "
@@ -187,52 +220,58 @@ def parse_manifest(text: str | bytes) -> Manifest:
 
 def _manifest(document: dict[str, Any], has_sequences: bool) -> Manifest:
     take = _Taker(document, "")
-    task = take.get("task", _text)
+    task = take.get("task", a_text)
     tasks = tuple(TASKS) if has_sequences else ("classification",)
     if task not in tasks:
         wanted = " or ".join(f'"{name}"' for name in tasks)
-        raise ManifestError(f'bundle.json: "task" has to be {wanted}, got {_shown(task)}')
-    if take.get("outputs", _list_of(_text)) != TASKS[task]:
+        raise ManifestError(f'bundle.json: "task" has to be {wanted}, got {shown(task)}')
+    if take.get("outputs", list_of(a_text)) != TASKS[task]:
         raise ManifestError(f'bundle.json: "outputs" has to be {list(TASKS[task])}')
-    classes = take.get("classes", _list_of(_text))
+    classes = take.get("classes", list_of(a_text))
     if len(classes) < (2 if task == "classification" else 1) or len(set(classes)) != len(classes):
         raise ManifestError('bundle.json: "classes" has to hold two different labels or more')
     inputs = _inputs(document, has_sequences)
-    files = _files(take.get("files", _object))
-    positive = take.get("positive", _optional(_text))
+    files = _files(take.get("files", an_object))
+    positive = take.get("positive", optional(a_text))
     if positive is not None and (positive not in classes or len(classes) != 2):
         raise ManifestError('bundle.json: "positive" has to be one of two classes, or null')
     return Manifest(
-        name=take.get("name", _text),
-        version=take.get("version", _text),
+        name=take.get("name", a_text),
+        version=take.get("version", a_text),
         inputs=inputs,
-        missing_tokens=take.get("missing_tokens", _list_of(_text)),
+        missing_tokens=take.get("missing_tokens", list_of(a_text)),
         classes=classes,
         positive=positive,
-        threshold=take.get("threshold", _optional(_number)),
+        threshold=take.get("threshold", optional(a_number)),
         files=files,
-        check_rows=_check_rows(take.get("check_rows", _object), None if TASKS[task] != OUTPUTS else len(classes)),
-        created=take.get("created", _text),
-        metrics=take.get("metrics", _object),
-        libraries=take.get("libraries", _object_of_text),
-        data_sha256=take.get("data_sha256", _optional(_text)),
-        git_revision=take.get("git_revision", _optional(_text)),
+        check_rows=_check_rows(take.get("check_rows", an_object), None if TASKS[task] != OUTPUTS else len(classes)),
+        created=take.get("created", a_text),
+        metrics=take.get("metrics", an_object),
+        libraries=take.get("libraries", texts_by_name),
+        data_sha256=take.get("data_sha256", optional(a_text)),
+        git_revision=take.get("git_revision", optional(a_text)),
         task=task,
-        sequence=_sequence(take.get("sequence", _object), inputs) if has_sequences else None,
-        step=_step(take.get("step", _optional(_object)), files) if has_sequences else None,
+        sequence=_sequence(take.get("sequence", an_object), inputs) if has_sequences else None,
+        step=_step(take.get("step", optional(an_object)), files) if has_sequences else None,
+        pairs=_pairs(document) if task == "items" else None,
     )
+
+
+def _pairs(document: dict[str, Any]) -> PairColumns:
+    take = _Taker(_Taker(document, "").get("pairs", an_object), "pairs.")
+    return PairColumns(user=take.get("user", a_text), item=take.get("item", a_text))
 
 
 def _sequence(entry: dict[str, Any], inputs: tuple[Input, ...]) -> SequenceInputs:
     take = _Taker(entry, "sequence.")
     sequence = SequenceInputs(
-        length=take.get("length", _text),
-        longest=take.get("longest", _count),
-        time=take.get("time", _optional(_text)),
-        now=take.get("now", _optional(_text)),
-        observe=take.get("observe", _optional(_number)),
-        active_within=take.get("active_within", _optional(_number)),
-        line_end=take.get("line_end", _optional(_text)),
+        length=take.get("length", a_text),
+        longest=take.get("longest", a_count),
+        time=take.get("time", optional(a_text)),
+        now=take.get("now", optional(a_text)),
+        observe=take.get("observe", optional(a_number)),
+        active_within=take.get("active_within", optional(a_number)),
+        line_end=take.get("line_end", optional(a_text)),
     )
     if all(item.form == "cell" for item in inputs):
         raise ManifestError('bundle.json: a bundle of sequences has an input of "form" list or words')
@@ -253,14 +292,14 @@ def _step(entry: dict[str, Any] | None, files: Mapping[str, str]) -> StepGraph |
     if entry is None:
         return None
     take = _Taker(entry, "step.")
-    step = StepGraph(file=take.get("file", _text), state=take.get("state", _count))
+    step = StepGraph(file=take.get("file", a_text), state=take.get("state", a_count))
     if step.file not in files:
-        raise ManifestError(f'bundle.json: "files" does not name {_shown(step.file)}, which "step.file" does')
+        raise ManifestError(f'bundle.json: "files" does not name {shown(step.file)}, which "step.file" does')
     return step
 
 
 def _inputs(document: dict[str, Any], has_sequences: bool) -> tuple[Input, ...]:
-    entries = _Taker(document, "").get("inputs", _list_of(_object))
+    entries = _Taker(document, "").get("inputs", list_of(an_object))
     inputs = tuple(_input(entry, f"inputs[{i}].", has_sequences) for i, entry in enumerate(entries))
     if not inputs:
         raise ManifestError('bundle.json: "inputs" is empty')
@@ -276,22 +315,22 @@ def _inputs(document: dict[str, Any], has_sequences: bool) -> tuple[Input, ...]:
 
 def _input(entry: dict[str, Any], where: str, has_sequences: bool) -> Input:
     take = _Taker(entry, where)
-    kind = take.get("kind", _text)
+    kind = take.get("kind", a_text)
     if kind not in DTYPES:
-        raise ManifestError(f'bundle.json: "{where}kind" has to be one of {", ".join(DTYPES)}, got {_shown(kind)}')
-    if take.get("dtype", _text) != DTYPES[kind]:
+        raise ManifestError(f'bundle.json: "{where}kind" has to be one of {", ".join(DTYPES)}, got {shown(kind)}')
+    if take.get("dtype", a_text) != DTYPES[kind]:
         raise ManifestError(f'bundle.json: "{where}dtype" has to be "{DTYPES[kind]}" for a {kind}')
-    limits = take.get("range", _optional(_list_of(_number)))
+    limits = take.get("range", optional(list_of(a_number)))
     if limits is not None and (len(limits) != 2 or limits[0] > limits[1]):
         raise ManifestError(f'bundle.json: "{where}range" has to be [smallest, largest]')
-    form = take.get("form", _text) if has_sequences else "cell"
+    form = take.get("form", a_text) if has_sequences else "cell"
     if form not in FORMS:
-        raise ManifestError(f'bundle.json: "{where}form" has to be one of {", ".join(FORMS)}, got {_shown(form)}')
+        raise ManifestError(f'bundle.json: "{where}form" has to be one of {", ".join(FORMS)}, got {shown(form)}')
     return Input(
-        column=take.get("column", _text),
-        tensor=take.get("tensor", _text),
+        column=take.get("column", a_text),
+        tensor=take.get("tensor", a_text),
         kind=kind,
-        categories=take.get("categories", _optional(_list_of(_text))),
+        categories=take.get("categories", optional(list_of(a_text))),
         range=None if limits is None else (limits[0], limits[1]),
         form=form,
     )
@@ -300,9 +339,9 @@ def _input(entry: dict[str, Any], where: str, has_sequences: bool) -> Input:
 def _files(entries: dict[str, Any]) -> dict[str, str]:
     for name, digest in entries.items():
         if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*", name) is None:
-            raise ManifestError(f"bundle.json: the file name {_shown(name)} does not stay inside the bundle's folder")
+            raise ManifestError(f"bundle.json: the file name {shown(name)} does not stay inside the bundle's folder")
         if not isinstance(digest, str) or re.fullmatch(r"[0-9a-f]{64}", digest) is None:
-            raise ManifestError(f"bundle.json: the SHA-256 of {name} has to be 64 hex digits, got {_shown(digest)}")
+            raise ManifestError(f"bundle.json: the SHA-256 of {name} has to be 64 hex digits, got {shown(digest)}")
     if MODEL_FILE not in entries:
         raise ManifestError(f'bundle.json: "files" does not name {MODEL_FILE}')
     return entries
@@ -311,9 +350,9 @@ def _files(entries: dict[str, Any]) -> dict[str, str]:
 def _check_rows(entry: dict[str, Any], classes: int | None) -> CheckRows:
     """Of answers of so many probabilities; of lists where that is None."""
     take = _Taker(entry, "check_rows.")
-    rows = take.get("rows", _list_of(_object))
-    label = take.get("label", _list_of(_text if classes is not None else _list_of(_text)))
-    probabilities = take.get("probabilities", _list_of(_list_of(_number)))
+    rows = take.get("rows", list_of(an_object))
+    label = take.get("label", list_of(a_text if classes is not None else list_of(a_text)))
+    probabilities = take.get("probabilities", list_of(list_of(a_number)))
     if not rows or not len(rows) == len(label) == len(probabilities):
         raise ManifestError('bundle.json: "check_rows" has to hold as many rows as labels and probabilities')
     sizes = [len(names) for names in label] if classes is None else [classes] * len(label)
@@ -337,62 +376,3 @@ class _Taker:
             return check(self.entry[key])
         except TypeError as error:
             raise ManifestError(f'bundle.json: "{self.where}{key}" {error}') from None
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"has to be text, got {_shown(value)}")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise TypeError("has to be Unicode text") from None
-    return value
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or abs(value) > 1e308 or value != value:
-        raise TypeError(f"has to be a finite number, got {_shown(value)}")
-    return float(value)
-
-
-def _count(value: Any) -> int:
-    if type(value) is not int or not 1 <= value <= 2**31:
-        raise TypeError(f"has to be a whole number from 1 on, got {_shown(value)}")
-    return value
-
-
-def _object(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise TypeError(f"has to be an object, got {_shown(value)}")
-    return value
-
-
-def _object_of_text(value: Any) -> dict[str, str]:
-    return {name: _text(item) for name, item in _object(value).items()}
-
-
-def _optional(check: Callable[[Any], Value]) -> Callable[[Any], Value | None]:
-    return lambda value: None if value is None else check(value)
-
-
-def _list_of(check: Callable[[Any], Value]) -> Callable[[Any], tuple[Value, ...]]:
-    def checked(value: Any) -> tuple[Value, ...]:
-        if not isinstance(value, list):
-            raise TypeError(f"has to be a list, got {_shown(value)}")
-        return tuple(check(item) for item in value)
-
-    return checked
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    try:
-        text = json.dumps(value, ensure_ascii=True)
-    except (TypeError, ValueError, RecursionError):
-        text = type(value).__name__
-    return text if len(text) <= 60 else text[:59] + "…"
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

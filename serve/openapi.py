@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ludocast.serve.answers import USUAL_K, K
 from ludocast.serve.manifest import Input, Manifest
 
 SHOWN_CATEGORIES = 20
@@ -11,11 +12,14 @@ SHOWN_CATEGORIES = 20
 
 def openapi(manifest: Manifest) -> dict[str, Any]:
     """OpenAPI 3.1 as a JSON document."""
-    record = {
+    record: dict[str, Any] = {
         "type": "object",
         "required": [item.column for item in manifest.inputs],
         "properties": {item.column: _property(item) for item in manifest.inputs},
     }
+    if manifest.task == "items":
+        most = {"type": "integer", "minimum": 1, "description": f"Suggestions; {USUAL_K} by default."}
+        record["properties"] = {**record["properties"], K: most}
     if manifest.sequence is not None:
         record["description"] = _sequence(manifest)
     example = dict(manifest.check_rows.rows[0])
@@ -83,6 +87,23 @@ def _json(name: str) -> dict[str, Any]:
 
 
 def _prediction(manifest: Manifest) -> dict[str, Any]:
+    if manifest.task == "items":
+        item = {
+            "type": "object",
+            "required": ["item", "score"],
+            "properties": {
+                "item": {"type": "string"},
+                "score": {"type": "number", "description": "Higher is better."},
+                "because": {
+                    "type": "array",
+                    "items": {"type": "string"},
+                    "description": "What of the history speaks most for it.",
+                },
+            },
+        }
+        what = "Suggestions, the best first; none is in the history."
+        items = {"type": "array", "items": item, "description": what}
+        return {"type": "object", "required": ["items"], "properties": {"items": items}}
     if manifest.has_lists:
         what = "Of each step." if manifest.task == "tags" else "What is likeliest next, the likeliest first."
         return {

@@ -7,7 +7,7 @@ import gc
 import io
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -25,9 +25,10 @@ from ludocast.datamodules.read import (
     csv_header,
     csv_options,
 )
-from ludocast.serve.answers import SCORED, answer_columns, answer_names
+from ludocast.serve.answers import SCORED, USUAL_K, answer_columns, answer_names
 from ludocast.serve.manifest import Manifest
 from ludocast.serve.notes import Note, sentences
+from ludocast.serve.score_pairs import reads_pairs, score_pairs
 from ludocast.serve.scorer import Predictions, Scorer
 from tqdm import tqdm
 
@@ -44,6 +45,7 @@ def score(
     keep: list[str] | None = None,
     encoding: str = "utf-8",
     delimiter: str | None = None,
+    k: int | None = None,
     overwrite: bool = False,
 ) -> None:
     """Score every row of a CSV or Parquet file, in order.
@@ -55,6 +57,9 @@ def score(
     A model of sequences reads columns of lists, in CSV as JSON arrays; where its answers are lists, they are
     scored_labels and scored_probabilities in the same way.
 
+    To a recommender a table of pairs is a history of each user: OUTPUT then has a row for each suggestion, with the
+    columns of users and items under their own names, rank from 1 and score.
+
     Example: ludocast score --bundle run/bundle --input players.csv --output scored.parquet --keep player_id
 
     Args:
@@ -64,8 +69,11 @@ def score(
         keep: Only these input columns in the output; comma-separated or given again.
         encoding: Of a CSV input, such as cp949; outputs are UTF-8.
         delimiter: Of a CSV input; found by itself.
+        k: To a recommender, suggestions a user; 20 by default.
         overwrite: Replace OUTPUT.
     """
+    if k is not None and k < 1:
+        raise ValueError(f"--k is 1 or more, got {k}")
     if output.exists() and not overwrite:
         raise ValueError(f"{output} exists; choose another --output, or --overwrite to replace it")
     if not output.absolute().parent.is_dir():
@@ -79,20 +87,43 @@ def score(
         _whole(output) as file,
         _without_collector(),
     ):
+        if reads_pairs(scorer.manifest, names):
+            if keep is not None:
+                raise ValueError("--keep is for tables of one row an answer; suggestions have columns of their own")
+            table_writer = _TableWriter(file, output)
+            columns_of = (dict(zip(names, chunk.columns, strict=True)) for chunk in _with_bar(chunks, total, size))
+            rows, notes = score_pairs(
+                scorer, columns_of, input.stat().st_size, USUAL_K if k is None else k, table_writer.write
+            )
+            if rows == 0:
+                raise ValueError(f"{input} has no row with a user")
+            table_writer.close()
+            _tell(notes, f"{rows:,} users answered: {output}")
+            return
+        if k is not None:
+            raise ValueError("--k is for a recommender and a table of its users and items")
         kept = _kept(names, keep, input)
         writer = _Writer(file, output, scorer.manifest, kept)
-        for chunk in tqdm(chunks, total=total, unit_scale=size, unit=" rows", desc="scoring", disable=None):
+        for chunk in _with_bar(chunks, total, size):
             columns = dict(zip(names, chunk.columns, strict=True))
             found = scorer.predict_columns(columns, rows)
-            writer.write([columns[name] for name in kept], found)
+            writer.write_answers([columns[name] for name in kept], found)
             rows += chunk.num_rows
             notes.update(found.notes)
         if rows == 0:
             raise ValueError(f"{input} has a header but no rows to score")
         writer.close()
+    _tell(notes, f"{rows:,} rows scored: {output}")
+
+
+def _with_bar(chunks: Iterator[pa.RecordBatch], total: int | None, size: int) -> Iterator[pa.RecordBatch]:
+    return iter(tqdm(chunks, total=total, unit_scale=size, unit=" rows", desc="scoring", disable=None))
+
+
+def _tell(notes: Mapping[Note, int], done: str) -> None:
     for sentence in sentences(notes):
         print(f"note: {sentence}")
-    print(f"{rows:,} rows scored: {output}")
+    print(done)
 
 
 def _kept(names: Sequence[str], keep: Sequence[str] | None, path: Path) -> list[str]:
@@ -182,24 +213,28 @@ def _whole(path: Path) -> Iterator[BinaryIO]:
         partial.unlink(missing_ok=True)
 
 
-class _Writer:
-    """Writes kept columns and predictions as CSV or Parquet."""
+class _TableWriter:
+    """Writes tables of one schema as CSV or Parquet."""
 
-    def __init__(self, file: BinaryIO, path: Path, manifest: Manifest, kept: Sequence[str]) -> None:
-        self._file, self._manifest, self._kept = file, manifest, list(kept)
-        self._csv = path.suffix.lower() not in PARQUET
+    def __init__(self, file: BinaryIO, path: Path) -> None:
+        self._file = file
+        self.is_csv = path.suffix.lower() not in PARQUET
         self._parquet: pq.ParquetWriter | None = None
-        self._names = [*self._kept, *answer_names(manifest)]
-        if self._csv:
-            header = io.StringIO()
-            csv.writer(header, lineterminator="\n").writerow(self._names)
-            file.write(header.getvalue().encode())
+        self._has_header = False
 
-    def write(self, columns: Sequence[Any], found: Predictions) -> None:
+    def write_header(self, names: Sequence[str]) -> None:
+        """Write the header line of a CSV file, once."""
+        if self._has_header or not self.is_csv:
+            return
+        header = io.StringIO()
+        csv.writer(header, lineterminator="\n").writerow(names)
+        self._file.write(header.getvalue().encode())
+        self._has_header = True
+
+    def write(self, table: pa.Table) -> None:
         """Append some rows."""
-        scored = answer_columns(self._manifest, found, is_text=self._csv)
-        table = pa.Table.from_arrays([*columns, *scored], self._names)
-        if self._csv:
+        if self.is_csv:
+            self.write_header(table.schema.names)
             self._file.write(_csv_bytes(table))
             return
         if self._parquet is None:
@@ -210,6 +245,21 @@ class _Writer:
         """Finish the file's format."""
         if self._parquet is not None:
             self._parquet.close()
+
+
+class _Writer(_TableWriter):
+    """Writes kept columns and predictions."""
+
+    def __init__(self, file: BinaryIO, path: Path, manifest: Manifest, kept: Sequence[str]) -> None:
+        super().__init__(file, path)
+        self._manifest = manifest
+        self._names = [*kept, *answer_names(manifest)]
+        self.write_header(self._names)
+
+    def write_answers(self, columns: Sequence[Any], found: Predictions) -> None:
+        """Append some rows."""
+        scored = answer_columns(self._manifest, found, is_text=self.is_csv)
+        self.write(pa.Table.from_arrays([*columns, *scored], self._names))
 
 
 def _csv_bytes(table: pa.Table) -> pa.Buffer:

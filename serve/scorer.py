@@ -13,7 +13,7 @@ from ludocast.serve.bundle import Bundle
 from ludocast.serve.feeds import BATCH_ROWS, Feeds
 from ludocast.serve.manifest import OUTPUTS, Manifest
 from ludocast.serve.notes import Note, overflow, sentences
-from ludocast.serve.run import run_feeds
+from ludocast.serve.run import run_feeds, run_items
 from ludocast.serve.sequence_feeds import SequenceFeeds
 
 _OUTPUTS = list(OUTPUTS)
@@ -30,12 +30,14 @@ class Predictions:
             float32 with one a label.
         ignored: Columns that the model does not read.
         notes: What was sorted, left out or taken as missing, and how often.
+        because: Of records to a recommender the items of the history that speak most for each suggestion.
     """
 
     labels: np.ndarray[Any, Any]
     probabilities: np.ndarray[Any, Any]
     ignored: tuple[str, ...] = ()
     notes: Mapping[Note, int] = field(default_factory=dict)
+    because: Sequence[Sequence[Sequence[str]]] | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -104,7 +106,11 @@ class Scorer:
         Raises:
             ValueError: As `predict`.
         """
-        return self._predict(self._reader.from_rows(rows))
+        feeds = self._reader.from_rows(rows)
+        if self.manifest.task != "items" or not isinstance(feeds, SequenceFeeds):
+            return self._predict(feeds)
+        items, scores, because = run_items(self._run, self.manifest, feeds)
+        return Predictions(items, scores, tuple(feeds.unknown), feeds.notes, because)
 
     def predict_columns(self, columns: Mapping[str, Any], first_row: int = 0) -> Predictions:
         """Score columns of one length.

@@ -21,6 +21,7 @@ from ludocast.serve.ragged import RaggedValues, flat_values, ragged_values
 DAY = 86_400.0  # seconds
 BATCH_STEPS = 65_536  # steps of a batch, padding among them: its memory
 BATCH_ROWS = 128  # with more, rows of one batch differ more in length; docs/figures.md
+SHOWN_UNKNOWN = 5
 NO_STEP = about_rows("no step to go by")
 Tensors = dict[str, np.ndarray[Any, Any]]
 
@@ -92,7 +93,9 @@ class SequenceReader:
         self.missing = frozenset(manifest.missing_tokens)
         self.sequence: SequenceInputs = manifest.sequence
         self.must_be_whole = manifest.task == "tags"
+        self._catalogue = frozenset(manifest.classes) if manifest.task == "items" else None
         self._columns = frozenset(item.column for item in self.inputs)
+        self._options = frozenset({"k"} if manifest.task == "items" else ())  # `serve.answers` reads it
         self._lists = [item for item in self.inputs if item.form != "cell"]
         self._cells = [item for item in self.inputs if item.form == "cell"]
         self._tensors = {item.column: item.tensor for item in self.inputs}
@@ -110,7 +113,8 @@ class SequenceReader:
         if not all(isinstance(row, Mapping) for row in rows):
             raise refused_rows(self.inputs, rows)
         feeds = self.from_columns(columns)
-        feeds.unknown = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in columns]
+        names = dict.fromkeys(name for row in rows for name in row)
+        feeds.unknown = [name for name in names if name not in columns and name not in self._options]
         return feeds
 
     def from_columns(self, columns: Mapping[str, Any], first_row: int = 0) -> SequenceFeeds:
@@ -191,6 +195,8 @@ class SequenceReader:
             now = cells[sequence.now] if sequence.now is not None else None
             steps, lengths = _sorted(*_timely(steps, lengths, now, sequence, notes), sequence.time, notes)
             _tell_of_absent(steps, lengths, now, sequence, notes)
+        elif self._catalogue is not None:
+            _tell_of_unknown(steps[self._lists[0].column], self._catalogue, notes)
         elif not self.must_be_whole and not lengths.all():
             notes[NO_STEP] = int((lengths == 0).sum())
         end = np.cumsum(lengths)
@@ -213,6 +219,15 @@ class SequenceReader:
             sequence.length,
             notes=notes,
         )
+
+
+def _tell_of_unknown(names: np.ndarray[Any, Any], catalogue: frozenset[str], notes: dict[Note, int]) -> None:
+    """Items of histories that training has never seen; they count nothing."""
+    unknown = [name for name in names.tolist() if name and name not in catalogue]
+    if unknown:
+        some = list(dict.fromkeys(unknown))
+        shown = ", ".join(f'"{name}"' for name in some[:SHOWN_UNKNOWN]) + (", …" if len(some) > SHOWN_UNKNOWN else "")
+        notes[Note(f"ignored what the catalogue has not ({shown}): ", "item", "items")] = len(unknown)
 
 
 def _uneven(column: str, found: int, other: str, wanted: int) -> ValueError:

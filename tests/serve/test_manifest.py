@@ -15,6 +15,7 @@ from ludocast.serve.manifest import (
     Input,
     Manifest,
     ManifestError,
+    PairColumns,
     SequenceInputs,
     StepGraph,
     parse_manifest,
@@ -145,7 +146,7 @@ def test_the_second_format_is_read() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "sentence"),
     [
-        (("task",), "ranking", '"task" has to be "classification" or "tags" or "next", got "ranking"'),
+        (("task",), "ranking", '"task" has to be "classification" or "tags" or "next" or "items", got "ranking"'),
         (("outputs",), ["label", "probabilities"], "\"outputs\" has to be ['labels', 'probabilities']"),
         (("inputs", 0, "form"), "set", '"inputs[0].form" has to be one of cell, list, words, got "set"'),
         (("inputs", 0, "tensor"), "labels", "an input tensor has the name of an output"),
@@ -359,3 +360,15 @@ def test_metrics_that_json_cannot_hold_are_refused(value: object) -> None:
     manifest.metrics["auc"] = value
     with pytest.raises(ValueError, match=r"bundle\.json cannot hold this: .*; give numbers, text and lists of them"):
         manifest.to_json()
+
+
+def test_columns_of_pairs_are_kept_and_needed_by_items_alone() -> None:
+    document = json.loads(FORMAT_2)
+    document |= {"task": "items", "outputs": ["items", "scores"], "pairs": {"user": "player", "item": "thing"}}
+    found = parse_manifest(json.dumps(document))
+    assert found.pairs == PairColumns("player", "thing")
+    assert parse_manifest(found.to_json()) == found
+    for pairs in (None, {"user": "player"}, {"user": "player", "item": 3}):
+        with pytest.raises(ManifestError, match="pairs"):
+            parse_manifest(json.dumps({**document, "pairs": pairs}))
+    assert "pairs" not in json.loads(WANTED_2.to_json())

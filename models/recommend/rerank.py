@@ -1,0 +1,188 @@
+"""The re-ranker: linear models name and describe candidates, a small network ranks them.
+
+It learns from what is hidden of the training pairs: a random fifth of them is hidden, the signals are fitted on the
+rest, and the network learns to find the hidden ones; several times, each time with other pairs hidden. Then the signals
+are fitted on all pairs. Nothing else than the training pairs is ever looked at.
+"""
+
+# U users, I items, C candidates, F inputs of a candidate
+
+from __future__ import annotations
+
+import copy
+import warnings
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+import torch
+from ludocast.models.recommend.item_item import NotFittedError
+from ludocast.models.recommend.module import RecommenderModule
+from ludocast.models.recommend.ranking import user_batches
+from ludocast.models.recommend.signals import Signals, hidden_targets
+from ludocast.models.trainer import TrainerSettings, make_trainer, without_hints
+from scipy import sparse
+from torch.utils.data import DataLoader, TensorDataset
+
+MARGIN = 1.0  # between the last candidate and the best of the items that are none
+
+
+@dataclass(frozen=True)
+class RerankSettings:
+    """How the re-ranker learns.
+
+    Attributes:
+        draws: How often pairs are hidden.
+        share: Of the pairs that is hidden each time.
+        epochs: Passes over all lists.
+        batch: Lists of a batch.
+        members: Networks of other first weights, whose scores are averaged.
+        hidden: Units of each layer.
+        dropout: Of these.
+        learning_rate: At its highest.
+        weight_decay: Of AdamW.
+        seed: Of draws, weights and shuffles.
+    """
+
+    draws: int = 2
+    share: float = 0.2
+    epochs: int = 12
+    batch: int = 64
+    members: int = 1
+    hidden: int = 64
+    dropout: float = 0.0
+    learning_rate: float = 3e-3
+    weight_decay: float = 0.01
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class TrainingLists:
+    """Lists that hold a hidden item: inputs float32 [N, C, F], is_hidden bool [N, C], is_real bool [N, C]."""
+
+    inputs: np.ndarray
+    is_hidden: np.ndarray
+    is_real: np.ndarray
+
+
+class Reranker:
+    """Signals and the networks that rank their candidates.
+
+    Args:
+        signals: Not fitted; by default those of `default_signals`.
+        settings: Of the training.
+        trainer: Of Lightning.
+    """
+
+    def __init__(
+        self,
+        signals: Signals | None = None,
+        settings: RerankSettings | None = None,
+        trainer: TrainerSettings | None = None,
+    ) -> None:
+        self.signals = signals if signals is not None else Signals()
+        self.settings = settings if settings is not None else RerankSettings()
+        self.trainer = trainer if trainer is not None else TrainerSettings()
+        self.modules: list[RecommenderModule] = []
+
+    def fit(self, history: sparse.csr_matrix) -> Self:
+        """Learn; as `Recommender.fit`.
+
+        Raises:
+            ValueError: If no hidden item is ever among the candidates.
+        """
+        drawn = training_lists(self.signals, history, self.settings)
+        self.modules = [
+            train_module(
+                drawn, self.signals.names, replace(self.settings, seed=self.settings.seed + member), self.trainer
+            )
+            for member in range(self.settings.members)
+        ]
+        self.signals.fit(history)
+        return self
+
+    def scores(self, history: sparse.csr_matrix) -> np.ndarray:
+        """The network's scores of the candidates; below them all other items in the order of the first signal.
+
+        Items of the history are no candidates, so they come below as well. Without history the first signal decides,
+        which then is popularity.
+        """
+        if not self.modules:
+            raise NotFittedError("Reranker has learnt nothing yet; call fit")
+        return np.concatenate([self._scores(part) for part in user_batches(history)])
+
+    def _scores(self, history: sparse.csr_matrix) -> np.ndarray:
+        lists = self.signals.lists(history)
+        is_real = lists.items >= 0
+        with torch.inference_mode():
+            inputs = torch.from_numpy(lists.inputs)
+            found = torch.stack([module(inputs) for module in self.modules]).mean(0).numpy()
+        lowest = np.where(is_real, found, np.inf).min(axis=1, keepdims=True)
+        scores = lists.base - lists.base.max(axis=1, keepdims=True) + lowest - MARGIN
+        row, place = np.nonzero(is_real)
+        scores[row, lists.items[row, place]] = found[row, place]
+        new = np.diff(history.indptr) == 0
+        scores[new] = lists.base[new]
+        return np.asarray(scores)
+
+
+def training_lists(signals: Signals, history: sparse.csr_matrix, settings: RerankSettings) -> TrainingLists:
+    """Lists of all draws; those without a hidden item, and of users of whom nothing is left, teach nothing.
+
+    Args:
+        signals: Are fitted on copies.
+        history: Of training.
+        settings: Draws, share and seed.
+
+    Raises:
+        ValueError: If no list holds a hidden item.
+    """
+    generator = np.random.default_rng(settings.seed)
+    found = []
+    for _ in range(settings.draws):
+        is_hidden = generator.random(history.nnz) < settings.share
+        rest, hidden = _of(history, ~is_hidden), _of(history, is_hidden)
+        fitted = copy.deepcopy(signals).fit(rest)
+        for part, sought in zip(user_batches(rest), user_batches(hidden), strict=True):
+            lists = fitted.lists(part)
+            target = hidden_targets(lists.items, sought)
+            kept = target.any(axis=1) & (np.diff(part.indptr) > 0)
+            found.append((lists.inputs[kept].astype(np.float32), target[kept], lists.items[kept] >= 0))
+    inputs, target, is_real = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    if not len(inputs):
+        raise ValueError("no hidden item was ever among the candidates; there are too few pairs for a network")
+    return TrainingLists(inputs, target, is_real)
+
+
+def train_module(
+    lists: TrainingLists, names: list[str], settings: RerankSettings, trainer: TrainerSettings
+) -> RecommenderModule:
+    """A trained network.
+
+    Args:
+        lists: To learn from.
+        names: Of the inputs, F.
+        settings: Of the training.
+        trainer: Of Lightning.
+    """
+    module = RecommenderModule(
+        len(names), settings.hidden, settings.dropout, settings.learning_rate, settings.weight_decay,
+        seed=settings.seed,
+    )  # fmt: skip
+    tensors = [torch.from_numpy(array) for array in (lists.inputs, lists.is_hidden, lists.is_real)]
+    module.network.standardise_by(tensors[0][tensors[2]])
+    shuffle = torch.Generator().manual_seed(settings.seed)
+    loader = DataLoader(TensorDataset(*tensors), settings.batch, shuffle=True, generator=shuffle)
+    with without_hints(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="pytorch_lightning")  # hints for authors of modules
+        make_trainer(trainer, settings.epochs).fit(module, loader)
+    return module.cpu().eval().double()  # scores that are close stay in one order, whatever computes them
+
+
+def _of(history: sparse.csr_matrix, is_kept: np.ndarray) -> sparse.csr_matrix:
+    """These pairs alone; is_kept bool [P] as `history.data`."""
+    kept = sparse.csr_matrix(
+        (is_kept.astype(np.float64), history.indices, history.indptr), shape=history.shape, copy=True
+    )
+    kept.eliminate_zeros()
+    return kept

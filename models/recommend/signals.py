@@ -1,0 +1,118 @@
+"""What several linear models say of a user's best candidates: the inputs of the network that ranks them again."""
+
+# B users of a batch, C candidates, S signals, F inputs of a candidate, I items
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from ludocast.models.recommend.item_item import EASE, CosineNeighbours, ItemItem, RP3Beta, owners
+from ludocast.models.recommend.ranking import top_items
+from scipy import sparse
+
+CANDIDATES = 100
+NO_SCORE = 1e-6  # below this deviation all scores of a list count as equal
+
+
+def default_signals() -> dict[str, ItemItem]:
+    """Linear models that err in different ways; the first one names the candidates."""
+    return {
+        "EASE, users weighted, 20": EASE(20, user_power=0.5),
+        "EASE, users weighted, 100": EASE(100, user_power=0.5),
+        "EASE, users weighted, 400": EASE(400, user_power=0.5),
+        "EASE, 400": EASE(400),
+        "cosine": CosineNeighbours(),
+        "RP3beta": RP3Beta(),
+    }
+
+
+@dataclass(frozen=True)
+class CandidateLists:
+    """Candidates of some users, the best first.
+
+    Attributes:
+        items: int64 [B, C], `NOBODY` where a user has no further candidate.
+        inputs: float64 [B, C, F]; 0 there.
+        base: Scores of the first signal, float64 [B, I].
+    """
+
+    items: np.ndarray
+    inputs: np.ndarray
+    base: np.ndarray
+
+
+class Signals:
+    """Fitted linear models and what else is told of a candidate.
+
+    Inputs of a candidate: of each signal its score, that score standardised within the user's list, and the logarithm
+    of its rank there; then the logarithm of the item's number of users, and that of the length of the history.
+
+    Args:
+        models: Name to model; the first one names the candidates.
+        candidates: C, at most.
+    """
+
+    def __init__(self, models: Mapping[str, ItemItem] | None = None, candidates: int = CANDIDATES) -> None:
+        self.models = dict(models) if models is not None else default_signals()
+        self.candidates = candidates
+        self.popularity: np.ndarray | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """Of the inputs, F."""
+        kinds = ("score", "standardised score", "log rank")
+        return [f"{kind} of {name}" for kind in kinds for name in self.models] + ["log popularity", "log history"]
+
+    def fit(self, history: sparse.csr_matrix) -> Self:
+        """Fit all of them; as `Recommender.fit`."""
+        for model in self.models.values():
+            model.fit(history)
+        self.popularity = owners(history)
+        return self
+
+    def lists(self, history: sparse.csr_matrix) -> CandidateLists:
+        """Candidates that are not in the history.
+
+        Args:
+            history: CSR [B, I].
+        """
+        if self.popularity is None:
+            raise ValueError("the signals have learnt nothing yet; call fit")
+        scores = [model.scores(history) for model in self.models.values()]
+        items, _ = top_items(scores[0], self.candidates, history)
+        is_real = items >= 0
+        place = np.where(is_real, items, 0)
+        score_SBC = np.stack([np.take_along_axis(score, place, 1) for score in scores])
+        columns = [*score_SBC, *_standardised(score_SBC, is_real), *np.log1p(ranks(score_SBC, is_real))]
+        length = np.diff(history.indptr)
+        columns += [np.log1p(self.popularity)[place], np.broadcast_to(np.log1p(length)[:, None], items.shape)]
+        inputs = np.stack(columns, axis=-1) * is_real[:, :, None]
+        return CandidateLists(items, inputs, scores[0])
+
+
+def _standardised(score_SBC: np.ndarray, is_real: np.ndarray) -> np.ndarray:
+    """Each score less the mean of its list, over the deviation there; 0 where all are equal."""
+    count = np.maximum(is_real.sum(axis=1, keepdims=True), 1)
+    centred = score_SBC - (score_SBC * is_real).sum(axis=2, keepdims=True) / count
+    deviation = np.sqrt((centred**2 * is_real).sum(axis=2, keepdims=True) / count)
+    return np.asarray(np.where(deviation > NO_SCORE, centred / np.maximum(deviation, NO_SCORE), 0.0))
+
+
+def ranks(score_SBC: np.ndarray, is_real: np.ndarray) -> np.ndarray:
+    """Place of each candidate in its list by a score, from 0; of equal scores the one that stands first is ahead."""
+    order = np.argsort(np.where(is_real, -score_SBC, np.inf), axis=2, kind="stable")
+    place = np.empty_like(order)
+    np.put_along_axis(place, order, np.broadcast_to(np.arange(order.shape[2]), order.shape), 2)
+    return place
+
+
+def hidden_targets(lists: Sequence[np.ndarray] | np.ndarray, hidden: sparse.csr_matrix) -> np.ndarray:
+    """1 where a candidate is one of a user's hidden items, bool [B, C]."""
+    items = np.asarray(lists)
+    users = np.repeat(np.arange(len(items)), items.shape[1])
+    wanted = np.repeat(np.arange(len(items)), np.diff(hidden.indptr)) * hidden.shape[1] + hidden.indices
+    found = np.isin(users * hidden.shape[1] + items.ravel(), wanted) & (items.ravel() >= 0)
+    return np.asarray(found.reshape(items.shape))

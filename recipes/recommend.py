@@ -1,0 +1,281 @@
+"""`ludocast train recommend`: from a table of purchases, plays or sessions to ranked items for every player."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from ludocast.datamodules.user_item_splits import UserItemSplit, split_by_share, split_by_time, split_last
+from ludocast.datamodules.user_items import UserItems, k_core, read_user_items
+from ludocast.models.interrupt import StopOnCtrlC
+from ludocast.models.recommend.choose import (
+    FAMILIES,
+    FAMILY_NAMES,
+    Family,
+    Validated,
+    best_of_families,
+    candidates,
+    shippable_first,
+    validate,
+)
+from ludocast.models.recommend.evaluation import evaluate
+from ludocast.models.recommend.item_item import ItemItem, owners
+from ludocast.models.recommend.ranking import Recommender, recommend
+from ludocast.models.recommend.rerank import Reranker, RerankSettings
+from ludocast.models.trainer import TrainerSettings
+from ludocast.recipes.recommend_bundle import write_recommend_bundle
+from ludocast.recipes.run_folder import RunFolder
+from ludocast.recipes.stops import telling_of_stops
+from ludocast.serve.manifest import PairColumns
+from ludocast.serve.recommend_report import Contender, Example, RecommendReport, write_recommend_report
+
+EXAMPLES, SHOWN_HISTORY, SHOWN_SUGGESTIONS = 6, 12, 5
+
+
+@dataclass(frozen=True)
+class Parts:
+    """All pairs, and the parts of them.
+
+    Attributes:
+        data: All pairs.
+        test: What is known, and what the report is about.
+        inner: The same of what is known in `test`, by which models are chosen.
+        sha256: Of the file.
+    """
+
+    data: UserItems
+    test: UserItemSplit
+    inner: UserItemSplit
+    sha256: str
+
+
+def train_recommend(
+    data: Path,
+    user: str,
+    item: str,
+    out: Path = Path("run"),
+    value: str | None = None,
+    time: str | None = None,
+    at_least: float | None = None,
+    users_of_item: int = 1,
+    items_of_user: int = 1,
+    split: Literal["auto", "time", "share", "last"] = "auto",
+    share: float = 0.2,
+    model: Literal["auto"] | Family = "auto",
+    draws: int = RerankSettings.draws,
+    members: int = RerankSettings.members,
+    epochs: int = RerankSettings.epochs,
+    items: Path | None = None,
+    item_name: str | None = None,
+    seed: int = 0,
+    encoding: str = "utf-8",
+    delimiter: str | None = None,
+    overwrite: bool = False,
+    name: str | None = None,
+) -> None:
+    """Train a recommender on a table of who had what: one row a purchase, play or session.
+
+    Writes OUT/report.html, OUT/metrics.json, OUT/suggestions.parquet (the best 20 items of every user, none of them
+    owned) and OUT/bundle.
+
+    Example: ludocast train recommend --data purchases.csv --user user_id --item item_id --time bought_at --out run
+
+    Args:
+        data: CSV or Parquet file.
+        user: Column of users.
+        item: Column of items.
+        out: Folder of the run; it appears when all is done, and OUT.partial until then.
+        value: Column of weights such as hours, added up over a pair's rows; pairs of 0 are none.
+        time: Column of times.
+        at_least: With --value: a pair counts from this weight on.
+        users_of_item: Items of fewer users are left out.
+        items_of_user: Users of fewer items are left out.
+        split: What the report hides: by time, a share of each user's items, or the last one; auto by time where there
+            are times, else a share.
+        share: That is hidden.
+        model: auto tries all families and takes the best on hidden training pairs; or one of them.
+        draws: Times that pairs are hidden for the network to learn from.
+        members: Networks whose scores are averaged.
+        epochs: Of each network.
+        items: CSV or Parquet file with names of items, for the report.
+        item_name: Its column of names; its column of ids is named as --item.
+        seed: Equal seeds give equal results.
+        encoding: Of CSV files, such as cp949.
+        delimiter: Of CSV files; found by itself.
+        overwrite: Replace what lies at OUT and OUT.partial.
+        name: Name of the model in the bundle; by default that of OUT.
+    """
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"--seed is a number from 0 to {2**32 - 1}, got {seed}")
+    for option, number in (
+        ("users_of_item", users_of_item), ("items_of_user", items_of_user), ("draws", draws), ("members", members),
+        ("epochs", epochs),
+    ):  # fmt: skip
+        if number < 1:
+            raise ValueError(f"--{option} is 1 or more, got {number}")
+    if model == "als":
+        raise ValueError("--model als has no graph for a bundle; it takes part in the leaderboard of --model auto")
+    if at_least is not None and value is None:
+        raise ValueError("--at_least is a weight; name its column with --value")
+    for noisy in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    folder = RunFolder(out, resume=False, overwrite=overwrite)
+    found = read_user_items(data, user, item, value, time, at_least, encoding, delimiter)
+    found = k_core(found, users_of_item, items_of_user)
+    for note in found.notes:
+        print(f"note: {note}", flush=True)
+    with data.open("rb") as file:
+        parts = _parts(found, split, share, seed, hashlib.file_digest(file, "sha256").hexdigest())
+    names = _names(found, item, items, item_name, encoding, delimiter)
+    settings = {
+        "data_sha256": parts.sha256, "user": user, "item": item, "value": value, "time": time, "at_least": at_least,
+        "users_of_item": users_of_item, "items_of_user": items_of_user, "split": parts.test.rule, "model": model,
+        "draws": draws, "members": members, "epochs": epochs, "seed": seed,
+    }  # fmt: skip
+    rerank = RerankSettings(draws=draws, members=members, epochs=epochs, seed=seed)
+    trainer = TrainerSettings(progress=True, callbacks=(StopOnCtrlC(),))
+    title = out.name if name is None else name
+    with telling_of_stops(folder):
+        partial = folder.begin(settings)
+        best = shippable_first(_chosen(parts, FAMILIES if model == "auto" else (model,), rerank, trainer))
+        report = _report(title, parts, best, names, seed)
+        shipped = best[0].candidate.make().fit(found.history)
+        _write(partial, parts, report, shipped, PairColumns(user, item))
+        folder.finish()
+    _print_summary(out, report)
+
+
+def _parts(data: UserItems, split: str, share: float, seed: int, sha256: str) -> Parts:
+    kind = ("share" if data.time is None else "time") if split == "auto" else split
+
+    def parted(pairs: UserItems) -> UserItemSplit:
+        if kind == "time":
+            return split_by_time(pairs, share)
+        return split_last(pairs) if kind == "last" else split_by_share(pairs, share, seed)
+
+    test = parted(data)
+    print(f"split: {test.rule}; {len(test.asked):,} users are asked about", flush=True)
+    return Parts(data, test, parted(test.known), sha256)
+
+
+def _names(
+    data: UserItems, item: str, path: Path | None, column: str | None, encoding: str, delimiter: str | None
+) -> list[str]:
+    """What the report calls the items."""
+    names = [str(one) for one in data.items.tolist()]
+    if path is None:
+        return names
+    from ludocast.datamodules.read import read_table
+
+    table = read_table(path, encoding, delimiter)
+    if column is None or {item, column} - set(table.column_names):
+        have = ", ".join(table.column_names[:10])
+        raise ValueError(f'{path} needs the columns "{item}" and --item_name; it has {have}')
+    told = dict(zip(map(str, table[item].to_pylist()), map(str, table[column].to_pylist()), strict=True))
+    return [told.get(one, one) for one in names]
+
+
+def _chosen(
+    parts: Parts, families: tuple[Family, ...], rerank: RerankSettings, trainer: TrainerSettings
+) -> list[Validated]:
+    """The best of each family, the best one first."""
+    tried = []
+    for one in candidates(families, rerank, trainer):
+        found = validate(one, parts.inner.known.history, parts.inner.hidden)
+        tried.append(found)
+        words = f" ({one.settings})" if one.settings else ""
+        print(f"  {one.family}{words}: NDCG@10 {found.ndcg:.4f}, {found.seconds:.1f} s", flush=True)
+    return best_of_families(tried)
+
+
+def _report(title: str, parts: Parts, best: list[Validated], names: list[str], seed: int) -> RecommendReport:
+    print("evaluating on the test part …", flush=True)
+    known, hidden = parts.test.known.history, parts.test.hidden
+    leaderboard, first = [], None
+    for one in best:
+        model = one.candidate.make().fit(known)
+        first = model if first is None else first
+        name, found = FAMILY_NAMES[one.candidate.family], evaluate(model, known, hidden, seed)
+        leaderboard.append(Contender(name, one.candidate.settings, one.ndcg, found, one.seconds))
+    assert first is not None
+    protocol = [
+        f"Hidden for this report: {parts.test.rule}. Models and settings were chosen by NDCG@10 on hidden pairs of the "
+        f"rest ({parts.inner.rule}); the hidden pairs of this report were used for it only.",
+        "Every model of the leaderboard was then fitted on all that is known here; the shipped one on all pairs.",
+    ]
+    notes = list(parts.data.notes)
+    without = parts.test.without
+    if len(without):
+        some = ", ".join(str(one) for one in without[:10].tolist())
+        notes.append(
+            f"{len(without):,} users have nothing hidden and count in no measure: {some}{' …' * (len(without) > 10)}"
+        )
+    rows = {
+        "users": len(parts.data.users), "items": len(parts.data.items), "known pairs": known.nnz,
+        "hidden pairs": hidden.nnz,
+    }  # fmt: skip
+    return RecommendReport(title, leaderboard, rows, protocol, notes, names, _examples(first, parts.test, names, seed))
+
+
+def _examples(model: Recommender, split: UserItemSplit, names: list[str], seed: int) -> list[Example]:
+    """Some players drawn at random, what they are shown and why."""
+    known, hidden = split.known.history, split.hidden
+    drawn = np.sort(np.random.default_rng(seed).choice(split.asked, min(EXAMPLES, len(split.asked)), replace=False))
+    ranked, _ = recommend(model, known[drawn], SHOWN_SUGGESTIONS)
+    linear = next(iter(model.signals.models.values())) if isinstance(model, Reranker) else model
+    found = []
+    for row, one in zip(ranked, drawn, strict=True):
+        history, sought = known[one], set(hidden[one].indices.tolist())
+        suggested = []
+        for item in row[row >= 0].tolist():
+            why = linear.because(history, item) if isinstance(linear, ItemItem) else np.zeros(0, np.int64)
+            suggested.append((names[item], tuple(names[k] for k in why), item in sought))
+        own = [names[k] for k in history.indices[:SHOWN_HISTORY]]
+        more = [f"and {history.nnz - SHOWN_HISTORY} more"] if history.nnz > SHOWN_HISTORY else []
+        found.append(Example((*own, *more) if own else ("nothing yet",), tuple(suggested)))
+    return found
+
+
+def _write(partial: Path, parts: Parts, report: RecommendReport, model: Recommender, pairs: PairColumns) -> None:
+    metrics = report.metrics()
+    text = json.dumps(metrics, ensure_ascii=False, indent=1, allow_nan=False)
+    (partial / "metrics.json").write_text(text + "\n", encoding="utf-8")
+    write_recommend_report(report, partial / "report.html")
+    suggestions(model, parts.data, pairs.user, pairs.item).to_parquet(partial / "suggestions.parquet", index=False)
+    write_recommend_bundle(
+        partial / "bundle", report.name, model, parts.data.items, owners(parts.data.history), pairs,
+        metrics["metrics"], parts.sha256,
+    )  # fmt: skip
+
+
+def suggestions(model: Recommender, data: UserItems, user: str, item: str, k: int = 20) -> pd.DataFrame:
+    """A row for each suggestion: the user, the item, its rank from 1, its score; users and ranks ascending.
+
+    Args:
+        model: Fitted.
+        data: Whose histories it answers.
+        user: Name of the column of users.
+        item: Name of the column of items.
+        k: Ranks.
+    """
+    items, scores = recommend(model, data.history, k)
+    row, rank = np.nonzero(items >= 0)
+    return pd.DataFrame(
+        {user: data.users[row], item: data.items[items[row, rank]], "rank": rank + 1, "score": scores[row, rank]}
+    )
+
+
+def _print_summary(out: Path, report: RecommendReport) -> None:
+    ours: Any = report.leaderboard[0]
+    print(f"\n{ours.name} was chosen by validation; on the test part (95 % interval):")
+    for name in ("ndcg@10", "recall@10", "recall@20", "hit@10"):
+        found = ours.evaluation.metrics[name]
+        print(f"  {name:<12} {found.value:.4f}  ({found.low:.4f} to {found.high:.4f})")
+    print(f"\nreport:      {out / 'report.html'}\nsuggestions: {out / 'suggestions.parquet'}")
+    print(f"bundle:      {out / 'bundle'}\nnext:        ludocast serve --bundle {out / 'bundle'}", flush=True)

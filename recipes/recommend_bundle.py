@@ -1,0 +1,64 @@
+"""The bundle of `ludocast train recommend`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ludocast.datamodules.schema import MISSING_TOKENS
+from ludocast.models.recommend.ranking import Recommender
+from ludocast.recipes.provenance import git_revision, libraries
+from ludocast.serve.bundle import write_bundle
+from ludocast.serve.manifest import Input, PairColumns, SequenceInputs
+from ludocast.serve.recommend_export import export_recommender
+from ludocast.serve.recommend_names import HISTORY, LENGTH
+
+LONGEST = 10_000  # items of a history that are read
+SHOWN_ITEMS = 50
+
+
+def write_recommend_bundle(
+    folder: Path,
+    name: str,
+    model: Recommender,
+    items: np.ndarray,
+    popularity: np.ndarray,
+    pairs: PairColumns,
+    metrics: Mapping[str, Any],
+    data_sha256: str,
+) -> None:
+    """Write FOLDER.
+
+    Args:
+        folder: That will be the bundle.
+        name: Of the model, as servers show it.
+        model: Fitted.
+        items: Ids [I].
+        popularity: Users of each item [I]; the most owned ones are shown as examples.
+        pairs: Columns of the table.
+        metrics: On the test part.
+        data_sha256: Of the table.
+
+    Raises:
+        ValueError: If the model has no graph.
+    """
+    export = export_recommender(model, items, description=f"{name}: items for a history")
+    shown = [export.items[k] for k in np.argsort(-popularity, kind="stable")[:SHOWN_ITEMS]]
+    write_bundle(
+        folder,
+        export.model.SerializeToString(),
+        name=name,
+        inputs=[Input(HISTORY, HISTORY, "category", tuple(shown), form="list")],
+        classes=export.items,
+        missing_tokens=MISSING_TOKENS,
+        metrics=metrics,
+        libraries=libraries(),
+        data_sha256=data_sha256,
+        git_revision=git_revision(),
+        task="items",
+        sequence=SequenceInputs(LENGTH, LONGEST),
+        pairs=pairs,
+        overwrite=True,  # left by a run that was killed after writing it
+    )

@@ -1,0 +1,110 @@
+"""What every recommender does alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from ludocast.models.recommend.als import ImplicitALS
+from ludocast.models.recommend.item_item import EASE, CosineNeighbours, Popularity, RP3Beta
+from ludocast.models.recommend.ranking import Recommender, recommend
+from ludocast.models.recommend.rerank import Reranker, RerankSettings
+from ludocast.models.recommend.signals import Signals
+from scipy import sparse
+
+from tests.models.recommend.made import checkerboard, random_history
+
+
+def reranker() -> Reranker:
+    found = {"ease": EASE(5.0, 0.5), "cosine": CosineNeighbours(), "walks": RP3Beta()}
+    return Reranker(Signals(found, candidates=15), RerankSettings(epochs=8, batch=16))
+
+
+LINEAR: dict[str, Callable[[], Recommender]] = {
+    "cosine": CosineNeighbours,
+    "rp3beta": RP3Beta,
+    "als": lambda: ImplicitALS(8),
+    "ease": lambda: EASE(5.0),
+    "ease, users weighted": lambda: EASE(5.0, 0.5),
+    "edlae": lambda: EASE(5.0, 0.5, 0.3),
+}
+PERSONAL: dict[str, Callable[[], Recommender]] = {**LINEAR, "reranker": reranker}
+ALL: dict[str, Callable[[], Recommender]] = {"popularity": Popularity, **PERSONAL}
+HISTORY = random_history()
+each = pytest.mark.parametrize("make", ALL.values(), ids=ALL.keys())
+
+
+@pytest.mark.parametrize("make", PERSONAL.values(), ids=PERSONAL.keys())
+def test_finds_what_is_missing_on_a_checkerboard(make: Callable[[], Recommender]) -> None:
+    history, missing = checkerboard()
+    items, _ = recommend(make().fit(history), history, 1)
+    assert items[:, 0].tolist() == missing.tolist()
+
+
+@each
+def test_a_batch_answers_as_single_users_do(make: Callable[[], Recommender]) -> None:
+    model = make().fit(HISTORY)
+    items, scores = recommend(model, HISTORY, 6)
+    for user in range(HISTORY.shape[0]):
+        one, score = recommend(model, HISTORY[user], 6)
+        np.testing.assert_array_equal(one[0], items[user])
+        np.testing.assert_allclose(score[0], scores[user], rtol=1e-5, atol=1e-6)
+
+
+@each
+def test_the_order_of_users_changes_nothing(make: Callable[[], Recommender]) -> None:
+    order = np.random.default_rng(0).permutation(HISTORY.shape[0])
+    model = make().fit(HISTORY)
+    again = model if isinstance(model, Reranker) else make().fit(HISTORY[order])  # which pairs it hides is drawn
+    np.testing.assert_allclose(again.scores(HISTORY[order]), model.scores(HISTORY)[order], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("make", [ALL[name] for name in ALL if name not in ("als", "reranker")])
+def test_the_order_of_items_changes_nothing(make: Callable[[], Recommender]) -> None:
+    order = np.random.default_rng(0).permutation(HISTORY.shape[1])
+    turned = sparse.csr_matrix(HISTORY[:, order])
+    turned.sort_indices()
+    found = make().fit(turned).scores(turned)
+    np.testing.assert_allclose(found, make().fit(HISTORY).scores(HISTORY)[:, order], atol=1e-9)
+
+
+@each
+def test_owned_items_are_never_suggested_and_k_may_exceed_the_catalogue(make: Callable[[], Recommender]) -> None:
+    items, _ = recommend(make().fit(HISTORY), HISTORY, 1_000)
+    assert items.shape == HISTORY.shape
+    for user in range(len(items)):
+        shown = items[user][items[user] >= 0]
+        assert sorted([*shown, *HISTORY[user].indices]) == list(range(HISTORY.shape[1]))
+
+
+@each
+def test_owned_items_are_ranked_too_where_that_is_wanted(make: Callable[[], Recommender]) -> None:
+    items, _ = recommend(make().fit(HISTORY), HISTORY, 1_000, exclude_owned=False)
+    assert (np.sort(items, axis=1) == np.arange(HISTORY.shape[1])).all()
+
+
+@each
+def test_no_history_gets_what_most_have(make: Callable[[], Recommender]) -> None:
+    items, _ = recommend(make().fit(HISTORY), sparse.csr_matrix((1, HISTORY.shape[1])), 5)
+    owners = HISTORY.toarray().sum(0)
+    assert items[0].tolist() == sorted(range(len(owners)), key=lambda item: (-owners[item], item))[:5]
+
+
+@each
+def test_a_user_with_all_items_gets_an_empty_list(make: Callable[[], Recommender]) -> None:
+    items, _ = recommend(make().fit(HISTORY), sparse.csr_matrix(np.ones((1, HISTORY.shape[1]))), 3)
+    assert items.tolist() == [[-1, -1, -1]]
+
+
+@each
+def test_equal_seeds_give_equal_results(make: Callable[[], Recommender]) -> None:
+    np.testing.assert_array_equal(make().fit(HISTORY).scores(HISTORY), make().fit(HISTORY).scores(HISTORY))
+
+
+@each
+def test_an_item_of_nobody_and_a_user_of_nothing_do_no_harm(make: Callable[[], Recommender]) -> None:
+    dense = HISTORY.toarray()
+    dense[:, 3], dense[5] = 0, 0
+    history = sparse.csr_matrix(dense)
+    assert np.isfinite(make().fit(history).scores(history)).all()

@@ -1,0 +1,172 @@
+"""`ludocast train recommend` through the command line: what it leaves, what serves it, what is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+from ludocast.serve.score_pairs import reads_pairs
+from ludocast.serve.scorer import Scorer
+from ludocast.serve.server import application
+
+from ludocast.__main__ import main
+
+COLUMNS = ["--data", "log.csv", "--user", "player", "--item", "thing"]
+
+
+def log(players: int = 90, seed: int = 0) -> pd.DataFrame:
+    """Players of two tastes; ids of items are whole numbers."""
+    generator = np.random.default_rng(seed)
+    rows = []
+    for player in range(players):
+        own = generator.choice(np.arange(player % 2, 36, 2), int(generator.integers(2, 9)), replace=False)
+        hours = generator.integers(0, 4_000, len(own))
+        rows += [(f"p{player}", int(thing), 1.0, hour) for thing, hour in zip(own, hours, strict=True)]
+    frame = pd.DataFrame(rows, columns=["player", "thing", "hours", "at"])
+    return frame.assign(at=pd.Timestamp("2024-01-01") + pd.to_timedelta(frame["at"], unit="h"))
+
+
+@pytest.fixture(autouse=True)
+def game(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    log().to_csv("log.csv", index=False)
+    return tmp_path
+
+
+def train(*options: str) -> int:
+    return main(["train", "recommend", *COLUMNS, "--out", "run", *options])
+
+
+def document() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(Path("run", "metrics.json").read_text())
+    return found
+
+
+def test_auto_leaves_a_leaderboard_a_report_and_a_bundle(capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("--epochs", "2") == 0
+    assert not Path("run.partial").exists()
+    found = document()
+    board = found["leaderboard"]
+    assert len(board) == 8
+    best = max(one["validation_ndcg@10"] for one in board if one["model"] != "implicit ALS")
+    assert board[0]["validation_ndcg@10"] == best
+    assert found["metrics"]["ndcg@10"]["value"] == board[0]["ndcg@10"]
+    assert "20% of each user's items hidden" in found["protocol"][0]
+    page = Path("run", "report.html").read_text()
+    assert all(one["model"] in page for one in board)
+    assert "<script" not in page
+    assert "report.html" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("model", ["network", "ease_weighted", "popularity"])
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_score_answers_every_user_as_training_does(model: str, suffix: str) -> None:
+    assert train("--model", model, "--epochs", "2") == 0
+    table = pd.concat([log().sample(frac=1, random_state=0), pd.DataFrame({"player": ["new"], "thing": [999]})])
+    table.to_parquet("asked.parquet") if suffix == "parquet" else table.to_csv("asked.csv", index=False)
+    words = ["score", "--bundle", "run/bundle", "--input", f"asked.{suffix}", "--output", f"found.{suffix}", "--k", "7"]
+    assert main(words) == 0
+    found = pd.read_parquet("found.parquet") if suffix == "parquet" else pd.read_csv("found.csv")
+    assert list(found.columns) == ["player", "thing", "rank", "score"]
+    assert found["thing"].dtype.kind == "i"
+    wanted = pd.read_parquet("run/suggestions.parquet").query("rank <= 7")
+    both = found.merge(wanted, on=["player", "thing", "rank"])
+    assert len(both) == len(wanted) == len(found) - 7
+    np.testing.assert_allclose(both["score_x"], both["score_y"], rtol=1e-5, atol=1e-5)
+    new = found[found["player"] == "new"]
+    owners = log()["thing"].value_counts()
+    assert new["rank"].tolist() == list(range(1, 8))
+    assert new["thing"].tolist() == sorted(owners.index, key=lambda thing: (-owners[thing], thing))[:7]
+
+
+def test_a_table_dealt_into_many_files_is_answered_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert train("--model", "ease_weighted") == 0
+    words = ["score", "--bundle", "run/bundle", "--input", "log.csv", "--output"]
+    assert main([*words, "one.csv"]) == 0
+    monkeypatch.setattr("ludocast.serve.score_pairs.PART_BYTES", 300)
+    monkeypatch.setattr("ludocast.serve.score_pairs.CHUNK_USERS", 2)
+    assert main([*words, "many.csv"]) == 0
+    one, many = (
+        pd.read_csv(name).sort_values(["player", "rank"], ignore_index=True) for name in ("one.csv", "many.csv")
+    )
+    pd.testing.assert_frame_equal(one, many)
+
+
+def test_served_over_http() -> None:
+    assert train("--model", "network", "--epochs", "2") == 0
+    scorer = Scorer.load("run/bundle")
+    assert reads_pairs(scorer.manifest, ["thing", "player"])
+
+    async def ask() -> tuple[dict[str, Any], dict[str, Any]]:
+        async with TestClient(TestServer(application(scorer))) as client:
+            answer = await client.post("/predict", json=[{"history": [2, "4", "gone"], "k": 5}, {"history": []}])
+            refused = await client.post("/predict", json={"history": [], "k": 0})
+            assert refused.status == 422
+            assert "from 1 on, got 0" in (await refused.json())["error"]
+            described = await client.get("/openapi.json")
+            return await answer.json(), await described.json()
+
+    answer, described = asyncio.run(ask())
+    first, second = answer["predictions"]
+    assert (len(first["items"]), len(second["items"])) == (5, 20)
+    assert not {"2", "4"} & {one["item"] for one in first["items"]}
+    assert set(first["items"][0]["because"]) <= {"2", "4"}
+    assert second["items"][0]["because"] == []
+    assert [one["score"] for one in first["items"]] == sorted((one["score"] for one in first["items"]), reverse=True)
+    assert answer["warnings"] == ['ignored what the catalogue has not ("gone"): 1 item']
+    assert "items" in described["components"]["schemas"]["Prediction"]["properties"]
+
+
+def test_times_split_by_time_and_weights_count(capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("--model", "ease", "--time", "at", "--value", "hours", "--at_least", "1") == 0
+    found = document()
+    assert "UTC on hidden" in found["protocol"][0]
+    assert found["rows"]["known pairs"] + found["rows"]["hidden pairs"] == len(log())
+    assert train("--model", "ease", "--time", "at", "--split", "last", "--overwrite") == 0
+    assert "each user's last item hidden" in document()["protocol"][0]
+
+
+def test_equal_seeds_give_equal_runs() -> None:
+    found = []
+    for _ in range(2):
+        assert train("--model", "network", "--epochs", "2", "--overwrite") == 0
+        found.append(pq.read_table("run/suggestions.parquet"))
+    assert found[0].equals(found[1])
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--model", "als"], "--model als has no graph for a bundle"),
+        (["--draws", "0"], "--draws is 1 or more, got 0"),
+        (["--at_least", "2"], "name its column with --value"),
+        (["--time", "gone"], 'there is no column "gone" for --time'),
+        (["--users_of_item", "500"], "lower the limits"),
+        (["--split", "time"], "name the column of times"),
+        (["--items", "log.csv"], "needs the columns"),
+    ],
+)
+def test_refused_by_a_sentence(options: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(*options) == 2
+    said = capsys.readouterr().err
+    assert sentence in said
+    assert "Traceback" not in said
+    assert not Path("run").exists()
+    assert not Path("run.partial").exists()
+
+
+def test_k_and_keep_are_refused_where_they_mean_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("--model", "popularity") == 0
+    words = ["score", "--bundle", "run/bundle", "--input", "log.csv", "--output", "found.csv"]
+    assert main([*words, "--keep", "player"]) == 2
+    assert "--keep is for tables of one row an answer" in capsys.readouterr().err
+    assert main([*words, "--k", "0"]) == 2
+    assert "--k is 1 or more" in capsys.readouterr().err
+    assert not Path("found.csv").exists()
