@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 from ludocast.models.recommend.item_item import ItemItem, Popularity
+from ludocast.models.recommend.network import CandidateNetwork
 from ludocast.models.recommend.ranking import Recommender
 from ludocast.models.recommend.rerank import Reranker
 from ludocast.models.recommend.signals import NO_SCORE
@@ -231,7 +232,7 @@ def _add_reranked(graph: GraphBuilder, history: _History, model: Reranker, answe
     columns.append(graph.op("Add", graph.op("Mul", real, _double(graph, 0.0)), log_length))
     stacked = [graph.op("Unsqueeze", column, graph.ints(2)) for column in columns]
     inputs = graph.op("Mul", graph.op("Concat", *stacked, axis=2), graph.op("Unsqueeze", real, graph.ints(2)))
-    found = [_add_network(graph, inputs, module.network.layers, module.network) for module in model.modules]
+    found = [_add_network(graph, inputs, module.network) for module in model.modules]
     total = found[0] if len(found) == 1 else graph.op("Sum", *found)
     network = graph.op("Div", total, _double(graph, float(len(found))))
     score = graph.op("Where", history.is_new, best, network)
@@ -264,11 +265,11 @@ def _add_log_rank(graph: GraphBuilder, score: str, is_real: str, count: int) -> 
     return graph.op("Log", graph.op("Add", rank, _double(graph, 1.0)))
 
 
-def _add_network(graph: GraphBuilder, inputs: str, layers: nn.Sequential, network: nn.Module) -> str:
+def _add_network(graph: GraphBuilder, inputs: str, network: CandidateNetwork) -> str:
     """Scores of one network, double [N, C]."""
     mean, deviation = (graph.constant(buffer.double().numpy()) for buffer in (network.mean, network.deviation))
     x = graph.op("Div", graph.op("Sub", inputs, mean), deviation)
-    for layer in layers:
+    for layer in network.layers:
         if isinstance(layer, nn.Linear):
             weight = graph.constant(layer.weight.detach().double().numpy().T.copy())
             x = graph.op("Add", graph.op("MatMul", x, weight), graph.constant(layer.bias.detach().double().numpy()))

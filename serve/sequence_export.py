@@ -131,7 +131,7 @@ def _network(module: SequenceModule, inputs: StepInputs) -> SequenceNetwork:
         numbers -= trained.embedding.embedding_dim * (2 * trained.window + 1)
     if not isinstance(trained.head, nn.Linear):
         raise ValueError(f"its head is a {type(trained.head).__name__}, which no graph has yet")
-    head = _folded_head(trained, temperature)
+    head = _folded_head(trained, trained.head, temperature)
     outputs = trained.stack.hidden_size * (2 if trained.is_bidirectional else 1)
     static = int(inputs.has_last_age)
     if head.in_features != outputs + static:
@@ -140,9 +140,9 @@ def _network(module: SequenceModule, inputs: StepInputs) -> SequenceNetwork:
     return SequenceNetwork(trained.stack, head, trained.embedding, numbers, static, is_tag, trained.window)
 
 
-def _folded_head(trained: TrainedNetwork, temperature: float) -> nn.Linear:
+def _folded_head(trained: TrainedNetwork, own: nn.Linear, temperature: float) -> nn.Linear:
     """The head as one product with h: of 2h − 1 where the layers are sigmoid, what stands between, the temperature."""
-    weight, bias = trained.head.weight.detach().double().clone(), trained.head.bias.detach().double()
+    weight, bias = own.weight.detach().double().clone(), own.bias.detach().double()
     if trained.between is not None:
         bias = bias + weight @ trained.between.bias.detach().double()
         weight = weight @ trained.between.weight.detach().double()
