@@ -147,7 +147,9 @@ def _add_scores(graph: GraphBuilder, history: _History, model: Recommender) -> s
         raise ValueError(f"{type(model).__name__} has no graph yet; take another --model for a bundle")
     assert model.weights is not None
     assert model.popularity is not None
-    weights = graph.op("Cast", graph.constant(model.weights.astype(np.float32)), to=TensorProto.DOUBLE)
+    count = len(model.weights)
+    known = graph.op("Slice", _weights(graph, model), graph.ints(0), graph.ints(count * count), graph.ints(0))
+    weights = graph.op("Cast", graph.op("Reshape", known, graph.ints(count, count)), to=TensorProto.DOUBLE)
     own = graph.op("MatMul", history.owned, weights)
     return graph.op("Where", history.is_new, graph.constant(model.popularity), own)
 
@@ -162,11 +164,16 @@ def _add_scores_of(graph: GraphBuilder, history: _History, model: ItemItem, item
 def _add_weights(graph: GraphBuilder, codes: str, model: ItemItem, item: str) -> str:
     """The weight from each item of a history to each of some items [N, C], float [N, C, T]; 0 of unknown ones."""
     assert model.weights is not None
-    count = len(model.weights)
-    flat = np.append(model.weights.astype(np.float32), np.zeros((1, count), np.float32)).ravel()
-    begin = graph.op("Unsqueeze", graph.op("Mul", codes, graph.ints(count)), graph.ints(1))
+    begin = graph.op("Unsqueeze", graph.op("Mul", codes, graph.ints(len(model.weights))), graph.ints(1))
     index = graph.op("Add", begin, graph.op("Unsqueeze", item, graph.ints(2)))
-    return graph.op("Gather", graph.constant(flat), index, axis=0)
+    return graph.op("Gather", _weights(graph, model), index, axis=0)
+
+
+def _weights(graph: GraphBuilder, model: ItemItem) -> str:
+    """All weights, row after row, and a row of zeros for unknown items: float [(I + 1) I], one constant a model."""
+    assert model.weights is not None
+    weights = model.weights.astype(np.float32)
+    return graph.constant(np.append(weights, np.zeros((1, len(weights)), np.float32)).ravel())
 
 
 def _add_because(
