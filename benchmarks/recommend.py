@@ -172,7 +172,7 @@ def implicit_models() -> list[tuple[str, list[tuple[str, Rank]]]]:
     def ranked(make: Callable[[], Any]) -> Rank:
         def run(known: sparse.csr_matrix) -> np.ndarray:
             model = make()
-            matrix = known.astype(np.float32)
+            matrix = sparse.csr_matrix(known, dtype=np.float32)
             model.fit(matrix, show_progress=False)
             items, scores = model.recommend(np.arange(known.shape[0]), matrix, RANKS, filter_already_liked_items=True)
             return np.where(scores > -1e30, items, NOBODY)
@@ -183,7 +183,7 @@ def implicit_models() -> list[tuple[str, list[tuple[str, Rank]]]]:
         (f"factors {f}, regularization {r:g}, alpha {a:g}",
          ranked(lambda f=f, r=r, a=a: AlternatingLeastSquares(
              factors=f, regularization=r, alpha=a, iterations=15, random_state=0)))  # type: ignore[misc]
-        for f in (32, 64) for r in (0.01, 1.0) for a in (1.0, 5.0)
+        for f in (32, 64, 128) for r in (0.01, 1.0, 10.0) for a in (1.0, 5.0, 20.0)
     ]  # fmt: skip
     bm25 = [(f"K {k}", ranked(lambda k=k: BM25Recommender(K=k))) for k in (20, 100, 500)]  # type: ignore[misc]
     return [("implicit ALS", als), ("implicit BM25", bm25)]

@@ -122,7 +122,7 @@ def user_items_of_matrix(
     Raises:
         ValueError: If a weight is negative or not finite, ids do not fit, or nothing can be learnt from the pairs.
     """
-    coo = sparse.coo_matrix(matrix)
+    coo = sparse.coo_matrix(matrix)  # type: ignore[call-overload]
     names = [
         np.arange(size) if ids is None else np.asarray(ids) for ids, size in zip((users, items), coo.shape, strict=True)
     ]

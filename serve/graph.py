@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -41,9 +42,11 @@ class GraphBuilder:
     def constant(self, array: np.ndarray) -> str:
         """The name of a constant; equal ones share it. Objects are strings."""
         if array.dtype == object:
-            key = ("string", array.shape, "\0".join(array.ravel().tolist()).encode())
+            content = "\0".join(array.ravel().tolist()).encode()
         else:
-            key = (array.dtype.name, array.shape, array.tobytes())
+            content = np.ascontiguousarray(array).data.cast("B") if array.size else b""
+        # Of the content a digest is kept, or each matrix would be held twice.
+        key = (str(array.dtype), array.shape, hashlib.sha256(content).digest())
         if key not in self._constants:
             name = f"{self._prefix}c{len(self._constants)}"
             self._constants[key] = name

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 from ludocast.models.recommend.item_item import ItemItem, Popularity
+from ludocast.models.recommend.network import CandidateNetwork
 from ludocast.models.recommend.ranking import Recommender
 from ludocast.models.recommend.rerank import Reranker
 from ludocast.models.recommend.signals import NO_SCORE
@@ -146,7 +147,9 @@ def _add_scores(graph: GraphBuilder, history: _History, model: Recommender) -> s
         raise ValueError(f"{type(model).__name__} has no graph yet; take another --model for a bundle")
     assert model.weights is not None
     assert model.popularity is not None
-    weights = graph.op("Cast", graph.constant(model.weights.astype(np.float32)), to=TensorProto.DOUBLE)
+    count = len(model.weights)
+    known = graph.op("Slice", _weights(graph, model), graph.ints(0), graph.ints(count * count), graph.ints(0))
+    weights = graph.op("Cast", graph.op("Reshape", known, graph.ints(count, count)), to=TensorProto.DOUBLE)
     own = graph.op("MatMul", history.owned, weights)
     return graph.op("Where", history.is_new, graph.constant(model.popularity), own)
 
@@ -161,11 +164,16 @@ def _add_scores_of(graph: GraphBuilder, history: _History, model: ItemItem, item
 def _add_weights(graph: GraphBuilder, codes: str, model: ItemItem, item: str) -> str:
     """The weight from each item of a history to each of some items [N, C], float [N, C, T]; 0 of unknown ones."""
     assert model.weights is not None
-    count = len(model.weights)
-    flat = np.append(model.weights.astype(np.float32), np.zeros((1, count), np.float32)).ravel()
-    begin = graph.op("Unsqueeze", graph.op("Mul", codes, graph.ints(count)), graph.ints(1))
+    begin = graph.op("Unsqueeze", graph.op("Mul", codes, graph.ints(len(model.weights))), graph.ints(1))
     index = graph.op("Add", begin, graph.op("Unsqueeze", item, graph.ints(2)))
-    return graph.op("Gather", graph.constant(flat), index, axis=0)
+    return graph.op("Gather", _weights(graph, model), index, axis=0)
+
+
+def _weights(graph: GraphBuilder, model: ItemItem) -> str:
+    """All weights, row after row, and a row of zeros for unknown items: float [(I + 1) I], one constant a model."""
+    assert model.weights is not None
+    weights = model.weights.astype(np.float32)
+    return graph.constant(np.append(weights, np.zeros((1, len(weights)), np.float32)).ravel())
 
 
 def _add_because(
@@ -231,7 +239,7 @@ def _add_reranked(graph: GraphBuilder, history: _History, model: Reranker, answe
     columns.append(graph.op("Add", graph.op("Mul", real, _double(graph, 0.0)), log_length))
     stacked = [graph.op("Unsqueeze", column, graph.ints(2)) for column in columns]
     inputs = graph.op("Mul", graph.op("Concat", *stacked, axis=2), graph.op("Unsqueeze", real, graph.ints(2)))
-    found = [_add_network(graph, inputs, module.network.layers, module.network) for module in model.modules]
+    found = [_add_network(graph, inputs, module.network) for module in model.modules]
     total = found[0] if len(found) == 1 else graph.op("Sum", *found)
     network = graph.op("Div", total, _double(graph, float(len(found))))
     score = graph.op("Where", history.is_new, best, network)
@@ -264,11 +272,11 @@ def _add_log_rank(graph: GraphBuilder, score: str, is_real: str, count: int) -> 
     return graph.op("Log", graph.op("Add", rank, _double(graph, 1.0)))
 
 
-def _add_network(graph: GraphBuilder, inputs: str, layers: nn.Sequential, network: nn.Module) -> str:
+def _add_network(graph: GraphBuilder, inputs: str, network: CandidateNetwork) -> str:
     """Scores of one network, double [N, C]."""
     mean, deviation = (graph.constant(buffer.double().numpy()) for buffer in (network.mean, network.deviation))
     x = graph.op("Div", graph.op("Sub", inputs, mean), deviation)
-    for layer in layers:
+    for layer in network.layers:
         if isinstance(layer, nn.Linear):
             weight = graph.constant(layer.weight.detach().double().numpy().T.copy())
             x = graph.op("Add", graph.op("MatMul", x, weight), graph.constant(layer.bias.detach().double().numpy()))

@@ -77,7 +77,7 @@ def candidates(
         "rp3beta": [(f"beta {b:g}", lambda b=b: RP3Beta(beta=b)) for b in (0.2, 0.4, 0.6)],  # type: ignore[misc]
         "als": [
             (f"penalty {p:g}, unobserved {a:g}", lambda p=p, a=a: ImplicitALS(64, p, a, seed=asked.seed))  # type: ignore[misc]
-            for p, a in ((0.003, 0.1), (0.01, 0.1), (0.01, 0.3))
+            for p, a in ((0.003, 0.1), (0.01, 0.1))
         ],
         "ease": [(f"penalty {p:g}", lambda p=p: EASE(p)) for p in (20.0, 50.0, 100.0, 200.0, 400.0)],  # type: ignore[misc]
         "ease_weighted": [

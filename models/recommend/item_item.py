@@ -77,7 +77,7 @@ class ItemItem(ABC):
             raise NotFittedError(f"{type(self).__name__} has learnt nothing yet; call fit")
         weight = self.weights[history.indices, item]
         order = np.argsort(-weight, kind="stable")[:count]
-        return history.indices[order[weight[order] > 0]].astype(np.int64)
+        return np.asarray(history.indices[order[weight[order] > 0]], np.int64)
 
 
 def owners(history: sparse.csr_matrix) -> np.ndarray:

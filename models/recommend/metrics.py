@@ -122,4 +122,4 @@ def _hits(ranked: np.ndarray, hidden: sparse.csr_matrix) -> np.ndarray:
     users = np.repeat(np.arange(len(ranked)), ranked.shape[1])
     wanted = np.repeat(np.arange(len(ranked)), np.diff(hidden.indptr)) * hidden.shape[1] + hidden.indices
     place = np.isin(users * hidden.shape[1] + ranked.ravel(), wanted) & (ranked.ravel() != NOBODY)
-    return place.reshape(ranked.shape).astype(np.float64)
+    return np.asarray(place.reshape(ranked.shape), np.float64)

@@ -44,7 +44,7 @@ class RerankSettings:
         seed: Of draws, weights and shuffles.
     """
 
-    draws: int = 2
+    draws: int = 4
     share: float = 0.2
     epochs: int = 12
     batch: int = 64

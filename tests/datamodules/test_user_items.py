@@ -92,7 +92,9 @@ def test_bad_tables_are_refused_by_a_sentence(columns: dict, options: tuple, sen
 
 
 def test_a_matrix_adds_up_its_entries() -> None:
-    matrix = sparse.coo_matrix(([1.0, 2.0, 3.0, 1.0], ([0, 0, 1, 1], [1, 1, 0, 1])), shape=(3, 2))
+    matrix = sparse.coo_matrix(
+        (np.array([1.0, 2, 3, 1]), (np.array([0, 0, 1, 1]), np.array([1, 1, 0, 1]))), shape=(3, 2)
+    )
     found = user_items_of_matrix(matrix)
     assert found.matrix.toarray().tolist() == [[0, 3], [3, 1]]
     assert found.users.tolist() == [0, 1]  # the third user has nothing

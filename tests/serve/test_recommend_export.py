@@ -34,7 +34,7 @@ MAKERS: dict[str, Callable[[], Recommender]] = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=MAKERS.values(), ids=MAKERS.keys())
+@pytest.fixture(scope="module", params=list(MAKERS.values()), ids=list(MAKERS))
 def exported(request: pytest.FixtureRequest) -> tuple[Recommender, RecommendExport, ort.InferenceSession]:
     model = request.param().fit(HISTORY)
     export = export_recommender(model, IDS, 12)
@@ -95,7 +95,7 @@ def test_what_lies_beyond_the_length_counts_nothing(
 def test_another_runtime_ranks_alike(exported: tuple[Recommender, RecommendExport, ort.InferenceSession]) -> None:
     _, export, session = exported
     feeds = padded([IDS[HISTORY[user].indices].tolist() for user in range(20)])
-    items, scores, because = ReferenceEvaluator(export.model).run(None, feeds)
+    items, scores, because = map(np.asarray, ReferenceEvaluator(export.model).run(None, feeds))
     wanted, wanted_scores, wanted_because = session.run(None, feeds)
     assert np.asarray(items).tolist() == wanted.tolist()
     assert np.asarray(because).tolist() == wanted_because.tolist()

@@ -60,7 +60,7 @@ def test_listwise_loss_by_hand() -> None:
 
 def test_loss_has_finite_gradients_beside_padding() -> None:
     scores = torch.zeros(1, 3, requires_grad=True)
-    listwise_loss(scores, torch.tensor([[True, False, False]]), torch.tensor([[True, True, False]])).backward()
+    listwise_loss(scores, torch.tensor([[True, False, False]]), torch.tensor([[True, True, False]])).backward()  # type: ignore[no-untyped-call]
     torch.testing.assert_close(scores.grad, torch.tensor([[-0.5, 0.5, 0.0]]))
 
 
