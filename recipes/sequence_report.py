@@ -69,9 +69,7 @@ def _leaving(module: LeavingModule, data: SequenceDataModule, name: str, seed: i
     parts = data.parts
     answers = leaving_answers(module, data)
     p, label = answers["probability"].to_numpy(), answers["label"].to_numpy()
-    has_ages = parts.inputs is not None and parts.inputs.has_ages
-    rivals = classic_leaving(parts.train, parts.test, seed, has_ages)
-    candidates = {f"ludocast ({name})": np.stack([1 - p, p], 1), **rivals}
+    candidates = {f"ludocast ({name})": np.stack([1 - p, p], 1), **classic_leaving(parts.train, parts.test, seed)}
     threshold = cost_threshold()
     measured = measure(
         candidates, label, (p >= threshold).astype(int), classes=parts.classes, positive=parts.classes[1],

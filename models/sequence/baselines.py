@@ -83,34 +83,29 @@ def usual_tags(train: Sequences, test: Sequences, tokens: int, classes: int) -> 
     return np.asarray(usual[test.compact().steps["token"]])
 
 
-def classic_leaving(train: Sequences, test: Sequences, seed: int, has_ages: bool = True) -> dict[str, np.ndarray]:
+def classic_leaving(train: Sequences, test: Sequences, seed: int) -> dict[str, np.ndarray]:
     """Probabilities [N, 2] of the test snapshots by learners of scikit-learn on `made_features`.
 
     Args:
         train: Of a `ChurnSource`, with the static "label".
         test: The same.
         seed: Of the learners.
-        has_ages: As of `made_features`.
     """
-    features = made_features(train, has_ages), made_features(test, has_ages)
+    features = made_features(train), made_features(test)
     mean, deviation = features[0].mean(0), features[0].std(0)
     scale = np.where(deviation > 0, deviation, 1)
     encoded = [Encoded((x - mean) / scale, np.zeros((len(x), 0), np.int64), x) for x in features]
     return baselines(encoded[0], train.static["label"], encoded[1], 2, seed)
 
 
-def made_features(part: Sequences, has_ages: bool = True) -> np.ndarray:
+def made_features(part: Sequences) -> np.ndarray:
     """What one would think of first, float32 [N, F].
 
     Of days: active days of each step, all of them, days since the last one and since the first. Of events: their
     number, log age of the last and the first one, how often each of the most frequent kinds came. Then what is
     known of the players beside.
-
-    Args:
-        part: Of a `ChurnSource`.
-        has_ages: Whether an event's second number is its log age; else that of the last one is in "columns" alone.
     """
-    made = _of_events(part, has_ages) if "token" in part.steps else _of_days(part)
+    made = _of_events(part) if "token" in part.steps else _of_days(part)
     return np.hstack([made, part.static["columns"]]) if "columns" in part.static else made
 
 
@@ -121,11 +116,11 @@ def _of_days(part: Sequences) -> np.ndarray:
     return np.column_stack([bits.sum(2), days.sum(1), since_last, since_first]).astype(np.float32)
 
 
-def _of_events(part: Sequences, has_ages: bool) -> np.ndarray:
+def _of_events(part: Sequences) -> np.ndarray:
     numbers, row = part.steps["numbers"], np.repeat(np.arange(len(part)), part.lengths)
     token = part.compact().steps["token"]
     frequent = np.flatnonzero((token >= FIRST) & (token < FIRST + COUNTED_EVENTS) | (token == UNKNOWN))
     cell = row[frequent] * (FIRST + COUNTED_EVENTS) + token[frequent]
     counts = np.bincount(cell, minlength=len(part) * (FIRST + COUNTED_EVENTS)).reshape(len(part), -1)[:, UNKNOWN:]
-    ages = (numbers[part.end - 1, 1], numbers[part.begin, 1]) if has_ages else ()
+    ages = numbers[part.end - 1, 1], numbers[part.begin, 1]
     return np.column_stack([part.lengths, *ages, counts]).astype(np.float32)

@@ -65,9 +65,3 @@ def test_features_of_events_by_hand() -> None:
     # number of events, log age of the last and the first, then unknown ones and the ten most frequent kinds
     assert found[0].tolist() == [3, 7, 9, 1, 2, *[0] * 9]
     assert found[1].tolist() == [2, 5, 6, 0, 0, 1, *[0] * 8]
-
-
-def test_features_of_streams_leave_ages_to_the_columns() -> None:
-    token, numbers = np.array([2, 1, 2], np.int32), np.array([[0], [1], [1]], np.float32)
-    part = from_offsets({"token": token, "numbers": numbers}, np.array([0, 3]), {"columns": np.array([[7.0]])})
-    assert made_features(part, has_ages=False)[0].tolist() == [3, 1, 2, *[0] * 9, 7]
