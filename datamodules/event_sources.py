@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from ludocast.datamodules.event_log import NO_EVENT, EventLog, read_event_log
+from ludocast.datamodules.player_columns import PlayerColumns, PlayerTable
 from ludocast.datamodules.ragged import flat_positions, offsets_of
 from ludocast.datamodules.sequence import SequenceParts, SequenceSource
 from ludocast.datamodules.sequences import Sequences, from_offsets
@@ -17,6 +19,7 @@ from ludocast.datamodules.snapshots import Snapshots, daily_activity_bits, find_
 from ludocast.datamodules.split import Split, time_split
 from ludocast.datamodules.step_inputs import StepInputs
 from ludocast.datamodules.time_features import log_ages, log_gaps, periodic
+from ludocast.datamodules.timelines import Encode, Timelines
 from ludocast.datamodules.vocabulary import fit_vocabulary
 
 ChurnInputs = Literal["days", "events", "stream"]
@@ -65,6 +68,8 @@ class ChurnSource(SequenceSource):
         test: Share of the snapshot times.
         min_count: Events seen less often are unknown.
         days_per_step: With "days": days of a step, oldest first; 7 take a seventh of the time of 1.
+        players: What is known of each player beside the log, as the static "columns"; None for nothing.
+        seed: Of what is fitted on `players`.
 
     Raises:
         ValueError: If `observe` is not made of whole steps.
@@ -84,6 +89,8 @@ class ChurnSource(SequenceSource):
         test: float = 0.25,
         min_count: int = 1,
         days_per_step: int = 1,
+        players: PlayerTable | None = None,
+        seed: int = 0,
     ) -> None:
         if days_per_step < 1 or observe % days_per_step:
             raise ValueError(f"observe ({observe} days) has to be whole steps of days_per_step ({days_per_step} days)")
@@ -91,6 +98,7 @@ class ChurnSource(SequenceSource):
         self.log, self.inputs, self.calendar, self.observe = log, inputs, calendar, observe
         self.gap, self.horizon, self.active_within, self.step = gap, horizon, active_within, step
         self.validation, self.test, self.min_count = validation, test, min_count
+        self.players, self.seed = players, seed
 
     def read(self) -> SequenceParts:
         """Read the log and look at it at all snapshot times.
@@ -109,33 +117,44 @@ class ChurnSource(SequenceSource):
             step=self.step,
         )
         split = split_snapshots(snapshots, self.validation, self.test)
-        inputs = StepInputs(
-            time=self.log.time, has_now=True, observe=self.observe, active_within=self.active_within,
-            times=(float(log.times.min()), float(snapshots.time[split.train].max())),
-        )  # fmt: skip
-        if self.inputs == "days":
-            sequences = day_sequences(log, snapshots, self.observe, self.days_per_step)
-            return self._parts(log, sequences, split, replace(inputs, days_per_step=self.days_per_step))
-        seen = log.times < snapshots.time[split.train].max()  # events that no training snapshot knows are not its own
-        vocabulary = fit_vocabulary(log.tokens().filter(seen), self.min_count)
-        inputs = replace(
-            inputs, vocabulary=vocabulary, name=self.log.name, numbers=tuple(self.log.numbers),
-            scale=log_scale(log.numbers[seen]), has_gaps=True, has_calendar=self.calendar,
-        )  # fmt: skip
-        if self.inputs == "events":
-            inputs = replace(inputs, has_ages=True)
-            return self._parts(log, event_sequences(log, snapshots, inputs), split, inputs)
-        inputs = replace(inputs, has_last_age=True, observe=None)
-        return self._parts(log, stream_sequences(log, snapshots, inputs), split, inputs)
-
-    @staticmethod
-    def _parts(log: EventLog, sequences: Sequences, split: Split, inputs: StepInputs) -> SequenceParts:
-        numbers, vocabulary = sequences.steps["numbers"].shape[1], inputs.vocabulary
-        sizes = {"tokens": 0 if vocabulary is None else len(vocabulary), "numbers": numbers, "classes": 2}
+        inputs, encode = self._encoding(log, float(snapshots.time[split.train].max()))
+        train_columns = None
+        if self.players is not None:
+            rows = split.train
+            names, label = log.players[snapshots.player[rows]], snapshots.churned[rows].astype(np.int64)
+            columns, train_columns = self.players.fit(names, label, self.seed)
+            encode = partial(_with_columns, encode=encode, columns=columns)
+        sequences = encode(log, snapshots)
+        tokens = 0 if inputs.vocabulary is None else len(inputs.vocabulary)
+        sizes = {"tokens": tokens, "numbers": sequences.steps["numbers"].shape[1], "classes": 2}
         if "columns" in sequences.static:
             sizes["columns"] = sequences.static["columns"].shape[1]
         parts = _split_parts(sequences, split, sizes, inputs)
-        return replace(parts, classes=("stays", "leaves"), players=log.players)
+        if train_columns is not None:
+            parts.train.static["columns"][:, -train_columns.shape[1] :] = train_columns
+        timelines = Timelines(log, encode, self.observe, self.active_within, by_event=self.inputs != "days")
+        return replace(parts, classes=("stays", "leaves"), players=log.players, timelines=timelines)
+
+    def _encoding(self, log: EventLog, end: float) -> tuple[StepInputs, Encode]:
+        """How snapshots become sequences; fitted on the events before `end`, the last training snapshot."""
+        inputs = StepInputs(
+            time=self.log.time, has_now=True, observe=self.observe, active_within=self.active_within,
+            times=(float(log.times.min()), end),
+        )  # fmt: skip
+        if self.inputs == "days":
+            days = partial(day_sequences, observe=self.observe, days_per_step=self.days_per_step)
+            return replace(inputs, days_per_step=self.days_per_step), days
+        seen = log.times < end  # events that no training snapshot knows are not its own
+        inputs = replace(
+            inputs, vocabulary=fit_vocabulary(log.tokens().filter(seen), self.min_count), name=self.log.name,
+            numbers=tuple(self.log.numbers), scale=log_scale(log.numbers[seen]), has_gaps=True,
+            has_calendar=self.calendar,
+        )  # fmt: skip
+        if self.inputs == "events":
+            inputs = replace(inputs, has_ages=True)
+            return inputs, partial(event_sequences, inputs=inputs)
+        inputs = replace(inputs, has_last_age=True, observe=None)
+        return inputs, partial(stream_sequences, inputs=inputs)
 
 
 class NextEventSource(SequenceSource):
@@ -213,6 +232,14 @@ def day_sequences(log: EventLog, snapshots: Snapshots, observe: int, days_per_st
     bits = daily_activity_bits(log.times, snapshots.begin, snapshots.end, snapshots.time, observe)
     offsets = offsets_of(np.full(len(snapshots), observe // days_per_step))
     return from_offsets({"numbers": bits.reshape(-1, days_per_step)}, offsets, snapshot_statics(snapshots))
+
+
+def _with_columns(log: EventLog, snapshots: Snapshots, encode: Encode, columns: PlayerColumns) -> Sequences:
+    sequences = encode(log, snapshots)
+    found = columns.of(log.players[snapshots.player])
+    if "columns" in sequences.static:
+        found = np.concatenate([sequences.static["columns"], found], 1)
+    return replace(sequences, static={**sequences.static, "columns": found})
 
 
 def snapshot_statics(snapshots: Snapshots) -> dict[str, np.ndarray]:

@@ -45,17 +45,7 @@ def infer_schema(
     classes = label_classes(table, label, missing)
     if positive is not None and positive not in classes:
         raise ValueError(f'--positive "{positive}" is no value of "{label}"; its values are {_some(classes)}')
-    warnings: list[str] = []
-    columns = []
-    for name in table.column_names:
-        if name == label:
-            continue
-        kind, reason = _kind(table[name], missing)
-        if name in exclude:
-            kind, reason = "ignored", "excluded"
-        if kind in ("id", "ignored") and name not in exclude:
-            warnings.append(f'column "{name}" is left out: {reason}')
-        columns.append(Column(name, kind, reason))
+    columns, warnings = infer_columns(table.drop_columns([label]), exclude, missing)
     if len(classes) == 2 and positive is None:
         positive = classes[1]
         warnings.append(f'positive class not named, so "{positive}" is taken; choose with --positive')
@@ -66,6 +56,30 @@ def infer_schema(
         reasons = "; ".join(f'"{column.name}": {column.reason}' for column in columns)
         raise ValueError(f"no column is left to learn from ({reasons})")
     return schema
+
+
+def infer_columns(table: pa.Table, exclude: Sequence[str], missing: frozenset[str]) -> tuple[list[Column], list[str]]:
+    """What each column is, and a sentence for each that is left out without having been asked for.
+
+    Args:
+        table: Columns to learn from.
+        exclude: Columns of it to leave out.
+        missing: Texts that mean "missing".
+
+    Raises:
+        ValueError: If an excluded column is absent.
+    """
+    columns, warnings = [], []
+    for name in exclude:
+        check_column(table, name)
+    for name in table.column_names:
+        kind, reason = _kind(table[name], missing)
+        if name in exclude:
+            kind, reason = "ignored", "excluded"
+        if kind in ("id", "ignored") and name not in exclude:
+            warnings.append(f'column "{name}" is left out: {reason}')
+        columns.append(Column(name, kind, reason))
+    return columns, warnings
 
 
 def check_column(table: pa.Table, name: str) -> None:

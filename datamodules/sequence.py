@@ -15,6 +15,7 @@ from ludocast.datamodules.sequence_batches import SequenceTensors
 from ludocast.datamodules.sequence_loader import SequenceLoader
 from ludocast.datamodules.sequences import Sequences
 from ludocast.datamodules.step_inputs import StepInputs
+from ludocast.datamodules.timelines import Timelines
 from ludocast.datamodules.vocabulary import Vocabulary
 
 
@@ -32,6 +33,7 @@ class SequenceParts:
         rule: How the parts were made.
         players: Names of the players that the static value "player" counts, objects; None where there are none.
         inputs: How raw events become steps; None where a source does not tell, and then there is no bundle.
+        timelines: Asks again about players; None where the task is another.
     """
 
     train: Sequences
@@ -43,6 +45,7 @@ class SequenceParts:
     rule: str = ""
     players: np.ndarray | None = None
     inputs: StepInputs | None = None
+    timelines: Timelines | None = None
 
 
 class SequenceSource(abc.ABC):

@@ -30,6 +30,7 @@ class TrainerSettings:
         epochs: None: scaled to the rows.
         hidden: Units of the MLP; None: scaled to the rows.
         checkpoints: Folder that gets one after each epoch.
+        checkpoint_every: Steps after which it gets one too; None: after epochs alone.
         record: File that tells what 1-bit compression did, of the network trained last.
         resume: Go on from the last checkpoint there, if there is one.
         progress: Show a bar.
@@ -43,6 +44,7 @@ class TrainerSettings:
     epochs: int | None = None
     hidden: int | None = None
     checkpoints: Path | None = None
+    checkpoint_every: int | None = None
     record: Path | None = None
     resume: bool = True
     progress: bool = False
@@ -70,14 +72,21 @@ def check_settings(settings: TrainerSettings) -> None:
 
 
 def make_trainer(settings: TrainerSettings, epochs: int) -> pl.Trainer:
-    """A Lightning Trainer; with `checkpoints` it writes one after each epoch."""
+    """A Lightning Trainer; with `checkpoints` it writes one after each epoch, and within epochs if asked."""
     callbacks: list[Callback] = list(settings.callbacks)
     if settings.checkpoints is not None:
-        callbacks.append(
-            ModelCheckpoint(
-                dirpath=settings.checkpoints, filename="epoch", save_last=True, enable_version_counter=False
-            )
-        )
+        # Both write last.ckpt, the one within epochs first.
+        for name, steps in (("step", settings.checkpoint_every), ("epoch", None)):
+            if name == "epoch" or steps is not None:
+                callbacks.append(
+                    ModelCheckpoint(
+                        settings.checkpoints,
+                        name,
+                        save_last=True,
+                        enable_version_counter=False,
+                        every_n_train_steps=steps,
+                    )
+                )
     return pl.Trainer(
         accelerator=settings.accelerator,
         devices=settings.ranks.devices,

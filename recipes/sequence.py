@@ -10,13 +10,15 @@ from typing import Any, Literal
 
 from ludocast.compression.strategy import IN_WORDS, Compression
 from ludocast.datamodules.event_sources import ChurnInputs
-from ludocast.datamodules.sequence import SequenceDataModule
+from ludocast.datamodules.sequence import SequenceDataModule, SequenceParts
 from ludocast.datamodules.text import Layout
+from ludocast.models.history import History
 from ludocast.models.interrupt import StopOnCtrlC
 from ludocast.models.ranks import started_ranks, telling_of_lost_processes
 from ludocast.models.same_command import SameCommand
 from ludocast.models.sequence.defaults import DEFAULTS, Task, TaskSettings, module_of
 from ludocast.models.sequence.module import SequenceModule
+from ludocast.models.sequence.softmax import Softmax
 from ludocast.models.sequence.tasks import LeavingModule
 from ludocast.models.sequence.train import calibrate, train_sequence_module
 from ludocast.models.stacked_rnn.recurrent import Kind
@@ -24,8 +26,17 @@ from ludocast.models.trainer import TrainerSettings, check_settings
 from ludocast.recipes.run_folder import RunFolder
 from ludocast.recipes.sequence_bundle import write_sequence_bundle
 from ludocast.recipes.sequence_data import DataOptions, source_of
-from ludocast.recipes.sequence_output import write_run
+from ludocast.recipes.sequence_output import write_json, write_network
+from ludocast.recipes.sequence_report import outcome, part_sizes
 from ludocast.recipes.stops import telling_of_stops
+from ludocast.serve.sequence_report import SequenceReport, write_sequence_report
+
+# Why a task is not learnt in chunks.
+WHOLE: dict[Task, str] = {
+    "churn": "its only answer comes after the last step, from which no gradient would reach an earlier chunk (a "
+    "smaller --observe has fewer steps)",
+    "tag": "it reads them from both ends",
+}
 
 
 def train_sequence(
@@ -35,6 +46,8 @@ def train_sequence(
     validation: Path | None = None,
     test: Path | None = None,
     labels: Path | None = None,
+    players: Path | None = None,
+    exclude: list[str] | None = None,
     player: str | None = None,
     time: str | None = None,
     event: str | None = None,
@@ -54,6 +67,9 @@ def train_sequence(
     layers: int | None = None,
     embedding: int | None = None,
     dropout: float | None = None,
+    window: int | None = None,
+    tie_weights: bool = False,
+    softmax: Softmax | None = None,
     learning_rate: float | None = None,
     epochs: int | None = None,
     batch: int | None = None,
@@ -63,13 +79,14 @@ def train_sequence(
     devices: int = 1,
     compression: Compression = "auto",
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true",
+    checkpoint_every: int | None = None,
     resume: bool = False,
     overwrite: bool = False,
 ) -> None:
     """Train a recurrent network on sequences: who leaves, tags of words, the next token, the next event.
 
-    Writes OUT/metrics.json, OUT/predictions.csv (the test part), OUT/model.ckpt, OUT/vocabulary.json and OUT/bundle,
-    which `ludocast score` and `ludocast serve` take (docs/sequences.md).
+    Writes OUT/report.html (open it in a browser), OUT/metrics.json, OUT/predictions.csv (the test part), OUT/model.ckpt
+    and OUT/vocabulary.json, and OUT/bundle, which `ludocast score` and `ludocast serve` take (docs/sequences.md).
 
     Example: ludocast train sequence --task churn --data events.parquet --player player_id --time timestamp --out run
 
@@ -80,6 +97,10 @@ def train_sequence(
         validation: language: text by which a training is watched.
         test: tag and language: file of the test part.
         labels: tag: text file with the name of tag 0 in its first line, and so on.
+        players: churn: CSV or Parquet file of what else is known of each player, one row each; its column of players
+            has the log's name.
+        exclude: churn with --players: columns of it to leave out, as all that is not known yet when a player is asked
+            about; comma-separated or given again.
         player: churn and next: the log's column of players.
         time: churn and next: the log's column of times.
         event: churn with --inputs events or stream, and next: the log's column of event names.
@@ -101,6 +122,10 @@ def train_sequence(
         layers: Recurrent layers.
         embedding: Width of a token's embedding.
         dropout: Of embeddings, between layers and before the head.
+        window: tag: words on either side that a step reads beside its own.
+        tie_weights: language and next: the output weights are the embeddings.
+        softmax: language and next: full; adaptive, cheaper for many tokens by groups of rarer ones; or sampled, cheaper
+            in training alone, over what came and some drawn tokens.
         learning_rate: Of AdamW at its highest.
         epochs: Passes over the training part.
         batch: Sequences of a batch, or of a text's lanes, over all processes together.
@@ -111,19 +136,26 @@ def train_sequence(
         compression: How several processes average gradients: onebit as 1 bit a value, powersgd, fp16, none, or auto,
             onebit where that is faster. With one process nothing is sent.
         precision: Of the training; the model itself is 32-true.
+        checkpoint_every: Steps after which a checkpoint is written within epochs too.
         resume: Go on from the last checkpoint of a run that was stopped.
         overwrite: Replace what lies at OUT and OUT.partial.
     """
     options = DataOptions(
         data, validation, test, labels, player, time, event, tuple(numbers if numbers is not None else ()), inputs,
-        days_per_step, observe, gap, horizon, active_within, step, pause, layout, min_count,
+        days_per_step, observe, gap, horizon, active_within, step, pause, layout, min_count, players,
+        tuple(exclude if exclude is not None else ()),
     )  # fmt: skip
     settings = _settings(
         task, seed,
         network={"kind": kind, "hidden": hidden, "layers": layers, "embedding": embedding, "dropout": dropout},
-        training={"epochs": epochs, "batch": batch, "tbptt_steps": tbptt_steps},
+        training={
+            "epochs": epochs, "batch": batch, "tbptt_steps": tbptt_steps, "window": window,
+            "is_tied": True if tie_weights else None, "softmax": softmax,
+        },
         learning_rate=learning_rate,
     )  # fmt: skip
+    if checkpoint_every is not None and checkpoint_every < 1:
+        raise ValueError(f"--checkpoint-every is 1 step or more, got {checkpoint_every}")
     ranks = started_ranks(devices)
     trainer = TrainerSettings(
         accelerator=accelerator, ranks=ranks, compression=compression, precision=precision, resume=resume,
@@ -139,31 +171,85 @@ def train_sequence(
     if ranks.world > 1:
         print(f"{ranks.world} processes, gradients {IN_WORDS[compression]}", flush=True)
     asked = _asked(task, options, settings, precision)
+    history = History()
     with telling_of_stops(folder):
         partial = folder.begin(asked)
         trainer = replace(
-            trainer, checkpoints=partial / "checkpoints", record=partial / "compression.json",
-            callbacks=(*trainer.callbacks, SameCommand({**asked, "compression": compression})),
+            trainer, checkpoints=partial / "checkpoints", checkpoint_every=checkpoint_every,
+            record=partial / "compression.json",
+            callbacks=(*trainer.callbacks, SameCommand({**asked, "compression": compression}), history),
         )  # fmt: skip
         with telling_of_lost_processes():
             _fit(module, source, trainer, settings.epochs)
+        if not all(bool(tensor.isfinite().all()) for tensor in module.state_dict().values()):
+            raise ValueError(
+                f"the training has diverged, its weights are no numbers; a lower --learning_rate than "
+                f"{settings.learning.learning_rate:g} may help, with --overwrite"
+            )
         if not ranks.is_first:
             return  # the first process goes on alone
         print("evaluating on the test part …", flush=True)
         said = {"temperature": calibrate(module, source)} if isinstance(module, LeavingModule) else {}
-        metrics = write_run(partial, task, module, source, {**asked, **said}, seed)
+        metrics = _write(partial, out.name, task, module, source, {**asked, **said}, history, seed)
         notes = write_sequence_bundle(
             partial / "bundle", out.name, module, source.parts, metrics, asked["data_sha256"]
         )  # fmt: skip
         folder.finish()
     print("\non the test part:")
-    for name, value in metrics.items():
-        print(f"  {name:<20} {value:.4f}")
+    for name, entry in metrics.items():
+        print(f"  {name:<20} {entry['value'] if isinstance(entry, dict) else entry:.4f}")
     for note in notes:
         print(f"note: {note}")
-    print(f"\nmeasures: {out / 'metrics.json'}\nnetwork:  {out / 'model.ckpt'}", flush=True)
+    print(
+        f"\nreport:   {out / 'report.html'}\nmeasures: {out / 'metrics.json'}\nnetwork:  {out / 'model.ckpt'}",
+        flush=True,
+    )
     if (out / "bundle").is_dir():
         print(f"bundle:   {out / 'bundle'}\nnext:     ludocast serve --bundle {out / 'bundle'}", flush=True)
+
+
+def _write(
+    folder: Path, name: str, task: Task, module: SequenceModule, data: SequenceDataModule, settings: dict[str, Any],
+    history: History, seed: int,
+) -> dict[str, Any]:  # fmt: skip
+    """Evaluate on the test part, write all of it, and return the measures."""
+    parts, found = data.parts, outcome(module, data, name, seed)
+    document = {
+        "task": task, **found.document, "split": parts.rule, "settings": settings, "rows": part_sizes(data),
+        "epochs": history.epochs,
+    }  # fmt: skip
+    write_json(folder / "metrics.json", document)
+    if found.answers is not None:
+        found.answers.to_csv(folder / "predictions.csv", index=False)
+    if parts.vocabulary is not None:
+        write_json(folder / "vocabulary.json", parts.vocabulary.to_dict())
+    report = SequenceReport(
+        name=name, history=history, rows=part_sizes(data), protocol=_protocol(parts.rule, settings),
+        settings=_in_words(module), **found.shown,
+    )  # fmt: skip
+    write_sequence_report(report, folder / "report.html")
+    write_network(folder, module)
+    metrics: dict[str, Any] = found.document["metrics"]
+    return metrics
+
+
+def _protocol(rule: str, settings: dict[str, Any]) -> list[str]:
+    told = [f"The split is {rule}; everything fitted is fitted on the training part alone."]
+    if "temperature" in settings:
+        told.append(f"Calibration (temperature {settings['temperature']:.3f}) comes from the validation part.")
+    return [*told, "The test part was used for this report only."]
+
+
+def _in_words(module: SequenceModule) -> list[tuple[str, str]]:
+    assert module.network is not None
+    size, learning = module.network_settings, module.learning
+    return [
+        ("network", f"{size.kind}, {size.layers} of {size.hidden} units, embeddings of {size.embedding}"),
+        ("weights", f"{sum(p.numel() for p in module.network.parameters()):,}"),
+        ("dropout", f"{size.dropout:g}"),
+        ("learning rate at its highest", f"{learning.learning_rate:g}"),
+        ("seed", str(learning.seed)),
+    ]
 
 
 def _settings(
@@ -179,8 +265,12 @@ def _settings(
     for name in ("epochs", "batch", "tbptt_steps"):
         if training[name] is not None and training[name] < 1:
             raise ValueError(f"--{name} is 1 or more, got {training[name]}")
-    if training["tbptt_steps"] is not None and task in ("churn", "tag"):
-        raise ValueError(f"--task {task} takes whole sequences; leave --tbptt_steps out")
+    if training["tbptt_steps"] is not None and task in WHOLE:
+        raise ValueError(f"--task {task} takes whole sequences, as {WHOLE[task]}; leave --tbptt_steps out")
+    if training["window"] is not None and (task != "tag" or training["window"] < 0):
+        raise ValueError("--window is 0 or more neighbouring words and goes with --task tag; leave it out")
+    if (training["is_tied"] or training["softmax"] is not None) and task in ("churn", "tag"):
+        raise ValueError(f"--tie-weights and --softmax go with --task language and next, not {task}; leave them out")
     if learning_rate is not None and not learning_rate > 0:
         raise ValueError(f"--learning_rate is above 0, got {learning_rate:g}")
     given = {name: value for name, value in training.items() if value is not None}
@@ -200,7 +290,20 @@ def _data_module(task: Task, options: DataOptions, settings: TaskSettings, seed:
         part = getattr(parts, name)
         print(f"{name}: {len(part):,} sequences, {int(part.lengths.sum()):,} steps", flush=True)
     print(f"split: {parts.rule}", flush=True)
+    if task == "churn":
+        _check_both_kinds(parts)
     return data
+
+
+def _check_both_kinds(parts: SequenceParts) -> None:
+    for name in ("train", "validation", "test"):
+        label = getattr(parts, name).static["label"]
+        absent = [kind for k, kind in enumerate(("stays", "leaves")) if not (label == k).any()]
+        if absent:
+            raise ValueError(
+                f"the {'training' if name == 'train' else name} part ({len(label):,} snapshots, split {parts.rule}) "
+                f"has nobody who {absent[0]}; a longer log, or another --horizon, is needed"
+            )
 
 
 def _asked(task: Task, options: DataOptions, settings: TaskSettings, precision: str) -> dict[str, Any]:

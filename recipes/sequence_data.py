@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ludocast.datamodules.event_sources import ChurnInputs, ChurnSource, LogColumns, NextEventSource
+from ludocast.datamodules.player_columns import PlayerTable
 from ludocast.datamodules.sequence import SequenceSource
 from ludocast.datamodules.sequence_sources import TagSource, TextSource
 from ludocast.datamodules.text import Layout
@@ -39,6 +40,8 @@ class DataOptions:
         pause: Hours without an event that end a session.
         layout: Of a text.
         min_count: Tokens seen less often are unknown.
+        players: Of churn: table with one row a player.
+        exclude: Columns of it to leave out.
     """
 
     data: Path
@@ -59,11 +62,13 @@ class DataOptions:
     pause: float | None = None
     layout: Layout = "words"
     min_count: int = 1
+    players: Path | None = None
+    exclude: tuple[str, ...] = ()
 
     @property
     def files(self) -> list[Path]:
         """All files that are read."""
-        return [path for path in (self.data, self.validation, self.test, self.labels) if path is not None]
+        return [path for path in (self.data, self.validation, self.test, self.labels, self.players) if path is not None]
 
     def sha256(self) -> str:
         """Of the content of all files, in order.
@@ -84,13 +89,17 @@ def source_of(task: Task, options: DataOptions, seed: int) -> SequenceSource:
     Args:
         task: What is learnt.
         options: Where the sequences come from.
-        seed: Of the split of tags.
+        seed: Of the split of tags, and of what is fitted on a table of players.
 
     Raises:
         ValueError: If an option is missing.
     """
     if options.numbers and (task != "churn" or options.inputs == "days"):
         raise ValueError("--numbers are read with --task churn and --inputs events or stream; leave them out")
+    if options.players is not None and task != "churn":
+        raise ValueError(f"--players goes with --task churn, not with --task {task}; leave it out")
+    if options.exclude and options.players is None:
+        raise ValueError("--exclude names columns of --players; give that table too")
     if task == "tag":
         test = _needed(options.test, task, "--test, the file of the test sequences")
         return TagSource(options.data, test, labels=options.labels, min_count=options.min_count, seed=seed)
@@ -109,6 +118,7 @@ def source_of(task: Task, options: DataOptions, seed: int) -> SequenceSource:
         log, options.inputs, observe=options.observe, gap=options.gap, horizon=options.horizon,
         active_within=options.active_within, step=options.step, min_count=options.min_count,
         days_per_step=options.days_per_step,
+        players=None if options.players is None else PlayerTable(options.players, player, options.exclude), seed=seed,
     )  # fmt: skip
 
 

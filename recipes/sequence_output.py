@@ -1,4 +1,4 @@
-"""What a run on sequences leaves: measures, answers to the test part, the network, its vocabulary.
+"""Answers of a run on sequences to its test part, and its network, as files.
 
 The bundle comes with `sequence_bundle.py`.
 """
@@ -6,6 +6,7 @@ The bundle comes with `sequence_bundle.py`.
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,61 +14,11 @@ import numpy as np
 import pandas as pd
 import torch
 from ludocast.datamodules.sequence import SequenceDataModule
-from ludocast.models.metrics import classification_metrics
-from ludocast.models.sequence.defaults import Task
 from ludocast.models.sequence.module import SequenceModule
-from ludocast.models.sequence.predict import evaluated, leaving_logits, next_answers, tag_ids
+from ludocast.models.sequence.predict import leaving_logits, next_answers, tag_ids
 from ludocast.models.sequence.tasks import LeavingModule, NextModule, TagModule
 
-RESAMPLES = 200
 SHOWN = 5  # answers told of each session
-
-
-def write_run(
-    folder: Path, task: Task, module: SequenceModule, data: SequenceDataModule, settings: dict[str, Any], seed: int
-) -> dict[str, float]:
-    """Evaluate on the test part and write all of it.
-
-    Args:
-        folder: Work folder of the run.
-        task: What was learnt.
-        module: Trained and calibrated.
-        data: Its sequences.
-        settings: To be told beside the measures.
-        seed: Of the resamples of intervals.
-
-    Returns:
-        The measures.
-    """
-    parts = data.parts
-    measures: dict[str, Any] = dict(evaluated(module, data))
-    answers: pd.DataFrame | None = None
-    if isinstance(module, LeavingModule):
-        answers = leaving_answers(module, data)
-        p, label = answers["probability"].to_numpy(), answers["label"].to_numpy()
-        measures = {
-            name: {"value": interval.value, "low": interval.low, "high": interval.high}
-            for name, interval in classification_metrics(
-                np.stack([1 - p, p], 1), label, 1, (p >= 0.5).astype(int), seed=seed, resamples=RESAMPLES
-            ).items()
-        }
-    elif isinstance(module, TagModule):
-        answers = tag_answers(module, data)
-    elif isinstance(module, NextModule):
-        answers = next_event_answers(module, data)
-    document: dict[str, Any] = {
-        "task": task, "metrics": measures, "split": parts.rule, "settings": settings,
-        "rows": {name: len(getattr(parts, name)) for name in ("train", "validation", "test")},
-    }  # fmt: skip
-    if isinstance(module, TagModule) and module.chunks is not None:
-        document["chunks"] = module.chunks.table()
-    _write_json(folder / "metrics.json", document)
-    if answers is not None:
-        answers.to_csv(folder / "predictions.csv", index=False)
-    if parts.vocabulary is not None:
-        _write_json(folder / "vocabulary.json", parts.vocabulary.to_dict())
-    write_network(folder, module)
-    return {name: entry["value"] if isinstance(entry, dict) else entry for name, entry in measures.items()}
 
 
 def write_network(folder: Path, module: SequenceModule) -> None:
@@ -119,6 +70,16 @@ def next_event_answers(module: NextModule, data: SequenceDataModule) -> pd.DataF
     return pd.DataFrame(columns)
 
 
-def _write_json(path: Path, document: dict[str, Any]) -> None:
-    text = json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False, default=str)
+def write_json(path: Path, document: dict[str, Any]) -> None:
+    """Write a document for people and programs to read."""
+    text = json.dumps(_finite(document), ensure_ascii=False, indent=1, allow_nan=False, default=str)
     path.write_text(text + "\n", encoding="utf-8")
+
+
+def _finite(value: Any) -> Any:
+    """The same with null for numbers that JSON has not, such as the perplexity of a network that learnt nothing."""
+    if isinstance(value, dict):
+        return {name: _finite(entry) for name, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

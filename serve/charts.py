@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import datetime as dt
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
 import numpy as np
+from markupsafe import Markup
 
 WIDTH, HEIGHT = 360, 300
-LEFT, RIGHT, TOP, BOTTOM = 46, 12, 12, 42
+YEAR = 366 * 86_400.0
+LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 42
 DASHES = ("", "7 4", "2 4", "9 3 2 3")
 
 
@@ -32,7 +35,7 @@ def line_chart(
     y_label: str,
     x_range: tuple[float, float] = (0.0, 1.0),
     y_range: tuple[float, float] = (0.0, 1.0),
-) -> str:
+) -> Markup:
     """Lines over one pair of axes; grey dots for a series named with a leading "(" (a guide, not a result)."""
     body = [_axes(x_label, y_label, x_range, y_range)]
     colour = 0
@@ -55,7 +58,7 @@ def line_chart(
     return _figure(title, "".join(body), _legend(series))
 
 
-def bar_chart(title: str, names: Sequence[str], values: Sequence[float], spread: Sequence[float], unit: str) -> str:
+def bar_chart(title: str, names: Sequence[str], values: Sequence[float], spread: Sequence[float], unit: str) -> Markup:
     """Horizontal bars, names beside them; negative values go to the left of the line."""
     row, label_width = 26, 150
     height = row * len(names) + 34
@@ -82,7 +85,7 @@ def bar_chart(title: str, names: Sequence[str], values: Sequence[float], spread:
 
 def effect_chart(
     title: str, values: Sequence[float] | Sequence[str], probability: Sequence[float], y_max: float
-) -> str:
+) -> Markup:
     """A curve over numbers, points over categories."""
     if values and isinstance(values[0], str):
         names = [str(value) for value in values]
@@ -91,6 +94,83 @@ def effect_chart(
     span = (float(x.min()), float(x.max())) if x.max() > x.min() else (float(x.min()) - 1, float(x.min()) + 1)
     one = Series("mean probability", x.tolist(), list(probability), marks=True)
     return line_chart(title, [one], title, "mean probability", span, (0.0, y_max))
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A value over time that holds from one moment to the next.
+
+    Attributes:
+        pieces: Moments in seconds since 1970, ascending, and values; one pair a stretch without a break.
+        events: Moments to be ticked along the bottom.
+        before: Moment and value from which the marked rise goes; None marks none.
+        after: Moment and value to which it goes.
+    """
+
+    pieces: Sequence[tuple[np.ndarray, np.ndarray]]
+    events: np.ndarray
+    before: tuple[float, float] | None = None
+    after: tuple[float, float] | None = None
+
+
+def step_chart(title: str, steps: Steps, y_label: str, y_top: float, caption: str) -> Markup:
+    """A step line over dates with events below it, the marked rise told by a dot and words.
+
+    Args:
+        title: Of the figure.
+        steps: What is drawn; one moment at least.
+        y_label: Of the value.
+        y_top: End of the value's axis, which begins at 0.
+        caption: Told below.
+    """
+    begin, end = steps.pieces[0][0][0], steps.pieces[-1][0][-1]
+    span = (float(begin), float(max(end, begin + 4 * 86_400)))
+    y_range = (0.0, y_top)
+    body = [_axes("", y_label, span, y_range, _date if span[1] - span[0] < YEAR else _month)]
+    bottom = HEIGHT - BOTTOM
+    for moment in steps.events[(steps.events >= span[0]) & (steps.events <= span[1])]:
+        x = _x(float(moment), span)
+        body.append(f'<line class="event" x1="{x:.1f}" x2="{x:.1f}" y1="{bottom - 7}" y2="{bottom}"/>')
+    for moments, values in steps.pieces:
+        xs = [f"{_x(float(moment), span):.1f}" for moment in moments]
+        ys = [f"{_y(float(value), y_range):.1f}" for value in values]
+        if len(xs) == 1:
+            body.append(f'<circle class="dot c0" cx="{xs[0]}" cy="{ys[0]}" r="2"/>')
+            continue
+        path = f"M{xs[0]},{ys[0]}" + "".join(f"H{x}V{y}" for x, y in zip(xs[1:], ys[1:], strict=True))
+        body.append(f'<path class="line c0 steps" d="{path}"/>')
+    if steps.before is not None and steps.after is not None:
+        x, low, high = _x(steps.after[0], span), _y(steps.before[1], y_range), _y(steps.after[1], y_range)
+        body.append(f'<line class="line c1" x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}"/>')
+        body.append(f'<circle class="dot c1" cx="{x:.1f}" cy="{high:.1f}" r="4"/>')
+        anchor, shift = ("start", 8) if x < WIDTH / 2 else ("end", -8)
+        at = f'x="{x + shift:.1f}" y="{max(high - 6, TOP + 10):.1f}" text-anchor="{anchor}"'
+        body.append(f'<text class="label halo" {at}>risk rose here</text>')
+    return _figure(title, "".join(body), f"<figcaption>{escape(caption)}</figcaption>")
+
+
+def _date(moment: float) -> str:
+    return f"{dt.datetime.fromtimestamp(moment, dt.UTC):%d %b}".lstrip("0")
+
+
+def _month(moment: float) -> str:
+    return f"{dt.datetime.fromtimestamp(moment, dt.UTC):%b %Y}"
+
+
+def nice_range(low: float, high: float) -> tuple[float, float]:
+    """The ends of an axis that holds both values and has a round number at each quarter.
+
+    Args:
+        low: The lowest value.
+        high: The highest one; above the lowest, or else some room is made.
+    """
+    gap = high - low if high > low else max(abs(high), 1e-3) / 10
+    unit = 10.0 ** np.floor(np.log10(gap / 4))
+    for k in (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 20):
+        begin = float(np.floor(low / (k * unit) * (1 + 1e-12)) * k * unit)
+        if begin + 4 * k * unit >= high * (1 - 1e-9) - 1e-300:
+            break
+    return begin, begin + float(4 * k * unit)
 
 
 def nice_top(value: float) -> float:
@@ -105,11 +185,11 @@ def nice_top(value: float) -> float:
     )
 
 
-def spark_line(values: Sequence[float], top: float, label: str) -> str:
+def spark_line(values: Sequence[float], top: float, label: str) -> Markup:
     """A line of a word's size from 0 to `top`, at equal distances."""
     at = np.linspace(1, 79, max(len(values), 2))
     points = " ".join(f"{x:.1f},{21 - 20 * value / top:.1f}" for x, value in zip(at, values, strict=False))
-    return (
+    return Markup(
         f'<svg class="spark" viewBox="0 0 80 22" role="img" aria-label="{escape(label)}">'
         f'<line class="guide" x1="0" x2="80" y1="21.5" y2="21.5"/><polyline class="line c0" points="{points}"/></svg>'
     )
@@ -136,7 +216,14 @@ def _y(value: float, limits: tuple[float, float]) -> float:
     return HEIGHT - BOTTOM - (value - limits[0]) / (limits[1] - limits[0]) * (HEIGHT - TOP - BOTTOM)
 
 
-def _axes(x_label: str, y_label: str, x_range: tuple[float, float], y_range: tuple[float, float]) -> str:
+def _axes(
+    x_label: str,
+    y_label: str,
+    x_range: tuple[float, float],
+    y_range: tuple[float, float],
+    x_text: Callable[[float], str] | None = None,
+) -> str:
+    said = _tick if x_text is None else x_text
     parts = []
     for k in range(5):
         vx = x_range[0] + k / 4 * (x_range[1] - x_range[0])
@@ -146,7 +233,7 @@ def _axes(x_label: str, y_label: str, x_range: tuple[float, float], y_range: tup
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         anchor = "end" if k == 4 else "middle"  # the last one would leave the picture
         at = f'x="{x:.1f}" y="{HEIGHT - BOTTOM + 15}"'
-        parts.append(f'<text class="tick" {at} text-anchor="{anchor}">{_tick(vx)}</text>')
+        parts.append(f'<text class="tick" {at} text-anchor="{anchor}">{said(vx)}</text>')
         parts.append(f'<text class="tick" x="{LEFT - 5}" y="{y + 4:.1f}" text-anchor="end">{vy:.3g}</text>')
     middle = (LEFT + WIDTH - RIGHT) / 2
     parts.append(
@@ -179,8 +266,8 @@ def _legend(series: Sequence[Series]) -> str:
     return f'<figcaption class="legend">{"".join(items)}</figcaption>'
 
 
-def _figure(title: str, body: str, legend: str, height: int = HEIGHT) -> str:
-    return (
+def _figure(title: str, body: str, legend: str, height: int = HEIGHT) -> Markup:
+    return Markup(
         f'<figure><h3>{escape(title)}</h3><svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(title)}">'
         f"<title>{escape(title)}</title>{body}</svg>{legend}</figure>"
     )

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader
 from ludocast.serve import compression_words as words
 from ludocast.serve.charts import Series, line_chart, nice_top, spark_line
 from ludocast.serve.compression_record import FP32, STAGES, CompressionRun, Layer, Step, milliseconds, read_run
+from ludocast.serve.page import render_page
 from markupsafe import Markup
 
 DRAWN = 4  # layers in one chart
@@ -68,11 +68,11 @@ def _printable(text: str) -> str:
 
 def render(run: CompressionRun, name: str) -> str:
     """The page: one file, no script, nothing from elsewhere."""
-    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
     layers = sorted(run.layers, key=lambda layer: -layer.elements) if len(run.layers) > LISTED else list(run.layers)
     top = nice_top(max((ratio for layer in layers for _, ratio in layer.residual), default=1.0) or 1.0)
     context = _of_steps(run) if run.compressed else {"rows": []}
-    return environment.get_template("compression.html.jinja").render(
+    return render_page(
+        "compression.html.jinja",
         run=run,
         name=name,
         words=words,
@@ -81,14 +81,14 @@ def render(run: CompressionRun, name: str) -> str:
         settings=_settings(run),
         layers=[_row(layer, top) for layer in layers[:LISTED]],
         more_layers=[_row(layer, top) for layer in layers[LISTED:]],
-        residual_chart=Markup(_residual_chart(run.layers, top)),
+        residual_chart=_residual_chart(run.layers, top),
         **context,
     )
 
 
 def _row(layer: Layer, top: float) -> dict[str, Any]:
     spark = spark_line([ratio for _, ratio in layer.residual], top, f"residual of {layer.name} over time")
-    return {"layer": layer, "width": 100 * layer.bits / FP32, "spark": Markup(spark) if layer.residual else ""}
+    return {"layer": layer, "width": 100 * layer.bits / FP32, "spark": spark if layer.residual else ""}
 
 
 def _of_steps(run: CompressionRun) -> dict[str, Any]:
@@ -114,11 +114,11 @@ def _of_steps(run: CompressionRun) -> dict[str, Any]:
         ],
         "total": total,
         "which": words.which_steps(run),
-        "time_chart": Markup(_time_chart(run.measured)),
+        "time_chart": _time_chart(run.measured),
     }
 
 
-def _time_chart(steps: list[Step]) -> str:
+def _time_chart(steps: list[Step]) -> Markup:
     """Medians of neighbouring steps."""
     parts = np.array_split(np.arange(len(steps)), min(POINTS, len(steps)))
     at = [float(np.mean([steps[i].step for i in part])) for part in parts]
@@ -132,11 +132,11 @@ def _time_chart(steps: list[Step]) -> str:
     )
 
 
-def _residual_chart(layers: tuple[Layer, ...], top: float) -> str:
+def _residual_chart(layers: tuple[Layer, ...], top: float) -> Markup:
     """The layers with most values."""
     known = sorted((layer for layer in layers if layer.residual), key=lambda layer: -layer.elements)[:DRAWN]
     if not known:
-        return ""
+        return Markup()
     lines = [
         Series(layer.name, [step for step, _ in layer.residual], [ratio for _, ratio in layer.residual], marks=True)
         for layer in known

@@ -7,6 +7,7 @@ from typing import Literal
 
 from ludocast.models.sequence.module import LearningSettings, SequenceModule
 from ludocast.models.sequence.network import NetworkSettings
+from ludocast.models.sequence.softmax import Softmax
 from ludocast.models.sequence.tasks import LanguageModule, LeavingModule, NextModule, TagModule
 
 Task = Literal["churn", "tag", "language", "next"]
@@ -24,6 +25,9 @@ class TaskSettings:
         tbptt_steps: Steps of a chunk; None takes whole sequences.
         one_text: Whether a part is one text, cut into as many pieces as there are lanes.
         unknown_share: Share of the training tokens that become unknown at random.
+        window: Of tags: words on either side that a step reads beside its own.
+        is_tied: Of language and next: whether the output weights are the embeddings.
+        softmax: Of language and next.
     """
 
     network: NetworkSettings
@@ -33,6 +37,9 @@ class TaskSettings:
     tbptt_steps: int | None = None
     one_text: bool = False
     unknown_share: float = 0.0
+    window: int = 1
+    is_tied: bool = False
+    softmax: Softmax = "full"
 
 
 # Churn: the lowest validation log loss over both gaps of benchmarks/wow_churn.py. Tag: the best test F1 of
@@ -57,7 +64,10 @@ DEFAULTS: dict[Task, TaskSettings] = {
 
 def module_of(task: Task, settings: TaskSettings) -> SequenceModule:
     """The module that learns a task."""
-    modules: dict[Task, type[LeavingModule] | type[TagModule] | type[LanguageModule]] = {
-        "churn": LeavingModule, "tag": TagModule, "language": LanguageModule, "next": NextModule,
-    }  # fmt: skip
-    return modules[task](settings.network, settings.learning)
+    network, learning = settings.network, settings.learning
+    if task == "churn":
+        return LeavingModule(network, learning)
+    if task == "tag":
+        return TagModule(network, learning, settings.window)
+    kind = LanguageModule if task == "language" else NextModule
+    return kind(network, learning, settings.is_tied, settings.softmax)

@@ -101,6 +101,25 @@ def _precision_recall_f1(counts: np.ndarray) -> tuple[float, float, float]:
     return precision, recall, 2 * right / max(found + true, 1)
 
 
+@dataclass(frozen=True)
+class Ranked:
+    """What came at each step, as it was expected.
+
+    Attributes:
+        loss: −log of its probability, in nats, float64 [T].
+        rank: Its place among all answers, from 0, as of `rank_of_target`; int64 [T].
+    """
+
+    loss: np.ndarray
+    rank: np.ndarray
+
+    def measures(self, tops: Sequence[int]) -> dict[str, float]:
+        """Mean loss, perplexity, and the share of what was among the first answers."""
+        loss = float(self.loss.mean())
+        hits = {f"hit_rate_{top}": float((self.rank < top).mean()) for top in tops}
+        return {"loss": loss, "perplexity": perplexity(loss), **hits}
+
+
 def perplexity(loss: float) -> float:
     """E to the mean cross-entropy of a corpus in nats; infinite where that is beyond all numbers."""
     return math.exp(loss) if loss < 700 else math.inf

@@ -67,6 +67,7 @@ class SequenceModule(pl.LightningModule, abc.ABC):
         self.network: SequenceNetwork | None = None
         self.averaged: SequenceNetwork | None = None
         self._averaged_steps = 0
+        self.batch_share: Tensor | float = 1.0  # real steps of the last batch, of those of an average one
         self._state: State = None  # of the training lanes
         self._evaluated_state: State = None
         self._mean = CorpusMean()
@@ -78,6 +79,11 @@ class SequenceModule(pl.LightningModule, abc.ABC):
     @abc.abstractmethod
     def losses(self, logits: Tensor, batch: SequenceBatch) -> Losses:
         """What is to be low."""
+
+    def training_losses(self, network: SequenceNetwork, batch: SequenceBatch, state: State) -> tuple[Losses, State]:
+        """What a training step makes low, and the state after it; `losses` of all logits unless a task knows better."""
+        logits, after = network(*inputs_of(network, batch, state))
+        return self.losses(logits, batch), after
 
     @abc.abstractmethod
     def begin_scores(self) -> None:
@@ -120,17 +126,18 @@ class SequenceModule(pl.LightningModule, abc.ABC):
         """Logits of the averaged weights, and the state after them."""
         if self.averaged is None:
             raise ValueError("this module has no network yet; fit it, or load it from a checkpoint")
-        return _apply(self.averaged, batch, state)
+        found: tuple[Tensor, State] = self.averaged(*inputs_of(self.averaged, batch, state))
+        return found
 
     def training_step(self, batch: SequenceBatch, batch_idx: int) -> Tensor:
         """A batch's part of the mean loss over the corpus."""
         assert self.network is not None
         # For each step, so that a training resumed within an epoch repeats the unbroken one.
         torch.manual_seed((self.learning.seed * 1_000_003 + self.global_step) * 1_009 + self.global_rank)
-        logits, after = _apply(self.network, batch, carried(self._state, batch))
+        (loss, mask, per_batch), after = self.training_losses(self.network, batch, carried(self._state, batch))
         self._state = detach_state(after)
-        loss, mask, per_batch = self.losses(logits, batch)
         mean = training_loss(loss, mask, per_batch)
+        self.batch_share = mask.sum() / per_batch
         self.log("train_loss", mean, on_step=False, on_epoch=True, prog_bar=True, batch_size=1)
         return mean
 
@@ -252,16 +259,13 @@ class SequenceModule(pl.LightningModule, abc.ABC):
         self._state = states[rank] if rank < len(states) else None
 
 
-def _apply(network: SequenceNetwork, batch: SequenceBatch, state: State) -> tuple[Tensor, State]:
+def inputs_of(
+    network: SequenceNetwork, batch: SequenceBatch, state: State
+) -> tuple[Tensor | None, Tensor | None, Tensor, State, Tensor | None]:
+    """A batch as the network's arguments."""
     steps = batch.steps
-    found: tuple[Tensor, State] = network(
-        steps.get("token") if network.embedding is not None else None,
-        steps.get("numbers"),
-        batch.length,
-        state,
-        batch.static.get("columns"),
-    )
-    return found
+    token = steps.get("token") if network.embedding is not None else None
+    return token, steps.get("numbers"), batch.length, state, batch.static.get("columns")
 
 
 def carried(state: State, batch: SequenceBatch) -> State:

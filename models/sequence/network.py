@@ -9,6 +9,7 @@ from typing import Literal
 
 import torch
 from ludocast.datamodules.vocabulary import PADDING
+from ludocast.models.sequence.softmax import AdaptiveHead
 from ludocast.models.stacked_rnn.recurrent import Kind, State, recurrent
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -52,6 +53,7 @@ class SequenceNetwork(nn.Module):
         window: Tokens on either side that a step reads beside its own.
         is_bidirectional: Whether a second stack reads backwards; whole sequences only.
         is_tied: Whether the output weights are the embeddings (Press and Wolf, EACL 2017).
+        is_adaptive: Whether the head is an adaptive softmax, whose logits are log-probabilities.
 
     Raises:
         ValueError: If there is nothing to read, or arguments contradict each other.
@@ -68,9 +70,12 @@ class SequenceNetwork(nn.Module):
         window: int = 0,
         is_bidirectional: bool = False,
         is_tied: bool = False,
+        is_adaptive: bool = False,
     ) -> None:
         super().__init__()
         _check(settings, tokens, numbers, outputs, head, columns, window, is_bidirectional, is_tied)
+        if is_tied and is_adaptive:
+            raise ValueError("an adaptive softmax has no single table to tie to the embeddings; give one of them")
         self.head_kind: Head = head
         self.window, self.dropout, self.is_bidirectional = window, settings.dropout, is_bidirectional
         self.is_sigmoid = settings.kind == "sigmoid"
@@ -83,9 +88,11 @@ class SequenceNetwork(nn.Module):
         )  # fmt: skip
         read = settings.hidden * (2 if is_bidirectional else 1) + columns
         self.between = nn.Linear(read, settings.embedding) if is_tied else None
-        self.head = nn.Linear(settings.embedding if is_tied else read, outputs)
+        read = settings.embedding if is_tied else read
+        self.head: nn.Linear | AdaptiveHead = AdaptiveHead(read, outputs) if is_adaptive else nn.Linear(read, outputs)
         if is_tied:
             assert self.embedding is not None
+            assert isinstance(self.head, nn.Linear)
             nn.init.normal_(self.embedding.weight, std=settings.embedding**-0.5)
             with torch.no_grad():
                 self.embedding.weight[PADDING] = 0
@@ -115,6 +122,18 @@ class SequenceNetwork(nn.Module):
         Raises:
             ValueError: If a state is given to a network that takes whole sequences only.
         """
+        read, state = self.read(token_BL, numbers_BLD, length_B, state, columns_BD)
+        return self.head(read), state
+
+    def read(
+        self,
+        token_BL: Tensor | None,
+        numbers_BLD: Tensor | None,
+        length_B: Tensor,
+        state: State = None,
+        columns_BD: Tensor | None = None,
+    ) -> tuple[Tensor, State]:
+        """What the head reads, and the state after the last step; arguments and errors as of `forward`."""
         if state is not None and (self.is_bidirectional or self.window):
             raise ValueError("both directions and neighbouring tokens need whole sequences; leave tbptt_steps out")
         h_BLH, state = self._run(self._inputs(token_BL, numbers_BLD), length_B, state)
@@ -126,7 +145,7 @@ class SequenceNetwork(nn.Module):
             read = torch.cat([read, columns_BD], -1)
         if self.between is not None:
             read = self.between(read)
-        return self.head(read), state
+        return read, state
 
     def _inputs(self, token_BL: Tensor | None, numbers_BLD: Tensor | None) -> Tensor:
         parts = []

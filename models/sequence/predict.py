@@ -5,16 +5,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from ludocast.datamodules.length_buckets import LengthBuckets
 from ludocast.datamodules.sequence import SequenceDataModule
-from ludocast.datamodules.sequence_batches import CorpusMean, SequenceBatch
+from ludocast.datamodules.sequence_batches import CorpusMean, SequenceBatch, SequenceTensors
 from ludocast.datamodules.sequence_loader import SequenceLoader
+from ludocast.datamodules.sequences import Sequences
 from ludocast.datamodules.vocabulary import FIRST, PADDING, UNKNOWN
+from ludocast.models.sequence.metrics import Ranked
 from ludocast.models.sequence.module import SequenceModule, carried
-from ludocast.models.sequence.tasks import LeavingModule, NextModule, TagModule
+from ludocast.models.sequence.tasks import LanguageModule, LeavingModule, NextModule, TagModule
 from torch import Tensor
+
+SHOWN_BEFORE = 12  # tokens of an example's past
+SHOWN_ANSWERS = 5
 
 
 def batch_logits(module: SequenceModule, loader: SequenceLoader) -> Iterator[tuple[SequenceBatch, Tensor]]:
@@ -24,6 +31,13 @@ def batch_logits(module: SequenceModule, loader: SequenceLoader) -> Iterator[tup
         for batch in loader:
             logits, state = module(batch, carried(state, batch))
             yield batch, logits
+
+
+def leaving_probabilities(module: LeavingModule, part: Sequences) -> np.ndarray:
+    """Calibrated probabilities of any whole sequences, float64 [N]."""
+    sampler = LengthBuckets(part.lengths, 512, is_shuffled=False, is_shared=False)
+    logits = leaving_logits(module, SequenceLoader(SequenceTensors(part), sampler))
+    return np.asarray(1 / (1 + np.exp(-logits / float(module.temperature))))
 
 
 def leaving_logits(module: LeavingModule, loader: SequenceLoader) -> np.ndarray:
@@ -55,6 +69,54 @@ def next_answers(module: NextModule, data: SequenceDataModule, count: int) -> np
         last[:, [PADDING, UNKNOWN]] = -torch.inf  # no event that anyone could expect
         found[batch.row[real].numpy()] = last.topk(count).indices.numpy()
     return found
+
+
+@dataclass(frozen=True)
+class Example:
+    """A step of the test part, in ids.
+
+    Attributes:
+        before: What went before, the last few; the step's own token is the last of them.
+        came: What followed.
+        answers: The likeliest answers and their probabilities.
+    """
+
+    before: list[int]
+    came: int
+    answers: list[tuple[int, float]]
+
+
+def ranked_steps(module: LanguageModule, data: SequenceDataModule, examples: int = 6) -> tuple[Ranked, list[Example]]:
+    """What came at all steps of the test part as the network expected it, and some of them, evenly spread."""
+    loader = data.test_dataloader()
+    wanted = np.linspace(0, loader.sampler.total - 1, examples + 2)[1:-1].astype(np.int64)
+    losses, ranks, shown, count = [], [], [], 0
+    behind = np.zeros(len(loader.data), np.int64)  # steps of each sequence in the batches before
+    for batch, logits in batch_logits(module, loader):
+        target = batch.steps["target"][batch.mask]
+        logarithms = module.answer(logits[batch.mask])
+        own = logarithms.gather(1, target[:, None])
+        losses.append(-own[:, 0].double().numpy())
+        ranks.append(((logarithms >= own).sum(1) - 1).numpy())
+        lanes, places = (index.numpy() for index in torch.nonzero(batch.mask, as_tuple=True))
+        for k in np.unique(wanted[(wanted >= count) & (wanted < count + len(lanes))] - count):
+            row = int(batch.row[lanes[k]])
+            before = _before(loader, row, int(behind[row] + places[k]))
+            shown.append(Example(before, int(target[k]), _likeliest(logarithms[k])))
+        real = batch.length > 0
+        behind[batch.row[real].numpy()] += batch.length[real].numpy()
+        count += len(lanes)
+    return Ranked(np.concatenate(losses), np.concatenate(ranks)), shown
+
+
+def _before(loader: SequenceLoader, row: int, step: int) -> list[int]:
+    end = int(loader.data.begin[row]) + step + 1
+    return [int(token) for token in loader.data.steps["token"][max(end - SHOWN_BEFORE, end - step - 1) : end]]
+
+
+def _likeliest(logarithms_C: Tensor) -> list[tuple[int, float]]:
+    top = logarithms_C.exp().topk(min(SHOWN_ANSWERS, len(logarithms_C)))
+    return [(index, p) for index, p in zip(top.indices.tolist(), top.values.tolist(), strict=True) if index != PADDING]
 
 
 def evaluated(module: SequenceModule, data: SequenceDataModule) -> dict[str, float]:

@@ -12,8 +12,10 @@ from ludocast.datamodules.ragged import offsets_of
 from ludocast.datamodules.sequence_batches import SequenceBatch
 from ludocast.models.metrics import macro_auc
 from ludocast.models.sequence.metrics import ChunkCounts, chunk_tags, perplexity, rank_of_target
-from ludocast.models.sequence.module import LearningSettings, Losses, SequenceModule
+from ludocast.models.sequence.module import LearningSettings, Losses, SequenceModule, inputs_of
 from ludocast.models.sequence.network import NetworkSettings, SequenceNetwork
+from ludocast.models.sequence.softmax import AdaptiveHead, Softmax, log_uniform, sampled_loss
+from ludocast.models.stacked_rnn.recurrent import State
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -94,20 +96,48 @@ class LanguageModule(SequenceModule):
         network: Size.
         learning: How it learns.
         is_tied: Whether the output weights are the embeddings.
+        softmax: Over all tokens; "adaptive" by groups of rarer ones; "sampled" for training alone, over what came and
+            some drawn tokens, while answers and evaluations are over all.
+        samples: Tokens drawn a batch with "sampled".
+
+    Raises:
+        ValueError: If no token would be drawn.
     """
 
     def __init__(
-        self, network: NetworkSettings = NETWORK, learning: LearningSettings = LEARNING, is_tied: bool = False
+        self,
+        network: NetworkSettings = NETWORK,
+        learning: LearningSettings = LEARNING,
+        is_tied: bool = False,
+        softmax: Softmax = "full",
+        samples: int = 512,
     ) -> None:
         super().__init__(network, learning)
+        if samples < 1:
+            raise ValueError(f"a sampled softmax draws one token or more, got samples={samples}")
         self.save_hyperparameters()
-        self.is_tied = is_tied
+        self.is_tied, self.samples = is_tied, samples
+        self.softmax: Softmax = softmax
 
     def make_network(self, sizes: dict[str, Any]) -> SequenceNetwork:
         """Forwards, a softmax over the vocabulary at each step."""
         return SequenceNetwork(
-            self.network_settings, sizes["tokens"], sizes["numbers"], sizes["classes"], is_tied=self.is_tied
-        )
+            self.network_settings, sizes["tokens"], sizes["numbers"], sizes["classes"], is_tied=self.is_tied,
+            is_adaptive=self.softmax == "adaptive",
+        )  # fmt: skip
+
+    def training_losses(self, network: SequenceNetwork, batch: SequenceBatch, state: State) -> tuple[Losses, State]:
+        """Cross-entropy of each next token, without the logits of all of them where the softmax needs none."""
+        head, mask, target = network.head, batch.mask, batch.steps["target"]
+        if self.softmax == "full":
+            return super().training_losses(network, batch, state)
+        read, after = network.read(*inputs_of(network, batch, state))
+        if isinstance(head, AdaptiveHead):
+            loss = head.loss(read[mask], target[mask])
+        else:
+            drawn = log_uniform(self.samples, len(head.bias), read.device)
+            loss = sampled_loss(read[mask], target[mask], head.weight, head.bias, drawn)
+        return Losses(loss.new_zeros(mask.shape).masked_scatter(mask, loss), mask, batch.steps_per_batch), after
 
     def losses(self, logits: Tensor, batch: SequenceBatch) -> Losses:
         """Cross-entropy of each next token, in nats."""

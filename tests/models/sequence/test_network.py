@@ -8,6 +8,7 @@ import pytest
 import torch
 from ludocast.models.sequence.network import NetworkSettings, SequenceNetwork, last_real, neighbours
 from ludocast.models.stacked_rnn.recurrent import KINDS, Kind
+from torch import nn
 
 SETTINGS = NetworkSettings("gru", hidden=7, layers=2, embedding=4, dropout=0.0)
 LENGTHS = torch.tensor([5, 2, 3])
@@ -40,6 +41,7 @@ def test_the_last_head_reads_the_last_real_step_and_the_columns() -> None:
         assert network.embedding is not None
         x = torch.cat([network.embedding(token[row, :length]), numbers[row, :length]], -1)
         h, _ = network.stack(x)
+        assert isinstance(network.head, nn.Linear)
         alone = network.head.weight @ torch.cat([h[-1], columns[row]]) + network.head.bias
         torch.testing.assert_close(found[row], alone, atol=1e-6, rtol=1e-5)
     h = torch.arange(6.0).reshape(2, 3, 1)
