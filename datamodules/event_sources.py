@@ -124,6 +124,7 @@ class ChurnSource(SequenceSource):
             names, label = log.players[snapshots.player[rows]], snapshots.churned[rows].astype(np.int64)
             columns, train_columns = self.players.fit(names, label, self.seed)
             encode = partial(_with_columns, encode=encode, columns=columns)
+            inputs = replace(inputs, players=columns)
         sequences = encode(log, snapshots)
         tokens = 0 if inputs.vocabulary is None else len(inputs.vocabulary)
         sizes = {"tokens": tokens, "numbers": sequences.steps["numbers"].shape[1], "classes": 2}

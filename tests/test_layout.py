@@ -29,7 +29,7 @@ MAY_IMPORT = {
 TRAINING_FILES = {
     *("export.py", "core.py", "report.py", "sequence_report.py", "measured.py", "charts.py"),
     *("graph.py", "graph_inputs.py", "graph_learners.py", "graph_events.py", "graph_recurrent.py", "graph_sequence.py"),
-    *("graph_steps.py", "sequence_export.py", "core_sequence.py"),
+    *("graph_steps.py", "sequence_export.py", "core_sequence.py", "graph_players.py"),
 }
 LIGHT_DATAMODULES = {"cells", "read", "schema"}
 
