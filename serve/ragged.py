@@ -13,7 +13,7 @@ import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
-from ludocast.datamodules.cells import CellError, is_null, parse_values, python_values
+from ludocast.datamodules.cells import CellError, ColumnValues, is_null, parse_values, python_values
 from ludocast.serve.feeds import any_values
 from ludocast.serve.manifest import Input
 
@@ -73,10 +73,19 @@ def ragged_values(values: Any, item: Input, missing: frozenset[str], line_end: s
     return _flat(list(chain.from_iterable(lists)), lengths, item, missing)
 
 
+def flat_values(values: Any, kind: str, missing: frozenset[str]) -> ColumnValues:
+    """As `any_values`, the quicker way for a few.
+
+    Raises:
+        CellError: With the row of the first cell that does not fit.
+    """
+    is_few = isinstance(values, list) and len(values) <= FEW_VALUES
+    return parse_values(values, kind, missing) if is_few else any_values(values, kind, missing)
+
+
 def _flat(values: Any, lengths: np.ndarray[Any, Any], item: Input, missing: frozenset[str]) -> RaggedValues:
-    few = isinstance(values, list) and len(values) <= FEW_VALUES
     try:
-        found = parse_values(values, item.kind, missing) if few else any_values(values, item.kind, missing)
+        found = flat_values(values, item.kind, missing)
     except CellError as error:
         if error.row is None:
             raise

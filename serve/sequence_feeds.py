@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 from ludocast.datamodules.cells import CellError
-from ludocast.serve.feeds import any_values, check_columns, refused_rows
+from ludocast.serve.feeds import check_columns, refused_rows
 from ludocast.serve.manifest import Input, Manifest, SequenceInputs
 from ludocast.serve.notes import Note, about_rows, about_steps
-from ludocast.serve.ragged import RaggedValues, ragged_values
+from ludocast.serve.ragged import RaggedValues, flat_values, ragged_values
 
 DAY = 86_400.0  # seconds
 BATCH_STEPS = 65_536  # steps of a batch, padding among them: its memory
-BATCH_ROWS = 512
+BATCH_ROWS = 128  # with more, rows of one batch differ more in length; docs/figures.md
 NO_STEP = about_rows("no step to go by")
 Tensors = dict[str, np.ndarray[Any, Any]]
 
@@ -159,7 +159,7 @@ class SequenceReader:
         self, values: Any, item: Input, first_row: int, overflowed: dict[str, int]
     ) -> np.ndarray[Any, Any]:
         try:
-            column = any_values(values, item.kind, self.missing)
+            column = flat_values(values, item.kind, self.missing)
         except CellError as error:
             raise _refused(item, error, None if error.row is None else first_row + error.row) from None
         found: np.ndarray[Any, Any] = column.values
