@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ludocast.datamodules.sequence import SequenceParts
 from ludocast.models.sequence.module import SequenceModule
@@ -17,7 +18,7 @@ def write_sequence_bundle(
     name: str,
     module: SequenceModule,
     parts: SequenceParts,
-    metrics: Mapping[str, float],
+    metrics: Mapping[str, Any],
     data_sha256: str,
 ) -> list[str]:
     """Write FOLDER, and tell what of a bundle there is not, a sentence each.

@@ -144,10 +144,9 @@ def _head(trained: TrainedNetwork, temperature: float) -> nn.Linear | AdaptiveLa
     """The head as one that reads h."""
     if isinstance(trained.head, AdaptiveHead):
         groups = trained.head.groups
-        tails = [list(tail) for tail in groups.tail]
-        narrow = [_reads_h(layer, trained) for layer, _ in tails]
+        tails = [(tail[0], tail[1]) for tail in groups.tail if isinstance(tail, nn.Sequential)]
         return AdaptiveLayers(
-            _reads_h(groups.head, trained), tuple((layer, wide) for layer, (_, wide) in zip(narrow, tails, strict=True))
+            _reads_h(groups.head, trained), tuple((_reads_h(narrow, trained), wide) for narrow, wide in tails)
         )
     if trained.between is None:
         return _reads_h(trained.head, trained, temperature)
