@@ -131,7 +131,7 @@ class ChurnSource(SequenceSource):
         if "columns" in sequences.static:
             sizes["columns"] = sequences.static["columns"].shape[1]
         parts = _split_parts(sequences, split, sizes, inputs)
-        if train_columns is not None:
+        if train_columns is not None:  # not those that later answers read: a player's own label is no part of them
             parts.train.static["columns"][:, -train_columns.shape[1] :] = train_columns
         timelines = Timelines(log, encode, self.observe, self.active_within, by_event=self.inputs != "days")
         return replace(parts, classes=("stays", "leaves"), players=log.players, timelines=timelines)
@@ -236,11 +236,11 @@ def day_sequences(log: EventLog, snapshots: Snapshots, observe: int, days_per_st
 
 
 def _with_columns(log: EventLog, snapshots: Snapshots, encode: Encode, columns: PlayerColumns) -> Sequences:
+    """What the static "columns" hold already, then those of the players."""
     sequences = encode(log, snapshots)
-    found = columns.of(log.players[snapshots.player])
-    if "columns" in sequences.static:
-        found = np.concatenate([sequences.static["columns"], found], 1)
-    return replace(sequences, static={**sequences.static, "columns": found})
+    own = columns.of(log.players[snapshots.player])
+    both = np.hstack([sequences.static["columns"], own]) if "columns" in sequences.static else own
+    return replace(sequences, static={**sequences.static, "columns": both})
 
 
 def snapshot_statics(snapshots: Snapshots) -> dict[str, np.ndarray]:

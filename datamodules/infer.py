@@ -45,7 +45,7 @@ def infer_schema(
     classes = label_classes(table, label, missing)
     if positive is not None and positive not in classes:
         raise ValueError(f'--positive "{positive}" is no value of "{label}"; its values are {_some(classes)}')
-    columns, warnings = infer_columns(table.drop_columns([label]), exclude, missing)
+    columns, warnings = infer_columns(table.drop_columns([label]), [name for name in exclude if name != label], missing)
     if len(classes) == 2 and positive is None:
         positive = classes[1]
         warnings.append(f'positive class not named, so "{positive}" is taken; choose with --positive')

@@ -19,7 +19,7 @@ from ludocast.models.same_command import SameCommand
 from ludocast.models.sequence.defaults import DEFAULTS, Task, TaskSettings, module_of
 from ludocast.models.sequence.module import SequenceModule
 from ludocast.models.sequence.softmax import Softmax
-from ludocast.models.sequence.tasks import LeavingModule
+from ludocast.models.sequence.tasks import LanguageModule, LeavingModule, TagModule
 from ludocast.models.sequence.train import calibrate, train_sequence_module
 from ludocast.models.stacked_rnn.recurrent import Kind
 from ludocast.models.trainer import TrainerSettings, check_settings
@@ -243,10 +243,18 @@ def _protocol(rule: str, settings: dict[str, Any]) -> list[str]:
 def _in_words(module: SequenceModule) -> list[tuple[str, str]]:
     assert module.network is not None
     size, learning = module.network_settings, module.learning
+    said: list[tuple[str, str]] = []
+    if module.sizes is not None and "columns" in module.sizes:
+        said.append(("numbers from columns of players", f"{module.sizes['columns']:,}"))
+    if isinstance(module, TagModule):
+        said.append(("neighbouring words on each side", f"{module.window}"))
+    if isinstance(module, LanguageModule):
+        said.append(("softmax", module.softmax + (", weights tied" if module.is_tied else "")))
     return [
         ("network", f"{size.kind}, {size.layers} of {size.hidden} units, embeddings of {size.embedding}"),
         ("weights", f"{sum(p.numel() for p in module.network.parameters()):,}"),
         ("dropout", f"{size.dropout:g}"),
+        *said,
         ("learning rate at its highest", f"{learning.learning_rate:g}"),
         ("seed", str(learning.seed)),
     ]

@@ -21,7 +21,7 @@ from ludocast.models.sequence.tasks import LanguageModule, LeavingModule, NextMo
 from ludocast.models.sequence.timelines import timelines
 from ludocast.recipes.sequence_output import leaving_answers, next_event_answers, tag_answers
 from ludocast.serve.measured import measure
-from ludocast.serve.sequence_report import Guess, Table, TaggedWord
+from ludocast.serve.sequence_report import MEASURES, Guess, Table, TaggedWord
 
 RESAMPLES = 200
 TOPS = (1, 5, 10)
@@ -208,10 +208,4 @@ def _guess(example: Example, vocabulary: Vocabulary) -> Guess:
 
 
 def _title(measure: str) -> str:
-    titles = {
-        "loss": "cross-entropy, nats", "accuracy": "right tags", "f1": "F1 of chunks",
-        "precision": "precision of chunks", "recall": "recall of chunks", "hit_rate_1": "is the first answer",
-        "hit_rate_5": "among the first 5",
-        "hit_rate_10": "among the first 10", "mrr_10": "mean reciprocal rank, first 10",
-    }  # fmt: skip
-    return titles.get(measure, measure)
+    return MEASURES.get(measure, measure)

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 WIDTH, HEIGHT = 360, 300
 YEAR = 366 * 86_400.0
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 42
+LEFT, RIGHT, TOP, BOTTOM = 56, 12, 12, 42
 DASHES = ("", "7 4", "2 4", "9 3 2 3")
 
 

@@ -144,9 +144,9 @@ def _head(trained: TrainedNetwork, temperature: float) -> nn.Linear | AdaptiveLa
     """The head as one that reads h."""
     if isinstance(trained.head, AdaptiveHead):
         groups = trained.head.groups
-        tails = [(tail[0], tail[1]) for tail in groups.tail if isinstance(tail, nn.Sequential)]
+        layers = [[layer for layer in tail.modules() if isinstance(layer, nn.Linear)] for tail in groups.tail]
         return AdaptiveLayers(
-            _reads_h(groups.head, trained), tuple((_reads_h(narrow, trained), wide) for narrow, wide in tails)
+            _reads_h(groups.head, trained), tuple((_reads_h(narrow, trained), wide) for narrow, wide in layers)
         )
     if trained.between is None:
         return _reads_h(trained.head, trained, temperature)

@@ -19,9 +19,11 @@ from ludocast.serve.page import render_page
 from markupsafe import Markup
 
 LISTED = 40  # rows of a table before a fold
-SHARES = {
-    "auc": "AUC", "f1": "F1 of chunks", "accuracy": "right tags", "hit_rate_10": "among the first 10",
-    "mrr_10": "reciprocal rank",
+SHARES = ("auc", "f1", "accuracy", "hit_rate_10", "mrr_10")  # drawn over the epochs, as far as they were measured
+MEASURES = {
+    "auc": "AUC", "loss": "cross-entropy, nats", "accuracy": "right tags", "precision": "precision of chunks",
+    "recall": "recall of chunks", "f1": "F1 of chunks", "hit_rate_1": "is the first answer",
+    "hit_rate_5": "among the first 5", "hit_rate_10": "among the first 10", "mrr_10": "mean reciprocal rank, first 10",
 }  # fmt: skip
 
 
@@ -129,17 +131,20 @@ def learning_charts(history: History) -> list[Markup]:
             Series("validation", *_columns(_over_epochs(history, "perplexity")), marks=True),
         ]
         charts.append(_chart("Perplexity", lines, "epoch", "perplexity", (0.0, count)))
-    shares = {title: _over_epochs(history, name) for name, title in SHARES.items()}
+    shares = {MEASURES[name]: _over_epochs(history, name) for name in SHARES}
     lines = [Series(title, *_columns(points), marks=True) for title, points in shares.items() if points]
     if lines:
-        charts.append(_chart("On the validation part", lines, "epoch", "share", (0.0, count)))
+        label = lines[0].name if len(lines) == 1 else "share"
+        charts.append(_chart("On the validation part", lines, "epoch", label, (0.0, count)))
     return charts
 
 
 def _settled(steps: np.ndarray, losses: np.ndarray, validation: Sequence[tuple[float, float]]) -> Series:
     """The training loss without its first steps, which lie far above the rest and all of validation."""
     known = losses[np.isfinite(losses)]
-    top = max([float(np.quantile(known, 0.9)) if len(known) else 0.0, *_columns(validation)[1]])
+    if not len(known):
+        return Series("training", [], [])
+    top = max([float(np.quantile(known, 0.9)), *_columns(validation)[1]])
     begin = int(np.argmax(losses <= top))
     return Series("training", steps[begin:], losses[begin:])
 

@@ -39,22 +39,39 @@ def counted_tokens(train: Sequences, test: Sequences, tokens: int) -> dict[str, 
 def _after_the_last(known: dict[str, np.ndarray], asked: dict[str, np.ndarray], alone: np.ndarray) -> Ranked:
     pairs, counts = np.unique(known["token"].astype(np.int64) * len(alone) + known["target"], return_counts=True)
     before, target = np.divmod(pairs, len(alone))
-    order = np.argsort(asked["token"], kind="stable")
+    order, ascending = np.argsort(asked["token"], kind="stable"), np.sort(alone)
     histories, starts = np.unique(asked["token"][order], return_index=True)
     loss, rank = np.empty(len(order)), np.empty(len(order), np.int64)
     for history, rows in zip(histories, np.split(order, starts[1:]), strict=True):
         own = slice(*np.searchsorted(before, [history, history + 1]))
-        kinds = own.stop - own.start
-        p = alone * kinds if kinds else alone.copy()
-        p[target[own]] += counts[own]
-        found = _ranked(p / p.sum(), asked["target"][rows])
-        loss[rows], rank[rows] = found.loss, found.rank
+        loss[rows], rank[rows] = _mixed(alone, ascending, target[own], counts[own], asked["target"][rows])
     return Ranked(loss, rank)
+
+
+def _mixed(
+    alone: np.ndarray, ascending: np.ndarray, followers: np.ndarray, counts: np.ndarray, target: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Loss and rank of what came after one token; what never followed it keeps the order it has alone."""
+    kinds = max(len(followers), 1)
+    with_count = counts + kinds * alone[followers]
+    place = np.minimum(np.searchsorted(followers, target), kinds - 1)
+    found = np.zeros(len(target)) if not len(followers) else np.where(followers[place] == target, counts[place], 0)
+    weight = found + kinds * alone[target]
+    limit = np.where(found > 0, weight / kinds, alone[target])  # of those that never followed
+    rank = _at_least(ascending, limit) - _at_least(np.sort(alone[followers]), limit)
+    rank += _at_least(np.sort(with_count), weight)
+    total = counts.sum() + kinds if len(followers) else 1.0
+    return -np.log(weight / total), rank - 1
+
+
+def _at_least(ascending: np.ndarray, limit: np.ndarray) -> np.ndarray:
+    """How many values are the limit or more."""
+    return np.asarray(len(ascending) - np.searchsorted(ascending, limit, side="left"))
 
 
 def _ranked(p_V: np.ndarray, target_T: np.ndarray) -> Ranked:
     own = p_V[target_T]
-    return Ranked(-np.log(own), len(p_V) - np.searchsorted(np.sort(p_V), own, side="left") - 1)
+    return Ranked(-np.log(own), _at_least(np.sort(p_V), own) - 1)
 
 
 def usual_tags(train: Sequences, test: Sequences, tokens: int, classes: int) -> np.ndarray:

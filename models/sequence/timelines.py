@@ -72,8 +72,8 @@ def chosen_snapshots(answers: pd.DataFrame) -> dict[str, Any]:
 
     In this order: the highest answer; the lowest one; the steepest rise from a player's snapshot to the next; of the
     players who left after their last snapshot the one whose answer there is the median; the same of those who never
-    left. Of equal answers that of the player with the most snapshots is chosen, and the median is that of the half of
-    the players with the most: they have more to show.
+    left. Of equal answers that of the player with the most snapshots is chosen, and the median is that of the
+    quarter with the most: they have more to show.
 
     Args:
         answers: As of `timelines`.
@@ -101,7 +101,7 @@ def chosen_snapshots(answers: pd.DataFrame) -> dict[str, Any]:
 
 
 def _from_the_median(rows: pd.DataFrame) -> pd.DataFrame:
-    """The half with the most snapshots, by how far their answers are from the median one."""
-    half = rows[rows["count"] >= rows["count"].median()]
-    distance = (half["probability"] - half["probability"].median()).abs()
-    return half.loc[distance.sort_values(kind="stable").index]
+    """The quarter with the most snapshots first, by how far their answers are from its median, then the others."""
+    is_long = rows["count"] >= rows["count"].quantile(0.75)
+    distance = (rows["probability"] - rows.loc[is_long, "probability"].median()).abs()
+    return rows.assign(short=~is_long, distance=distance).sort_values(["short", "distance"], kind="stable")

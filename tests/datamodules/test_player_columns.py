@@ -115,3 +115,20 @@ def test_no_such_file_or_column_is_one_sentence(table: pd.DataFrame, tmp_path: P
     (tmp_path / "players.csv").unlink()
     with pytest.raises(ValueError, match="there is no file"):
         fit(tmp_path)
+
+
+def test_a_players_own_label_is_no_part_of_their_training_columns(table: pd.DataFrame, tmp_path: Path) -> None:
+    """A guild of one player, whose mean label in later answers is moved by that player's own, in training is not."""
+    guild = np.array([f"g{k % 7}" for k in range(240)], object)
+    guild[0] = "solo"
+    table[["player_id"]].assign(level=table["level"], guild=guild).to_csv(tmp_path / "players.csv", index=False)
+    train = np.array([f"p{k % 200}" for k in range(600)], object)
+    label = (np.arange(600) % 7 == 1).astype(np.int64)
+    found = []
+    for own in (0, 1):
+        label[[0, 200, 400]] = own
+        columns, held_out = PlayerTable(tmp_path / "players.csv", "player_id").fit(train, label, seed=0)
+        found.append((float(columns.of(train[:1])[0, 1]), float(held_out[0, 1])))  # level, then guild's mean label
+    assert found[0][0] < found[1][0]
+    # Mean labels are scaled by those of all players, so it moves a little.
+    assert abs(found[0][1] - found[1][1]) < 0.1 * (found[1][0] - found[0][0])

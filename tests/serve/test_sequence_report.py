@@ -54,10 +54,10 @@ def test_the_rise_is_told_with_its_cause() -> None:
 def test_the_line_is_a_step_line_that_breaks_where_nobody_asks() -> None:
     page = timeline_chart(line([0.0, 1.0, 0.5, 0.5], [0, 2, 7, 8]), 1.0)
     paths = re.findall(r'<path class="line c0 steps" d="([^"]*)"', page)
-    # 8 days over x from 52 to 348, 1 to 0 over y from 12 to 258: day 0, 2 and 7 are not neighbours, 7 and 8 are.
-    assert paths == ["M311.0,135.0H348.0V135.0"]
-    assert re.findall(r'<circle class="dot c0" cx="([^"]*)"', page) == ["52.0", "126.0"]
-    assert '<circle class="dot c1" cx="126.0" cy="12.0" r="4"/>' in page
+    # 8 days over x from 56 to 348, 1 to 0 over y from 12 to 258: day 0, 2 and 7 are not neighbours, 7 and 8 are.
+    assert paths == ["M311.5,135.0H348.0V135.0"]
+    assert re.findall(r'<circle class="dot c0" cx="([^"]*)"', page) == ["56.0", "129.0"]
+    assert '<circle class="dot c1" cx="129.0" cy="12.0" r="4"/>' in page
     assert page.count('class="event"') == 2
     assert re.findall(r">(\d+ Jun)<", page) == ["1 Jun", "3 Jun", "5 Jun", "7 Jun", "9 Jun"]
 

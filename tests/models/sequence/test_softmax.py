@@ -67,6 +67,17 @@ def test_groups_without_a_target_have_a_gradient_of_zero() -> None:
     assert not any(bool(grads[f"tail.1.{k}.weight"].any()) for k in (0, 1))  # type: ignore[union-attr]
 
 
+def test_a_batch_of_idle_lanes_alone_has_gradients_of_zero() -> None:
+    """A process whose lanes have all ended still takes part in the average."""
+    head, (weight, bias) = adaptive(), output_weights()
+    h, target = torch.zeros(0, H, dtype=torch.float64), torch.zeros(0, dtype=torch.int64)
+    loss = head.loss(h, target).sum() + sampled_loss(h, target, weight, bias, torch.tensor([3])).sum()
+    loss.backward()  # type: ignore[no-untyped-call]
+    for p in (*head.parameters(), weight, bias):
+        assert p.grad is not None
+        assert not p.grad.any()
+
+
 def test_draws_follow_their_shares_which_sum_to_one() -> None:
     ids = torch.arange(C)
     share = log_uniform_share(ids, C)
