@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # run as a file, its own 
 from ludocast.datamodules.event_sources import ChurnSource, LogColumns
 from ludocast.datamodules.sequence import SequenceDataModule, SequenceParts
 from ludocast.datamodules.sequences import Sequences
-from ludocast.models.churn.blend import fit_temperature
+from ludocast.models.calibration import fit_drifting_temperature
 from ludocast.models.metrics import calibration_pair, equal_mass_bins, macro_auc
 from ludocast.models.sequence.module import LearningSettings
 from ludocast.models.sequence.network import NetworkSettings
@@ -89,7 +89,8 @@ def ece(p: np.ndarray, label: np.ndarray) -> float:
 def figures(validation: np.ndarray, test: np.ndarray, gap: int) -> dict[str, Any]:
     """Measures of logits, calibrated by a temperature from validation."""
     truth = labels(gap)
-    temperature = fit_temperature(validation[:, None], truth["validation"])
+    times = source(gap, 1).once.validation.static["time"]
+    temperature = fit_drifting_temperature(validation, truth["validation"], times)
     found: dict[str, Any] = {"temperature": temperature}
     for name, logit in (("validation", validation), ("test", test)):
         p, raw = (1 / (1 + np.exp(-scaled)) for scaled in (logit / temperature, logit))

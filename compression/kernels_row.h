@@ -87,29 +87,42 @@ static float decode_value(const uint8_t *value, int8_t exponent, double scale) {
 
 /* ---- steps: a byte an element, its level and, in the highest bit, the sign sent last ---- */
 
-#define EIGHTHS /* 2^(k / 8) */                                                                                        \
-    0x1p0f, 0x1.172b84p0f, 0x1.306fe0p0f, 0x1.4bfdaep0f, 0x1.6a09e6p0f, 0x1.8ace54p0f, 0x1.ae89fap0f, 0x1.d5818ep0f
-static const float EIGHTH[8] = {EIGHTHS};
+#define OCTAVE(p)                                                                                                      \
+    0x1p0f *p, 0x1.172b84p0f *p, 0x1.306fe0p0f *p, 0x1.4bfdaep0f *p, 0x1.6a09e6p0f *p, 0x1.8ace54p0f *p,               \
+        0x1.ae89fap0f *p, 0x1.d5818ep0f *p
+#define EIGHTHS OCTAVE(0x1p0f) /* 2^(k / 8) */
+#define OCTAVES                                                                                                        \
+    OCTAVE(0x1p-8f), OCTAVE(0x1p-7f), OCTAVE(0x1p-6f), OCTAVE(0x1p-5f), OCTAVE(0x1p-4f), OCTAVE(0x1p-3f),              \
+        OCTAVE(0x1p-2f), OCTAVE(0x1p-1f), OCTAVE(0x1p0f), OCTAVE(0x1p1f), OCTAVE(0x1p2f), OCTAVE(0x1p3f),              \
+        OCTAVE(0x1p4f), OCTAVE(0x1p5f), OCTAVE(0x1p6f), OCTAVE(0x1p7f)
+static const float SIZES[256] = {OCTAVES, OCTAVES}; /* 2^((level - 64) / 8), whatever the sign */
 
-/* 2^((level - 64) / 8). */
-INLINE float size_of(uint8_t step) {
-    float size;
-    uint32_t word;
-    memcpy(&word, EIGHTH + (step & 7), 4);
-    word += (uint32_t)(step >> 3 & 15) << 23;
-    word -= 8u << 23;
-    memcpy(&size, &word, 4);
-    return size;
+INLINE float size_of(uint8_t step) { return SIZES[step]; }
+
+/* A level up where the sign is the last one again, and one down where it is not. In bytes and without a branch, so that
+ * a compiler can use vectors. `sign`: 0 or 1. */
+INLINE uint8_t learnt(uint8_t step, uint8_t sign) {
+    const uint8_t level = step & 127, other = (uint8_t)(step >> 7 ^ sign);
+    const uint8_t up = (uint8_t)((other ^ 1) & (level < 127)), down = (uint8_t)(other & (level > 0));
+    return (uint8_t)((level + up - down) | sign << 7);
 }
 
-/* A level up where the sign is the last one again, and one down where it is not. */
-INLINE uint8_t learnt(uint8_t step, unsigned sign) {
-    int level = step & 127, same = step >> 7 == (int)sign;
-    level = same ? (level < 127 ? level + 1 : 127) : (level > 0 ? level - 1 : 0);
-    return (uint8_t)(level | (int)sign << 7);
+/* Of eight elements, one byte each: 0 or 1. */
+INLINE void signs_of(uint8_t byte, uint8_t *signs) {
+    int k;
+    for (k = 0; k < 8; k++)
+        signs[k] = byte >> k & 1;
 }
 
 INLINE void learn_from(const uint8_t *bits, int64_t i, int64_t n, uint8_t *steps) {
+    uint8_t signs[LANES];
+    int k;
+    for (; i % LANES == 0 && i + LANES <= n; i += LANES) {
+        signs_of(bits[i / 8], signs);
+        signs_of(bits[i / 8 + 1], signs + 8);
+        for (k = 0; k < LANES; k++)
+            steps[i + k] = learnt(steps[i + k], signs[k]);
+    }
     for (; i < n; i++)
         steps[i] = learnt(steps[i], bits[i / 8] >> i % 8 & 1u);
 }
@@ -169,6 +182,15 @@ INLINE float magnitude(float x) {
     return x;
 }
 
+/* x where the sign is 1, -x where it is 0. */
+INLINE float signed_by(float x, uint8_t sign) {
+    uint32_t word;
+    memcpy(&word, &x, 4);
+    word ^= (uint32_t)(sign ^ 1) << 31;
+    memcpy(&x, &word, 4);
+    return x;
+}
+
 /* The last n - i < 16 elements of a row, then the sums; whether these elements are finite. */
 INLINE int finish(const void *g, const float *e, const uint8_t *steps, int64_t i, int64_t n, float v, uint8_t *bits,
                   float *next, Lanes *lanes, float *sums, int bf16) {
@@ -210,10 +232,24 @@ static void sums_of(const void *g, const float *e, const uint8_t *steps, int64_t
 
 INLINE void decode_from(const uint8_t *bits, uint8_t *steps, int64_t i, int64_t n, float *out, float v, int accumulate,
                         int learn) {
-    const float pair[2] = {-v, v}; /* no branch: signs cannot be foreseen */
+    float sizes[LANES];
+    uint8_t signs[LANES];
+    int k;
+    for (; i % LANES == 0 && i + LANES <= n; i += LANES) { /* a loop for each kind of work: those without a table are vectors */
+        signs_of(bits[i / 8], signs);
+        signs_of(bits[i / 8 + 1], signs + 8);
+        for (k = 0; k < LANES; k++)
+            sizes[k] = size_of(steps[i + k]);
+        for (k = 0; k < LANES; k++) {
+            float value = signed_by(v * sizes[k], signs[k]);
+            out[i + k] = accumulate ? out[i + k] + value : value;
+        }
+        for (k = 0; learn && k < LANES; k++)
+            steps[i + k] = learnt(steps[i + k], signs[k]);
+    }
     for (; i < n; i++) {
-        unsigned sign = bits[i / 8] >> i % 8 & 1u;
-        float value = pair[sign] * size_of(steps[i]);
+        uint8_t sign = bits[i / 8] >> i % 8 & 1;
+        float value = signed_by(v * size_of(steps[i]), sign);
         out[i] = accumulate ? out[i] + value : value;
         if (learn)
             steps[i] = learnt(steps[i], sign);
@@ -338,22 +374,27 @@ INLINE int code_portable(const void *g, const float *e, const uint8_t *steps, in
     int64_t i;
     int k, finite = 1;
     (void)stream;
-    for (i = 0; i + LANES <= n; i += LANES) {
-        uint32_t is_above[LANES];
-        unsigned word = 0;
-        for (k = 0; k < LANES; k++) { /* no branch, so that a compiler can use whatever vectors there are */
-            float c = load(g, i + k, bf16) + e[i + k], size = size_of(steps[i + k]), d = v * size;
-            uint32_t word_of_c = size_bits(c);
-            if (is_sampled(i)) {
-                products[k] += magnitude(c) * size;
-                squares[k] += size * size;
-            }
-            largest[k] = word_of_c > largest[k] ? word_of_c : largest[k];
-            is_above[k] = c >= 0 ? (uint32_t)1 << k : 0;
-            next[i + k] = c - (c >= 0 ? d : -d);
+    for (i = 0; i + LANES <= n; i += LANES) { /* no branch, so that a compiler can use whatever vectors there are */
+        float c[LANES], sizes[LANES];
+        uint32_t is_above[LANES], word = 0;
+        for (k = 0; k < LANES; k++)
+            sizes[k] = size_of(steps[i + k]);
+        for (k = 0; k < LANES; k++) {
+            uint32_t magnitude_bits;
+            c[k] = load(g, i + k, bf16) + e[i + k];
+            magnitude_bits = size_bits(c[k]);
+            largest[k] = magnitude_bits > largest[k] ? magnitude_bits : largest[k];
+        }
+        for (k = 0; is_sampled(i) && k < LANES; k++) {
+            products[k] += magnitude(c[k]) * sizes[k];
+            squares[k] += sizes[k] * sizes[k];
+        }
+        for (k = 0; k < LANES; k++) {
+            is_above[k] = c[k] >= 0;
+            next[i + k] = c[k] - signed_by(v * sizes[k], (uint8_t)is_above[k]);
         }
         for (k = 0; k < LANES; k++)
-            word |= is_above[k];
+            word |= is_above[k] << k;
         bits[i / 8] = (uint8_t)word;
         bits[i / 8 + 1] = (uint8_t)(word >> 8);
     }
@@ -368,11 +409,9 @@ static void decode_portable(const uint8_t *bits, uint8_t *steps, int64_t n, floa
                             int learn, int stream) {
     (void)stream;
     if (accumulate)
-        decode_from(bits, steps, 0, n, out, v, 1, 0);
+        decode_from(bits, steps, 0, n, out, v, 1, learn);
     else
-        decode_from(bits, steps, 0, n, out, v, 0, 0);
-    if (learn)
-        learn_from(bits, 0, n, steps);
+        decode_from(bits, steps, 0, n, out, v, 0, learn);
 }
 
 static void learn_portable(const uint8_t *bits, uint8_t *steps, int64_t n) { learn_from(bits, 0, n, steps); }

@@ -117,7 +117,7 @@ class ChurnSource(SequenceSource):
             step=self.step,
         )
         split = split_snapshots(snapshots, self.validation, self.test)
-        inputs, encode = self._encoding(log, float(snapshots.time[split.train].max()))
+        encode, inputs = self._encoding(log, float(snapshots.time[split.train].max()))
         train_columns = None
         if self.players is not None:
             rows = split.train
@@ -126,8 +126,8 @@ class ChurnSource(SequenceSource):
             encode = partial(_with_columns, encode=encode, columns=columns)
             inputs = replace(inputs, players=columns)
         sequences = encode(log, snapshots)
-        tokens = 0 if inputs.vocabulary is None else len(inputs.vocabulary)
-        sizes = {"tokens": tokens, "numbers": sequences.steps["numbers"].shape[1], "classes": 2}
+        vocabulary, numbers = inputs.vocabulary, sequences.steps["numbers"].shape[1]
+        sizes = {"tokens": 0 if vocabulary is None else len(vocabulary), "numbers": numbers, "classes": 2}
         if "columns" in sequences.static:
             sizes["columns"] = sequences.static["columns"].shape[1]
         parts = _split_parts(sequences, split, sizes, inputs)
@@ -136,15 +136,15 @@ class ChurnSource(SequenceSource):
         timelines = Timelines(log, encode, self.observe, self.active_within, by_event=self.inputs != "days")
         return replace(parts, classes=("stays", "leaves"), players=log.players, timelines=timelines)
 
-    def _encoding(self, log: EventLog, end: float) -> tuple[StepInputs, Encode]:
+    def _encoding(self, log: EventLog, end: float) -> tuple[Encode, StepInputs]:
         """How snapshots become sequences; fitted on the events before `end`, the last training snapshot."""
         inputs = StepInputs(
             time=self.log.time, has_now=True, observe=self.observe, active_within=self.active_within,
             times=(float(log.times.min()), end),
         )  # fmt: skip
         if self.inputs == "days":
-            days = partial(day_sequences, observe=self.observe, days_per_step=self.days_per_step)
-            return replace(inputs, days_per_step=self.days_per_step), days
+            encode = partial(day_sequences, observe=self.observe, days_per_step=self.days_per_step)
+            return encode, replace(inputs, days_per_step=self.days_per_step)
         seen = log.times < end  # events that no training snapshot knows are not its own
         inputs = replace(
             inputs, vocabulary=fit_vocabulary(log.tokens().filter(seen), self.min_count), name=self.log.name,
@@ -153,9 +153,9 @@ class ChurnSource(SequenceSource):
         )  # fmt: skip
         if self.inputs == "events":
             inputs = replace(inputs, has_ages=True)
-            return inputs, partial(event_sequences, inputs=inputs)
+            return partial(event_sequences, inputs=inputs), inputs
         inputs = replace(inputs, has_last_age=True, observe=None)
-        return inputs, partial(stream_sequences, inputs=inputs)
+        return partial(stream_sequences, inputs=inputs), inputs
 
 
 class NextEventSource(SequenceSource):

@@ -14,7 +14,7 @@ import numpy as np
 from ludocast.compression.strategy import IN_WORDS, Compression
 from ludocast.datamodules.fit_preprocessing import fit_preprocessing
 from ludocast.models.baselines import baselines
-from ludocast.models.churn.blend import class_probabilities, cost_threshold, f1_threshold
+from ludocast.models.calibration import class_probabilities, cost_threshold, f1_threshold
 from ludocast.models.churn.fit import Choice, FittedChurn, HeldOut, blended, fit_rows
 from ludocast.models.interrupt import StopOnCtrlC
 from ludocast.models.ranks import started_ranks, telling_of_lost_processes

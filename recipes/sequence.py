@@ -85,8 +85,9 @@ def train_sequence(
 ) -> None:
     """Train a recurrent network on sequences: who leaves, tags of words, the next token, the next event.
 
-    Writes OUT/report.html (open it in a browser), OUT/metrics.json, OUT/predictions.csv (the test part), OUT/model.ckpt
-    and OUT/vocabulary.json, and OUT/bundle, which `ludocast score` and `ludocast serve` take (docs/sequences.md).
+    Writes OUT/report.html (open it in a browser), OUT/metrics.json, OUT/predictions.csv (the test part),
+    OUT/model.ckpt, OUT/vocabulary.json and OUT/bundle, which `ludocast score` and `ludocast serve` take
+    (docs/sequences.md).
 
     Example: ludocast train sequence --task churn --data events.parquet --player player_id --time timestamp --out run
 
@@ -191,13 +192,14 @@ def train_sequence(
         print("evaluating on the test part …", flush=True)
         said = {"temperature": calibrate(module, source)} if isinstance(module, LeavingModule) else {}
         metrics = _write(partial, out.name, task, module, source, {**asked, **said}, history, seed)
+        figures = {name: _figure(entry) for name, entry in metrics.items()}
         notes = write_sequence_bundle(
-            partial / "bundle", out.name, module, source.parts, metrics, asked["data_sha256"]
+            partial / "bundle", out.name, module, source.parts, figures, asked["data_sha256"]
         )  # fmt: skip
         folder.finish()
     print("\non the test part:")
     for name, entry in metrics.items():
-        print(f"  {name:<20} {entry['value'] if isinstance(entry, dict) else entry:.4f}")
+        print(f"  {name:<20} {_figure(entry):.4f}")
     for note in notes:
         print(f"note: {note}")
     print(
@@ -206,6 +208,11 @@ def train_sequence(
     )
     if (out / "bundle").is_dir():
         print(f"bundle:   {out / 'bundle'}\nnext:     ludocast serve --bundle {out / 'bundle'}", flush=True)
+
+
+def _figure(entry: Any) -> float:
+    """A measure, be it with its interval or without."""
+    return float(entry["value"] if isinstance(entry, dict) else entry)
 
 
 def _write(

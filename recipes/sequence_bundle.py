@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ludocast.datamodules.sequence import SequenceParts
 from ludocast.models.sequence.module import SequenceModule
@@ -18,7 +17,7 @@ def write_sequence_bundle(
     name: str,
     module: SequenceModule,
     parts: SequenceParts,
-    metrics: Mapping[str, Any],
+    metrics: Mapping[str, float],
     data_sha256: str,
 ) -> list[str]:
     """Write FOLDER, and tell what of a bundle there is not, a sentence each.

@@ -11,7 +11,7 @@ import pandas as pd
 from ludocast.datamodules.ragged import offsets_of
 from ludocast.datamodules.sequence import SequenceDataModule
 from ludocast.datamodules.vocabulary import Vocabulary
-from ludocast.models.churn.blend import cost_threshold
+from ludocast.models.calibration import cost_threshold
 from ludocast.models.curves import confusion
 from ludocast.models.sequence.baselines import classic_leaving, counted_tokens, usual_tags
 from ludocast.models.sequence.metrics import ChunkCounts, Ranked, chunk_tags

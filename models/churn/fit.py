@@ -15,7 +15,8 @@ from ludocast.datamodules.preprocess import Encoded, Preprocessing
 from ludocast.datamodules.read import from_frame
 from ludocast.datamodules.schema import Schema
 from ludocast.datamodules.split import folds, inner_split
-from ludocast.models.churn.blend import blend_weights, class_probabilities, fit_temperature, least_setting
+from ludocast.models.calibration import class_probabilities, fit_temperature
+from ludocast.models.churn.blend import blend_weights, least_setting
 from ludocast.models.churn.boosting import SHAPES, Boosting
 from ludocast.models.churn.learners import LINEAR, Learner, learners
 from ludocast.models.churn.linear import Linear

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ludocast.datamodules.sequence import SequenceDataModule
-from ludocast.models.churn.blend import fit_temperature
+from ludocast.models.calibration import fit_drifting_temperature
 from ludocast.models.same_command import SameCommand
 from ludocast.models.sequence.module import SequenceModule
 from ludocast.models.sequence.predict import leaving_logits
@@ -40,7 +40,8 @@ def calibrate(module: LeavingModule, data: SequenceDataModule) -> float:
     Only the temperature: the share of those who leave drifts from month to month, and a shift of the logits fitted to
     the few snapshot times of a validation part would carry the drift of those times into all answers.
     """
-    label = data.parts.validation.static["label"]
-    temperature = fit_temperature(leaving_logits(module, data.val_dataloader())[:, None], label)
+    known = data.parts.validation.static
+    logit = leaving_logits(module, data.val_dataloader())
+    temperature = fit_drifting_temperature(logit, known["label"], known["time"])
     module.temperature.fill_(temperature)
     return temperature

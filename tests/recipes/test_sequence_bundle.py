@@ -57,7 +57,7 @@ def test_who_leaves(inputs: str, capsys: pytest.CaptureFixture[str]) -> None:
     found = scorer.predict_rows(rows)
     np.testing.assert_allclose(found.probabilities[:, 1], told["probability"], rtol=0, atol=TOLERANCE)
     assert (found.labels == np.where(told["probability"] >= 0.5, "leaves", "stays")).all()
-    assert scorer.manifest.metrics["auc"] == json.loads(Path("run/metrics.json").read_text())["metrics"]["auc"]
+    assert scorer.manifest.metrics["auc"] == json.loads(Path("run/metrics.json").read_text())["metrics"]["auc"]["value"]
     if inputs == "stream":
         stepper = Stepper.load("run/bundle")
         state = stepper.new_state()

@@ -1,0 +1,73 @@
+"""How sharp logits are to be, and from which probability on they say yes: from held-out rows."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.optimize import minimize, minimize_scalar
+from scipy.special import expit, log_softmax, softmax
+
+
+def class_log_loss(logits: np.ndarray, label: np.ndarray) -> float:
+    """Mean cross-entropy of logits [N, C]; one logit is that of class 1."""
+    if logits.shape[1] == 1:
+        sign = 1 - 2 * label[:, None]
+        return float(np.logaddexp(0, sign * logits).mean())
+    return float(-log_softmax(logits, axis=1)[np.arange(len(label)), label].mean())
+
+
+def class_probabilities(logits: np.ndarray) -> np.ndarray:
+    """float64 [N, classes]."""
+    if logits.shape[1] == 1:
+        p = 1 / (1 + np.exp(-logits))
+        return np.hstack([1 - p, p])
+    return np.asarray(softmax(logits, axis=1))
+
+
+def fit_temperature(logits: np.ndarray, label: np.ndarray) -> float:
+    """The temperature T that minimises the log loss of logits / T (Guo et al., ICML 2017, section 4.2)."""
+    found = minimize_scalar(lambda t: class_log_loss(logits / np.exp(t), label), bounds=(-2, 2), method="bounded")
+    return float(np.exp(found.x))
+
+
+def fit_drifting_temperature(logit: np.ndarray, label: np.ndarray, time: np.ndarray) -> float:
+    """The temperature where the share of positives drifts: fitted beside a shift of the logits at each time.
+
+    The shifts are dropped. A temperature by itself would take over what is a shift of a few times: with logits mostly
+    below zero a lower share of positives looks like logits that are not sharp enough.
+
+    Args:
+        logit: Of class 1, float64 [N].
+        label: int64 [N].
+        time: Of each row, [N]; rows of one time share a shift.
+    """
+    times, at = np.unique(time, return_inverse=True)
+
+    def loss(free: np.ndarray) -> tuple[float, np.ndarray]:
+        sharpness = np.exp(-free[0])
+        scaled = logit * sharpness + free[1:][at]
+        error = (expit(scaled) - label) / len(label)
+        slope = np.concatenate([[-(error * logit).sum() * sharpness], np.bincount(at, error, len(times))])
+        return class_log_loss(scaled[:, None], label), slope
+
+    found = minimize(loss, np.zeros(1 + len(times)), jac=True, method="L-BFGS-B", bounds=[(-2, 2)] * (1 + len(times)))
+    return float(np.exp(found.x[0]))
+
+
+def cost_threshold(cost_missed: float = 1.0, cost_false_alarm: float = 1.0) -> float:
+    """The probability from which acting costs less than not acting, for calibrated probabilities.
+
+    A missed leaver costs `cost_missed`, an alarm for one who stays `cost_false_alarm`: act where
+    p · cost_missed ≥ (1 − p) · cost_false_alarm (Elkan, IJCAI 2001, equation 2).
+    """
+    return cost_false_alarm / (cost_missed + cost_false_alarm)
+
+
+def f1_threshold(probability: np.ndarray, positive: np.ndarray) -> float:
+    """The threshold with the highest F1 on held-out rows: midway between two neighbouring probabilities."""
+    order = np.argsort(-probability, kind="stable")
+    p, hit = probability[order], positive[order]
+    chosen = np.arange(1, len(p) + 1)
+    f1 = 2 * np.cumsum(hit) / (chosen + hit.sum())
+    f1[:-1][p[:-1] == p[1:]] = -1  # a threshold cannot part equal probabilities
+    best = int(f1.argmax())
+    return float(p[best] if best + 1 == len(p) else (p[best] + p[best + 1]) / 2)
