@@ -30,7 +30,7 @@ TRAINING_FILES = {
     *("export.py", "core.py", "report.py", "sequence_report.py", "recommend_report.py", "measured.py", "charts.py"),
     "recommend_export.py",
     *("graph.py", "graph_inputs.py", "graph_learners.py", "graph_events.py", "graph_recurrent.py", "graph_sequence.py"),
-    *("graph_steps.py", "sequence_export.py", "core_sequence.py"),
+    *("graph_steps.py", "sequence_export.py", "core_sequence.py", "graph_players.py"),
 }
 LIGHT_DATAMODULES = {"cells", "read", "schema"}
 
