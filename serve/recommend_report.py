@@ -139,9 +139,8 @@ def _headline(report: RecommendReport) -> list[str]:
         found.append(f"By validation {' and '.join(ahead_of_ours)} was ahead, which no bundle can hold.")
     elif ours.name == "network" and linear is not None:
         ahead = ours.evaluation.metrics["ndcg@10"].value - linear.evaluation.metrics["ndcg@10"].value
-        found.append(
-            f"The network was chosen by validation; on the test part it is {ahead:+.4f} NDCG@10 from {linear.name}."
-        )
+        where = f"{abs(ahead):.4f} {'ahead of' if ahead >= 0 else 'behind'} {linear.name}"
+        found.append(f"The network was chosen by validation; its NDCG@10 on the test part is {where}.")
     return found
 
 

@@ -112,7 +112,7 @@ class SequenceReader:
             raise refused_rows(self.inputs, rows) from None
         if not all(isinstance(row, Mapping) for row in rows):
             raise refused_rows(self.inputs, rows)
-        feeds = self.from_columns(columns)
+        feeds = self._read(columns, 0, has_names=True)
         names = dict.fromkeys(name for row in rows for name in row)
         feeds.unknown = [name for name in names if name not in columns and name not in self._options]
         return feeds
@@ -127,6 +127,10 @@ class SequenceReader:
         Raises:
             ValueError: If a column is absent, or with row and column if a cell does not fit.
         """
+        return self._read(columns, first_row, has_names=False)
+
+    def _read(self, columns: Mapping[str, Any], first_row: int, has_names: bool) -> SequenceFeeds:
+        """The same; with names of unknown items in its notes, which then add up over no file."""
         self.check_columns(list(columns))
         overflowed: dict[str, int] = {}
         cells = {
@@ -148,6 +152,8 @@ class SequenceReader:
             if len(values) != len(lengths):
                 raise _uneven(name, len(values), self._lists[0].column, len(lengths))
         feeds = self._known(steps, lengths, cells, first_row)
+        if self._catalogue is not None:
+            _tell_of_unknown(steps[self._lists[0].column], self._catalogue, has_names, feeds.notes)
         feeds.overflowed, feeds.unknown = overflowed, [name for name in columns if name not in self._columns]
         return feeds
 
@@ -202,9 +208,7 @@ class SequenceReader:
             now = cells[sequence.now] if sequence.now is not None else None
             steps, lengths = _sorted(*_timely(steps, lengths, now, sequence, notes), sequence.time, notes)
             _tell_of_absent(steps, lengths, now, sequence, notes)
-        elif self._catalogue is not None:
-            _tell_of_unknown(steps[self._lists[0].column], self._catalogue, notes)
-        elif not self.must_be_whole and not lengths.all():
+        elif not self.must_be_whole and self._catalogue is None and not lengths.all():
             notes[NO_STEP] = int((lengths == 0).sum())
         end = np.cumsum(lengths)
         longer = lengths > sequence.longest
@@ -228,13 +232,17 @@ class SequenceReader:
         )
 
 
-def _tell_of_unknown(names: np.ndarray[Any, Any], catalogue: frozenset[str], notes: dict[Note, int]) -> None:
+def _tell_of_unknown(
+    names: np.ndarray[Any, Any], catalogue: frozenset[str], has_names: bool, notes: dict[Note, int]
+) -> None:
     """Items of histories that training has never seen; they count nothing."""
     unknown = [name for name in names.tolist() if name and name not in catalogue]
-    if unknown:
-        some = list(dict.fromkeys(unknown))
-        shown = ", ".join(f'"{name}"' for name in some[:SHOWN_UNKNOWN]) + (", …" if len(some) > SHOWN_UNKNOWN else "")
-        notes[Note(f"ignored what the catalogue has not ({shown}): ", "item", "items")] = len(unknown)
+    if not unknown:
+        return
+    some = list(dict.fromkeys(unknown))
+    shown = ", ".join(f'"{name}"' for name in some[:SHOWN_UNKNOWN]) + (", …" if len(some) > SHOWN_UNKNOWN else "")
+    which = f" ({shown})" if has_names else ""
+    notes[Note(f"ignored what the catalogue has not{which}: ", "item", "items")] = len(unknown)
 
 
 def _uneven(column: str, found: int, other: str, wanted: int) -> ValueError:

@@ -14,7 +14,7 @@ from typing import Self
 import numpy as np
 from scipy import linalg, sparse
 
-MOST_ITEMS = 12_000  # 1.2 GB a matrix, of which three stand at once
+MOST_ITEMS = 12_000  # 1.2 GB a matrix while it is solved, of which three stand at once
 
 
 class NotFittedError(ValueError):
@@ -25,7 +25,7 @@ class ItemItem(ABC):
     """Base of the models with a weight from each item to each other one.
 
     Attributes:
-        weights: float64 [I, I] of float32 values, from the item that a user has (row) to the item that is scored; 0 on
+        weights: float32 [I, I], from the item that a user has (row) to the item that is scored; 0 on
             the diagonal.
         popularity: Users of each item, float64 [I].
     """
@@ -50,7 +50,7 @@ class ItemItem(ABC):
                 f"{MOST_ITEMS:,} fit; leave rare items out (--users_of_item)"
             )
         self.popularity = owners(history)
-        self.weights = self._fitted(history.astype(np.float64)).astype(np.float32).astype(np.float64)
+        self.weights = self._fitted(history.astype(np.float64)).astype(np.float32)
         return self
 
     @abstractmethod
@@ -61,7 +61,7 @@ class ItemItem(ABC):
         """Sum of the weights from what a user has, float64 [B, I]; popularity where there is no history."""
         if self.weights is None or self.popularity is None:
             raise NotFittedError(f"{type(self).__name__} has learnt nothing yet; call fit")
-        found = np.asarray(history @ self.weights)
+        found = np.asarray(history.astype(np.float64) @ self.weights.astype(np.float64))
         found[np.diff(history.indptr) == 0] = self.popularity
         return found
 

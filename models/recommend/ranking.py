@@ -11,7 +11,7 @@ import numpy as np
 from scipy import sparse
 
 NOBODY = -1  # stands at ranks for which no item is left
-BATCH_SCORES = 1 << 22  # scores at once: 32 MB
+BATCH_SCORES = 1 << 21  # scores at once: 16 MB, of each model
 
 
 class Recommender(Protocol):

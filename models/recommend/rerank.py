@@ -148,6 +148,7 @@ def training_lists(signals: Signals, history: sparse.csr_matrix, settings: Reran
             target = hidden_targets(lists.items, sought)
             kept = target.any(axis=1) & (np.diff(part.indptr) > 0)
             found.append((lists.inputs[kept].astype(np.float32), target[kept], lists.items[kept] >= 0))
+        del fitted  # or the next one would be fitted beside it
     inputs, target, is_real = (np.concatenate(parts) for parts in zip(*found, strict=True))
     if not len(inputs):
         raise ValueError("no hidden item was ever among the candidates; there are too few pairs for a network")

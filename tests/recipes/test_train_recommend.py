@@ -67,12 +67,13 @@ def test_auto_leaves_a_leaderboard_a_report_and_a_bundle(capsys: pytest.CaptureF
 
 @pytest.mark.parametrize("model", ["network", "ease_weighted", "popularity"])
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
-def test_score_answers_every_user_as_training_does(model: str, suffix: str) -> None:
+def test_score_answers_every_user_as_training_does(model: str, suffix: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert train("--model", model, "--epochs", "2") == 0
     table = pd.concat([log().sample(frac=1, random_state=0), pd.DataFrame({"player": ["new"], "thing": [999]})])
     table.to_parquet("asked.parquet") if suffix == "parquet" else table.to_csv("asked.csv", index=False)
     words = ["score", "--bundle", "run/bundle", "--input", f"asked.{suffix}", "--output", f"found.{suffix}", "--k", "7"]
     assert main(words) == 0
+    assert "note: ignored what the catalogue has not: 1 item\n" in capsys.readouterr().out
     found = pd.read_parquet("found.parquet") if suffix == "parquet" else pd.read_csv("found.csv")
     assert list(found.columns) == ["player", "thing", "rank", "score"]
     assert found["thing"].dtype.kind == "i"
@@ -86,13 +87,17 @@ def test_score_answers_every_user_as_training_does(model: str, suffix: str) -> N
     assert new["thing"].tolist() == sorted(owners.index, key=lambda thing: (-owners[thing], thing))[:7]
 
 
-def test_a_table_dealt_into_many_files_is_answered_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_dealt_into_many_files_is_answered_alike(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert train("--model", "ease_weighted") == 0
     words = ["score", "--bundle", "run/bundle", "--input", "log.csv", "--output"]
     assert main([*words, "one.csv"]) == 0
     monkeypatch.setattr("ludocast.serve.score_pairs.PART_BYTES", 300)
     monkeypatch.setattr("ludocast.serve.score_pairs.CHUNK_USERS", 2)
+    capsys.readouterr()
     assert main([*words, "many.csv"]) == 0
+    assert capsys.readouterr().out == "90 users answered: many.csv\n"
     one, many = (
         pd.read_csv(name).sort_values(["player", "rank"], ignore_index=True) for name in ("one.csv", "many.csv")
     )
