@@ -28,4 +28,4 @@ echo
 kill $server
 wait $server || true
 trap - EXIT
-echo "open demo/run/report.html in a browser"
+echo "open demo/run/report.html in a browser; . .venv/bin/activate puts ludocast on the path"

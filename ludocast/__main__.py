@@ -9,8 +9,9 @@ import json
 import os
 import sys
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from ludocast.models.ranks import follow, is_follower
@@ -80,7 +81,14 @@ def _main(words: list[str]) -> int:
         name = " ".join(words[:length])
         if name in COMMANDS:
             return _run(name, words[length:])
-    return _refuse(f'no command "{" ".join(words[:2])}"; `ludocast --help` lists them')
+    group = {name: command for name, command in COMMANDS.items() if name.startswith(words[0] + " ")}
+    if group and words[1:2] in ([], ["-h"], ["--help"]):
+        print("\n".join([f"usage: ludocast {words[0]} WHAT [options]", "", *_summaries(group)]))
+        return 0 if words[1:] else 2
+    known = [*COMMANDS, *(name.partition(" ")[0] for name in COMMANDS)]
+    near = get_close_matches(" ".join(words[:2]), known, n=1) or get_close_matches(words[0], known, n=1)
+    what = f"did you mean `ludocast {near[0]}`?" if near else "`ludocast --help` lists them"
+    return _refuse(f'no command "{" ".join(words[:2])}"; {what}')
 
 
 def _help() -> str:
@@ -96,8 +104,11 @@ def _help() -> str:
         "",
         "commands (each explains itself with --help):",
     ]
-    lines += [f"  {name:<18} {command.summary}" for name, command in COMMANDS.items()]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_summaries(COMMANDS)])
+
+
+def _summaries(commands: Mapping[str, Command]) -> list[str]:
+    return [f"  {name:<18} {command.summary}" for name, command in commands.items()]
 
 
 def _run(name: str, options: list[str]) -> int:

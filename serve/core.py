@@ -39,8 +39,8 @@ def export_core(bundle: Path, out: Path, overwrite: bool = False) -> None:
     found = {entry.key: entry.value for entry in model.metadata_props}
     if PREPROCESSING not in found:
         raise ValueError(
-            f"{bundle} tells no preprocessing: it is not made by `ludocast train`, or reads columns of players beside "
-            "sequences, for which there is no core graph yet"
+            f"{bundle} tells no preprocessing: there is a core graph of what `ludocast train churn` makes, and `train "
+            "sequence` without --players; none of a recommender, nor of a bundle made otherwise"
         )
     document = json.loads(found[PREPROCESSING])
     core = cut_sequence_model(model, document) if loaded.manifest.sequence is not None else core_model(model, document)

@@ -51,7 +51,19 @@ def test_a_missing_value_is_left_to_the_parser() -> None:
 
 def test_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tarin"]) == 2
-    assert 'no command "tarin"' in capsys.readouterr().err
+    assert 'no command "tarin"; did you mean `ludocast train`?' in capsys.readouterr().err
+    assert main(["train", "recommned", "--data", "x"]) == 2
+    assert "did you mean `ludocast train recommend`?" in capsys.readouterr().err
+    assert main(["xyz"]) == 2
+    assert "`ludocast --help` lists them" in capsys.readouterr().err
+
+
+def test_the_first_word_of_several_commands_lists_them(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in COMMANDS if name.startswith("train "))
+    assert "serve" not in shown
+    assert main(["train"]) == 2
 
 
 def test_every_command_explains_itself() -> None:
