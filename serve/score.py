@@ -28,6 +28,7 @@ from ludocast.datamodules.read import (
 from ludocast.serve.answers import SCORED, USUAL_K, answer_columns, answer_names
 from ludocast.serve.manifest import Manifest
 from ludocast.serve.notes import Note, sentences
+from ludocast.serve.recommend_names import HISTORY
 from ludocast.serve.score_pairs import reads_pairs, score_pairs
 from ludocast.serve.scorer import Predictions, Scorer
 from tqdm import tqdm
@@ -100,6 +101,12 @@ def score(
             table_writer.close()
             _tell(notes, f"{rows:,} users answered: {output}")
             return
+        pairs = scorer.manifest.pairs
+        if pairs is not None and HISTORY not in names:
+            raise ValueError(
+                f'{input} needs the columns "{pairs.user}" and "{pairs.item}", or "{HISTORY}" with a list a row; it has '
+                f"{', '.join(names[:10])}"
+            )
         if k is not None:
             raise ValueError("--k is for a recommender and a table of its users and items")
         kept = _kept(names, keep, input)

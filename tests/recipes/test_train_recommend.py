@@ -175,3 +175,7 @@ def test_k_and_keep_are_refused_where_they_mean_nothing(capsys: pytest.CaptureFi
     assert main([*words, "--k", "0"]) == 2
     assert "--k is 1 or more" in capsys.readouterr().err
     assert not Path("found.csv").exists()
+    log().rename(columns={"thing": "item"}).to_csv("other.csv", index=False)
+    assert main(["score", "--bundle", "run/bundle", "--input", "other.csv", "--output", "found.csv"]) == 2
+    assert 'other.csv needs the columns "player" and "thing", or "history"' in capsys.readouterr().err
+    assert not Path("found.csv").exists()
