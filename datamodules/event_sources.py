@@ -124,6 +124,7 @@ class ChurnSource(SequenceSource):
             names, label = log.players[snapshots.player[rows]], snapshots.churned[rows].astype(np.int64)
             columns, train_columns = self.players.fit(names, label, self.seed)
             encode = partial(_with_columns, encode=encode, columns=columns)
+            inputs = replace(inputs, players=columns)
         sequences = encode(log, snapshots)
         vocabulary, numbers = inputs.vocabulary, sequences.steps["numbers"].shape[1]
         sizes = {"tokens": 0 if vocabulary is None else len(vocabulary), "numbers": numbers, "classes": 2}
@@ -264,14 +265,15 @@ def event_sequences(log: EventLog, snapshots: Snapshots, inputs: StepInputs) -> 
 def stream_sequences(log: EventLog, snapshots: Snapshots, inputs: StepInputs) -> Sequences:
     """All events of a player before each snapshot; two of one player share their steps, for none depends on the time.
 
-    Steps "token" and "numbers" [T, 1 (+ 4) + D]; static as `snapshot_statics` has it and "columns" [S, 1], the log age
-    of the last event.
+    Steps "token" and "numbers" [T, 1 (+ 4) + D]; static as `snapshot_statics` has it, "columns" [S, 1], the log age of
+    the last event, which the head reads, and "ages" [S, 2], those of the last and the first.
     """
     gaps = log_gaps(log.times, log.offsets)[:, None]
     steps = _event_steps(log, np.arange(len(log.times)), [gaps], inputs)
-    age = log_ages(log.times[snapshots.end - 1], snapshots.time)[:, None]
-    static = snapshot_statics(snapshots) | {"columns": age}
-    return Sequences(steps, log.offsets[snapshots.player], snapshots.end, static)
+    first = log.offsets[snapshots.player]
+    ages = [log_ages(log.times[at], snapshots.time) for at in (snapshots.end - 1, first)]
+    static = snapshot_statics(snapshots) | {"columns": ages[0][:, None], "ages": np.stack(ages, 1)}
+    return Sequences(steps, first, snapshots.end, static)
 
 
 def _event_steps(

@@ -69,7 +69,8 @@ class PlayerTable:
         known = {name: values[rows] for name, values in columns.items()}
         preprocessing, held_out = fit_preprocessing(schema, known, left.to_numpy(), seed)
         texts = frozenset(name for name, values in columns.items() if values.dtype == object)
-        fitted = PlayerColumns(self, names, _numbers(preprocessing, preprocessing.encode(columns), texts))
+        numbers = _numbers(preprocessing, preprocessing.encode(columns), texts)
+        fitted = PlayerColumns(self, names, numbers, schema, preprocessing, texts)
         return fitted, _numbers(preprocessing, held_out, texts)[left.index.get_indexer(pd.Index(train))]
 
     def _names(self, table: pa.Table) -> pd.Index:
@@ -97,11 +98,23 @@ class PlayerTable:
 
 @dataclass(frozen=True)
 class PlayerColumns:
-    """The table's columns as numbers, float32 [P, D]: what `Preprocessing` makes of numbers, and texts one-hot."""
+    """The table's columns as numbers: what `Preprocessing` makes of numbers, then texts one-hot.
+
+    Attributes:
+        table: Where they are from.
+        names: Players [P].
+        numbers: float32 [P, D].
+        schema: What the columns are.
+        preprocessing: Fitted on training players.
+        texts: Names of the columns that are one-hot.
+    """
 
     table: PlayerTable
     names: pd.Index
     numbers: np.ndarray
+    schema: Schema
+    preprocessing: Preprocessing
+    texts: frozenset[str]
 
     def of(self, players: np.ndarray) -> np.ndarray:
         """Of some players by name, float32 [N, D].

@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from ludocast.datamodules.player_columns import PlayerColumns
 from ludocast.datamodules.vocabulary import Vocabulary
 
 
@@ -31,6 +32,7 @@ class StepInputs:
         active_within: Days before that moment in which whoever is asked about had an event.
         pause: Hours without an event after which a new sequence begins.
         line_end: Word at the end of a line of text.
+        players: Columns of players beside their events; None for none.
         times: First and last time that training knew, seconds since 1970.
     """
 
@@ -49,4 +51,5 @@ class StepInputs:
     active_within: float | None = None
     pause: float | None = None
     line_end: str | None = None
+    players: PlayerColumns | None = None
     times: tuple[float, float] | None = None

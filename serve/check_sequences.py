@@ -43,6 +43,8 @@ def _values(item: Input, sequence: SequenceInputs, back: Sequence[float], end: f
     """What a column has in the row of this number."""
     if item.column == sequence.now:
         return moment(end)
+    if item.form == "cell":
+        return _cell(item, number)
     if item.column == sequence.time:
         return [moment(end - hours * HOUR) for hours in back]
     if item.kind == "category":
@@ -50,6 +52,20 @@ def _values(item: Input, sequence: SequenceInputs, back: Sequence[float], end: f
         return [names[(number + place * place) % len(names)] for place in range(len(back))]
     low, high = item.range if item.range is not None else (0.0, 1.0)
     return [float(f"{low + (high - low) * ((number + place) % 5) / 4:.6g}") for place in range(len(back))]
+
+
+def _cell(item: Input, number: int) -> object:
+    """Usual values, then one never seen, then a missing one, by the row's number."""
+    place = number % 4
+    if item.kind == "boolean" or place == 3:
+        return (None, True, False)[number % 3] if item.kind == "boolean" else None
+    low, high = item.range if item.range is not None else (0.0, 1.0)
+    value = low + (high - low) * place / 2
+    if item.kind == "number":
+        return float(f"{value:.6g}")
+    if item.kind == "timestamp":
+        return moment(value)
+    return UNSEEN if place == 2 or not item.categories else item.categories[place % len(item.categories)]
 
 
 def moment(seconds: float) -> str | float:

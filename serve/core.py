@@ -38,7 +38,10 @@ def export_core(bundle: Path, out: Path, overwrite: bool = False) -> None:
     model = onnx.load(bundle / "model.onnx")
     found = {entry.key: entry.value for entry in model.metadata_props}
     if PREPROCESSING not in found:
-        raise ValueError(f"{bundle} tells no preprocessing; only bundles that `ludocast train` made have a core graph")
+        raise ValueError(
+            f"{bundle} tells no preprocessing: it is not made by `ludocast train`, or reads columns of players beside "
+            "sequences, for which there is no core graph yet"
+        )
     document = json.loads(found[PREPROCESSING])
     core = cut_sequence_model(model, document) if loaded.manifest.sequence is not None else core_model(model, document)
     files = {

@@ -11,8 +11,9 @@ from ludocast.datamodules.time_features import HOUR
 from ludocast.datamodules.vocabulary import FIRST, PADDING, UNKNOWN
 from onnx import TensorProto, helper
 
-# Values of the bundle's graph at which it is cut; the graph of `sequence_export` has them by these names.
-TOKENS, NUMBERS, STEPS, LAST_AGE, ANSWER = "tokens", "numbers", "steps", "last_age", "core_probabilities"
+TOKENS, NUMBERS, STEPS, LAST_AGE, ANSWER = "tokens", "numbers", "steps", "last_age", "probabilities"
+# Before the names of the values of the bundle's graph at which it is cut: there `sequence_export` puts it.
+CUT = "core_"
 
 
 def sequence_document(inputs: StepInputs, task: str, classes: Sequence[str]) -> dict[str, Any]:
@@ -37,13 +38,13 @@ def sequence_document(inputs: StepInputs, task: str, classes: Sequence[str]) -> 
     document: dict[str, Any] = {
         "format": 1, "task": task, NUMBERS: numbers, "observe": inputs.observe, "pause": inputs.pause,
         LAST_AGE: {"log1p": "from the last event to now", "unit": HOUR} if inputs.has_last_age else None,
-        "probabilities": list(classes),
+        ANSWER: list(classes),
     }  # fmt: skip
     if inputs.vocabulary is not None:
         values = {name: FIRST + i for i, name in enumerate(inputs.vocabulary.tokens)}
         document[TOKENS] = {"column": inputs.name, "padding": PADDING, "unknown": UNKNOWN, "values": values}
     if task == "next":  # one an id
-        document["probabilities"] = [None] * FIRST + list(classes)
+        document[ANSWER] = [None] * FIRST + list(classes)
     return document
 
 
@@ -55,15 +56,20 @@ def cut_sequence_model(model: onnx.ModelProto, document: dict[str, Any]) -> onnx
         STEPS: (TensorProto.INT64, ["N"]),
         LAST_AGE: (TensorProto.FLOAT, ["N", 1]),
     }
-    wanted, kept = {ANSWER}, []
+    wanted, kept = {CUT + ANSWER}, []
     for node in reversed(model.graph.node):
-        if set(node.output) & wanted and node.output[0] not in kinds:
+        if set(node.output) & wanted and node.output[0] not in {CUT + name for name in kinds}:
             kept.append(node)
             wanted |= set(_read(node))
-    nodes = [*kept[::-1], helper.make_node("Identity", [ANSWER], ["probabilities"])]
-    inputs = [helper.make_tensor_value_info(name, *kinds[name]) for name in kinds if name in wanted]
-    shape: list[int | str] = ["N", *(["T"] if document["task"] == "tags" else []), len(document["probabilities"])]
-    outputs = [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, shape)]
+    read = [name for name in kinds if CUT + name in wanted]
+    nodes = [
+        *(helper.make_node("Identity", [name], [CUT + name]) for name in read),
+        *kept[::-1],
+        helper.make_node("Identity", [CUT + ANSWER], [ANSWER]),
+    ]
+    inputs = [helper.make_tensor_value_info(name, *kinds[name]) for name in read]
+    shape: list[int | str] = ["N", *(["T"] if document["task"] == "tags" else []), len(document[ANSWER])]
+    outputs = [helper.make_tensor_value_info(ANSWER, TensorProto.FLOAT, shape)]
     constants = [constant for constant in model.graph.initializer if constant.name in wanted]
     graph = helper.make_graph(nodes, "ludocast_core", inputs, outputs, constants)
     opsets = [opset for opset in model.opset_import if opset.domain == ""]

@@ -44,7 +44,7 @@ class GraphBuilder:
         if array.dtype == object:
             content = "\0".join(array.ravel().tolist()).encode()
         else:
-            content = np.ascontiguousarray(array).data.cast("B") if array.size else b""
+            content = array.tobytes()
         # Of the content a digest is kept, or each matrix would be held twice.
         key = (str(array.dtype), array.shape, hashlib.sha256(content).digest())
         if key not in self._constants:

@@ -18,6 +18,29 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
+class AdaptiveLayers:
+    """The layers of an adaptive softmax, `ludocast.models.sequence.softmax.AdaptiveHead`.
+
+    Attributes:
+        first: Answers of the first group, then one for each further group.
+        groups: Two layers for each of these, the narrow one first.
+    """
+
+    first: nn.Linear
+    groups: tuple[tuple[nn.Linear, nn.Linear], ...]
+
+    @property
+    def in_features(self) -> int:
+        """Numbers that are read."""
+        return self.first.in_features
+
+    @property
+    def out_features(self) -> int:
+        """Answers."""
+        return self.first.out_features - len(self.groups) + sum(wide.out_features for _, wide in self.groups)
+
+
+@dataclass(frozen=True)
 class SequenceNetwork:
     """The parts of a network, whatever module holds them.
 
@@ -35,7 +58,7 @@ class SequenceNetwork:
     """
 
     rnn: nn.RNNBase
-    head: nn.Linear
+    head: nn.Linear | AdaptiveLayers
     tokens: nn.Embedding | None = None
     numbers: int = 0
     static: int = 0
@@ -158,7 +181,21 @@ def add_answer(graph: GraphBuilder, network: SequenceNetwork, h: str, static: st
     """Probabilities [..., C] of the top layer's outputs and, where the head reads some, static numbers [N, S]."""
     if network.static:
         h = graph.op("Concat", h, static, axis=-1)
+    if isinstance(network.head, AdaptiveLayers):
+        return _add_adaptive(graph, network.head, h)
     return add_probabilities(graph, add_head(graph, network.head, h), network.head.out_features)
+
+
+def _add_adaptive(graph: GraphBuilder, head: AdaptiveLayers, h: str) -> str:
+    """Probabilities of the first group, then of each further one, times that of the group."""
+    first = graph.op("Softmax", add_head(graph, head.first, h), axis=-1)
+    count = head.first.out_features - len(head.groups)
+    parts = [graph.op("Slice", first, graph.ints(0), graph.ints(count), graph.ints(-1))]
+    for place, (narrow, wide) in enumerate(head.groups, count):
+        own = graph.op("Softmax", add_head(graph, wide, add_head(graph, narrow, h)), axis=-1)
+        of_group = graph.op("Slice", first, graph.ints(place), graph.ints(place + 1), graph.ints(-1))
+        parts.append(graph.op("Mul", own, of_group))
+    return graph.op("Concat", *parts, axis=-1)
 
 
 def _add_neighbours(graph: GraphBuilder, x_NTE: str, is_real_NT: str, window: int) -> str:

@@ -16,13 +16,15 @@ from ludocast.datamodules.step_inputs import StepInputs
 from ludocast.datamodules.vocabulary import FIRST
 from ludocast.models.sequence.module import SequenceModule
 from ludocast.models.sequence.network import SequenceNetwork as TrainedNetwork
+from ludocast.models.sequence.softmax import AdaptiveHead
 from ludocast.models.sequence.tasks import LanguageModule, LeavingModule, TagModule
-from ludocast.serve.core_sequence import ANSWER, LAST_AGE, NUMBERS, STEPS, TOKENS, sequence_document
+from ludocast.serve.core_sequence import ANSWER, CUT, LAST_AGE, NUMBERS, STEPS, TOKENS, sequence_document
 from ludocast.serve.export import PREPROCESSING
 from ludocast.serve.graph import GraphBuilder
 from ludocast.serve.graph_events import add_ids
+from ludocast.serve.graph_players import add_player_columns, player_inputs
 from ludocast.serve.graph_recurrent import add_last, add_outputs, add_recurrent, add_step, state_size
-from ludocast.serve.graph_sequence import SequenceNetwork, add_answer, add_read
+from ludocast.serve.graph_sequence import AdaptiveLayers, SequenceNetwork, add_answer, add_read
 from ludocast.serve.graph_steps import (
     LENGTH,
     NAMES,
@@ -129,37 +131,57 @@ def _network(module: SequenceModule, inputs: StepInputs) -> SequenceNetwork:
     numbers = trained.stack.input_size
     if trained.embedding is not None:
         numbers -= trained.embedding.embedding_dim * (2 * trained.window + 1)
-    if not isinstance(trained.head, nn.Linear):
-        raise ValueError(f"its head is a {type(trained.head).__name__}, which no graph has yet")
-    head = _folded_head(trained, trained.head, temperature)
+    head = _head(trained, temperature)
     outputs = trained.stack.hidden_size * (2 if trained.is_bidirectional else 1)
-    static = int(inputs.has_last_age)
+    static = int(inputs.has_last_age) + (0 if inputs.players is None else inputs.players.numbers.shape[1])
     if head.in_features != outputs + static:
-        raise ValueError("its head reads numbers of players beside their events, which no bundle has yet")
+        raise ValueError("its source does not tell what its head reads beside the sequences")
     is_tag = isinstance(module, TagModule)
     return SequenceNetwork(trained.stack, head, trained.embedding, numbers, static, is_tag, trained.window)
 
 
-def _folded_head(trained: TrainedNetwork, own: nn.Linear, temperature: float) -> nn.Linear:
-    """The head as one product with h: of 2h − 1 where the layers are sigmoid, what stands between, the temperature."""
-    weight, bias = own.weight.detach().double().clone(), own.bias.detach().double()
-    if trained.between is not None:
-        bias = bias + weight @ trained.between.bias.detach().double()
-        weight = weight @ trained.between.weight.detach().double()
+def _head(trained: TrainedNetwork, temperature: float) -> nn.Linear | AdaptiveLayers:
+    """The head as one that reads h."""
+    if isinstance(trained.head, AdaptiveHead):
+        groups = trained.head.groups
+        layers = [[layer for layer in tail.modules() if isinstance(layer, nn.Linear)] for tail in groups.tail]
+        return AdaptiveLayers(
+            _reads_h(groups.head, trained), tuple((_reads_h(narrow, trained), wide) for narrow, wide in layers)
+        )
+    if trained.between is None:
+        return _reads_h(trained.head, trained, temperature)
+    # Two layers with nothing between them are one.
+    weight, bias = (value.detach().double() for value in (trained.head.weight, trained.head.bias))
+    joined = _linear(
+        weight @ trained.between.weight.detach().double(), bias + weight @ trained.between.bias.detach().double()
+    )
+    return _reads_h(joined, trained, temperature)
+
+
+def _reads_h(layer: nn.Linear, trained: TrainedNetwork, temperature: float = 1.0) -> nn.Linear:
+    """A layer of h for one of 2h − 1, as heads of sigmoid layers are, its outputs divided by the temperature."""
+    weight = layer.weight.detach().double().clone()
+    bias = torch.zeros(len(weight), dtype=torch.float64) if layer.bias is None else layer.bias.detach().double()
     if trained.is_sigmoid:
         outputs = trained.stack.hidden_size * (2 if trained.is_bidirectional else 1)
         bias = bias - weight[:, :outputs].sum(1)
         weight[:, :outputs] *= 2
-    head = nn.Linear(weight.shape[1], weight.shape[0])
+    return _linear(weight / temperature, bias / temperature)
+
+
+def _linear(weight: torch.Tensor, bias: torch.Tensor) -> nn.Linear:
+    layer = nn.Linear(weight.shape[1], weight.shape[0])
     with torch.no_grad():
-        head.weight.copy_(weight / temperature)
-        head.bias.copy_(bias / temperature)
-    return head
+        layer.weight.copy_(weight)
+        layer.bias.copy_(bias)
+    return layer
 
 
 def _why_no_step(network: SequenceNetwork, inputs: StepInputs) -> str | None:
     if network.rnn.bidirectional or network.window:
         return "the network reads the words to come too, so there is no step graph"
+    if inputs.players is not None:
+        return "the head reads columns of players beside their events, so there is no step graph"
     if inputs.days_per_step is not None:
         return "a step is some days back from the moment of the question, not an event, so there is no step graph"
     if inputs.has_ages or inputs.observe is not None:
@@ -176,11 +198,16 @@ def _whole(
     x_NTD = add_read(graph, network, steps.tokens, steps.numbers, steps.length)
     stack = add_recurrent(graph, network.rnn, x_NTD, steps.length, as_scan=True)
     if task == "tags":
-        p_NTC = graph.op("Identity", add_answer(graph, network, add_outputs(graph, stack)), name=ANSWER)
+        p_NTC = graph.op("Identity", add_answer(graph, network, add_outputs(graph, stack)), name=CUT + ANSWER)
         _add_tags(graph, p_NTC, classes, add_is_real(graph, steps.tokens, steps.length))
     else:
-        p_NC = add_answer(graph, network, add_last(graph, stack), steps.last_age)
-        _add_answers(graph, graph.op("Identity", p_NC, name=ANSWER), task, classes)
+        static = [steps.last_age] if steps.last_age else []
+        static += [add_player_columns(graph, inputs.players)] if inputs.players is not None else []
+        beside = graph.op("Concat", *static, axis=1) if len(static) > 1 else "".join(static)
+        p_NC = add_answer(graph, network, add_last(graph, stack), beside)
+        _add_answers(graph, graph.op("Identity", p_NC, name=CUT + ANSWER), task, classes)
+    if inputs.players is not None:
+        return graph.model(description, {})
     document = json.dumps(sequence_document(inputs, task, classes), ensure_ascii=False, separators=(",", ":"))
     return graph.model(description, {PREPROCESSING: document})
 
@@ -188,7 +215,7 @@ def _whole(
 def _named(graph: GraphBuilder, steps: Steps) -> Steps:
     """The same, by the names at which `export core` cuts."""
     parts = {TOKENS: steps.tokens, NUMBERS: steps.numbers, STEPS: steps.length, LAST_AGE: steps.last_age}
-    return Steps(*(graph.op("Identity", value, name=name) if value else "" for name, value in parts.items()))
+    return Steps(*(graph.op("Identity", value, name=CUT + name) if value else "" for name, value in parts.items()))
 
 
 def _step(
@@ -263,6 +290,10 @@ def _manifest_inputs(inputs: StepInputs) -> tuple[Input, ...]:
     ):  # fmt: skip
         limits = (float(mean - 3 * deviation), float(mean + 3 * deviation))
         found.append(Input(column, tensor, "number", None, limits, "list"))
+    found += player_inputs(inputs.players) if inputs.players is not None else []
+    doubled = {item.column for item in found if [one.column for one in found].count(item.column) > 1}
+    if doubled:
+        raise ValueError(f'the log and the players both have a column "{min(doubled)}"; rename one of them')
     if inputs.has_now:
         found.append(Input(_now_column(inputs), NOW, "timestamp", None, inputs.times))
     return tuple(found)
@@ -283,6 +314,7 @@ def _manifest_sequence(inputs: StepInputs) -> SequenceInputs:
 def _now_column(inputs: StepInputs) -> str:
     """A name that no column of the log has."""
     name = NOW_COLUMN
-    while name in (inputs.name, inputs.time, *inputs.numbers):
+    players = [item.column for item in player_inputs(inputs.players)] if inputs.players is not None else []
+    while name in (inputs.name, inputs.time, *inputs.numbers, *players):
         name += "_"
     return name

@@ -133,7 +133,9 @@ class SequenceReader:
         """The same; with names of unknown items in its notes, which then add up over no file."""
         self.check_columns(list(columns))
         overflowed: dict[str, int] = {}
-        cells = {item.column: self._cell_column(columns[item.column], item, first_row) for item in self._cells}
+        cells = {
+            item.column: self._cell_column(columns[item.column], item, first_row, overflowed) for item in self._cells
+        }
         steps: Tensors = {}
         lengths: np.ndarray[Any, Any] | None = None
         for item in self._lists:
@@ -163,11 +165,16 @@ class SequenceReader:
         """
         check_columns(self.inputs, names)
 
-    def _cell_column(self, values: Any, item: Input, first_row: int) -> np.ndarray[Any, Any]:
+    def _cell_column(
+        self, values: Any, item: Input, first_row: int, overflowed: dict[str, int]
+    ) -> np.ndarray[Any, Any]:
         try:
-            found: np.ndarray[Any, Any] = flat_values(values, item.kind, self.missing).values
+            column = flat_values(values, item.kind, self.missing)
         except CellError as error:
             raise _refused(item, error, None if error.row is None else first_row + error.row) from None
+        found: np.ndarray[Any, Any] = column.values
+        if column.overflowed:
+            overflowed[item.column] = column.overflowed
         if item.column == self.sequence.now and np.isnan(found).any():
             row = first_row + int(np.flatnonzero(np.isnan(found))[0]) + 1
             raise ValueError(f'row {row}, column "{item.column}": no time; give the moment that is asked about')

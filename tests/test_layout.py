@@ -27,10 +27,10 @@ MAY_IMPORT = {
 }
 # The serving side runs without torch, pandas and scikit-learn; only these of its files belong to training.
 TRAINING_FILES = {
-    *("export.py", "core.py", "report.py", "sequence_report.py", "measured.py", "charts.py"),
-    *("recommend_export.py", "recommend_report.py"),
+    *("export.py", "core.py", "report.py", "sequence_report.py", "recommend_report.py", "measured.py", "charts.py"),
+    "recommend_export.py",
     *("graph.py", "graph_inputs.py", "graph_learners.py", "graph_events.py", "graph_recurrent.py", "graph_sequence.py"),
-    *("graph_steps.py", "sequence_export.py", "core_sequence.py"),
+    *("graph_steps.py", "sequence_export.py", "core_sequence.py", "graph_players.py"),
 }
 LIGHT_DATAMODULES = {"cells", "read", "schema"}
 

@@ -122,5 +122,8 @@ def _of_events(part: Sequences) -> np.ndarray:
     frequent = np.flatnonzero((token >= FIRST) & (token < FIRST + COUNTED_EVENTS) | (token == UNKNOWN))
     cell = row[frequent] * (FIRST + COUNTED_EVENTS) + token[frequent]
     counts = np.bincount(cell, minlength=len(part) * (FIRST + COUNTED_EVENTS)).reshape(len(part), -1)[:, UNKNOWN:]
-    ages = numbers[part.end - 1, 1], numbers[part.begin, 1]
+    if "ages" in part.static:  # of a stream, whose steps do not depend on the moment
+        ages = part.static["ages"][:, 0], part.static["ages"][:, 1]
+    else:
+        ages = numbers[part.end - 1, 1], numbers[part.begin, 1]
     return np.column_stack([part.lengths, *ages, counts]).astype(np.float32)

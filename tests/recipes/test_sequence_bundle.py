@@ -70,6 +70,39 @@ def test_who_leaves(inputs: str, capsys: pytest.CaptureFixture[str]) -> None:
         )
 
 
+@pytest.mark.filterwarnings("ignore:.*is left out")
+@pytest.mark.parametrize("inputs", ["days", "stream"])
+def test_who_leaves_by_columns_of_players_too(inputs: str, capsys: pytest.CaptureFixture[str]) -> None:
+    log = pd.read_csv("events.csv").groupby("player_id", sort=False).agg(list)
+    generator = np.random.default_rng(0)
+    level = generator.integers(1, 60, len(log)).astype(float)
+    players = pd.DataFrame(
+        {
+            "player_id": log.index,
+            "country": generator.choice(np.array(["KR", "DE", "戦", None], object), len(log)),
+            "level": np.where(level < 8, np.nan, level),
+            "joined": pd.to_datetime("2023-01-01") + pd.to_timedelta(generator.integers(0, 300, len(log)), unit="D"),
+        }
+    )
+    players.to_csv("players.csv", index=False)
+    names = ["--event", "event"] if inputs == "stream" else []
+    scorer = train("churn", *LOG, *names, "--inputs", inputs, "--players", "players.csv", "--kind", "sigmoid")
+    assert "so there is no step graph" in capsys.readouterr().out
+    told = pd.read_csv("run/predictions.csv")
+    columns = ["time", "event"] if inputs == "stream" else ["time"]
+    known = pd.read_csv("players.csv", dtype=str).set_index("player_id")
+    rows = [
+        {"now": now, **{column: log[column][player] for column in columns}, **known.loc[player].to_dict()}
+        for player, now in zip(told["player"], told["time"], strict=True)
+    ]
+    found = scorer.predict_rows(rows)
+    np.testing.assert_allclose(found.probabilities[:, 1], told["probability"], rtol=0, atol=TOLERANCE)
+    other = scorer.predict_rows([{**row, "country": "never seen", "level": 99} for row in rows])
+    assert np.abs(other.probabilities - found.probabilities).max() > 1e-4
+    assert main(["export", "core", "--bundle", "run/bundle", "--out", "core"]) == 2
+    assert "no core graph yet" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("pause", [None, 30.0])
 def test_the_next_event(pause: float | None) -> None:
     options = [] if pause is None else ["--pause", str(pause)]

@@ -44,7 +44,7 @@ class Made:
 
 
 def made(what: str, kind: Kind = "gru", layers: int = 2, names: tuple[str, ...] = NAMES) -> Made:
-    """What: days, events, stream, next, sessions, tags, text or tied."""
+    """What: days, events, stream, next, sessions, tags, text, tied or adaptive."""
     vocabulary = Vocabulary(names)
     times = (NOW - 300 * DAY, NOW)
     asked: dict[str, Any] = {"has_now": True, "observe": 56, "active_within": 7, "times": times, "time": "time"}
@@ -63,9 +63,11 @@ def made(what: str, kind: Kind = "gru", layers: int = 2, names: tuple[str, ...] 
         "tags": StepInputs(vocabulary, "words"),
         "text": StepInputs(vocabulary, "text", line_end="quit"),
         "tied": StepInputs(vocabulary, "text", line_end="quit"),
+        "adaptive": StepInputs(vocabulary, "text", line_end="quit"),
     }[what]  # fmt: skip
-    size = NetworkSettings(kind, hidden=8, layers=layers, embedding=6, dropout=0.1)
+    size = NetworkSettings(kind, hidden=16 if what == "adaptive" else 8, layers=layers, embedding=6, dropout=0.1)
     modules: dict[str, SequenceModule] = {"tags": TagModule(size), "text": LanguageModule(size)}
+    modules["adaptive"] = LanguageModule(size, softmax="adaptive")
     modules |= {"tied": LanguageModule(size, is_tied=True), "next": NextModule(size), "sessions": NextModule(size)}
     module = modules.get(what, LeavingModule(size))
     numbers = {"days": 7, "events": 1 + 1 + 4 + 2, "stream": 1 + 2, "next": 1, "sessions": 1}.get(what, 0)

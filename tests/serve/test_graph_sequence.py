@@ -44,6 +44,7 @@ def feed(net: SequenceNetwork, length: list[int]) -> dict[str, np.ndarray]:
 def alone(net: SequenceNetwork, fed: dict[str, np.ndarray]) -> np.ndarray:
     """Probabilities by torch, one sequence at a time."""
     assert net.tokens is not None
+    assert isinstance(net.head, nn.Linear)
     answers = []
     for i, length in enumerate(fed["length"].tolist()):
         tokens, numbers = (torch.from_numpy(fed[name][i, :length]) for name in ("tokens", "numbers"))

@@ -22,7 +22,7 @@ from ludocast.__main__ import main
 from tests.serve.made_sequences import NAMES, TAGS, Made, Row, answer, drawn, encoded, kept, made, write
 
 TOLERANCE = 1e-5
-ALL = ("days", "events", "stream", "next", "sessions", "tags", "text", "tied")
+ALL = ("days", "events", "stream", "next", "sessions", "tags", "text", "tied", "adaptive")
 each_kind = pytest.mark.parametrize("kind", get_args(Kind))
 # What stands at padding is computed too, and may be no number.
 pytestmark = pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning")

@@ -27,7 +27,7 @@ def events(row: dict[str, Any]) -> list[dict[str, Any]]:
 
 @each_kind
 @pytest.mark.parametrize("layers", [1, 2])
-@pytest.mark.parametrize("what", ["next", "sessions", "text", "tied"])
+@pytest.mark.parametrize("what", ["next", "sessions", "text", "tied", "adaptive"])
 def test_each_step_answers_as_the_sequence_up_to_it(what: str, kind: Kind, layers: int, tmp_path: Path) -> None:
     one = made(what, kind, layers)
     write(one, tmp_path / "b")

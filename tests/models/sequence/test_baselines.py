@@ -65,3 +65,7 @@ def test_features_of_events_by_hand() -> None:
     # number of events, log age of the last and the first, then unknown ones and the ten most frequent kinds
     assert found[0].tolist() == [3, 7, 9, 1, 2, *[0] * 9]
     assert found[1].tolist() == [2, 5, 6, 0, 0, 1, *[0] * 8]
+    # Of a stream the ages stand beside the steps, which have gaps alone.
+    ages = np.array([[7, 9], [5, 6]], np.float32)
+    stream = from_offsets({"token": token, "numbers": numbers[:, :1]}, np.array([0, 3, 5]), {"ages": ages})
+    assert made_features(stream).tolist() == found.tolist()
