@@ -125,7 +125,7 @@ def train_recommend(
         raise ValueError("--at_least is a weight; name its column with --value")
     for noisy in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    folder = RunFolder(out, resume=False, overwrite=overwrite)
+    folder = RunFolder(out, resume=None, overwrite=overwrite)
     found = read_user_items(data, user, item, value, time, at_least, encoding, delimiter)
     found = k_core(found, users_of_item, items_of_user)
     for note in found.notes:

@@ -17,7 +17,7 @@ class RunFolder:
 
     Args:
         out: Where the finished run will be.
-        resume: Go on from what a stopped run left.
+        resume: Go on from what a stopped run left; None of a recipe that cannot.
         overwrite: Discard what a stopped or finished run left.
         owner: False where another process checks, makes and ends the folder.
 
@@ -25,7 +25,7 @@ class RunFolder:
         ValueError: If a folder is in the way, or there is nothing to resume.
     """
 
-    def __init__(self, out: Path, *, resume: bool, overwrite: bool, owner: bool = True) -> None:
+    def __init__(self, out: Path, *, resume: bool | None, overwrite: bool, owner: bool = True) -> None:
         if out.name in ("", ".."):
             raise ValueError(f"--out {out} names no folder of its own; give one that is to be made, such as run")
         self.out, self.partial = out, out.with_name(out.name + ".partial")
@@ -41,9 +41,8 @@ class RunFolder:
         if out.exists() and not overwrite:
             raise ValueError(f"{out} exists; choose another --out, or --overwrite to replace it")
         if self.partial.exists() and not (resume or overwrite):
-            raise ValueError(
-                f"{self.partial} is left of a run that was stopped; --resume goes on with it, --overwrite discards it"
-            )
+            ways = "--overwrite discards it" if resume is None else "--resume goes on with it, --overwrite discards it"
+            raise ValueError(f"{self.partial} is left of a run that was stopped; {ways}")
         if resume and not self.partial.exists():
             raise ValueError(f"there is no {self.partial} to resume; leave --resume out")
         self._check_parent()

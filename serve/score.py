@@ -104,8 +104,8 @@ def score(
         pairs = scorer.manifest.pairs
         if pairs is not None and HISTORY not in names:
             raise ValueError(
-                f'{input} needs the columns "{pairs.user}" and "{pairs.item}", or "{HISTORY}" with a list a row; it has '
-                f"{', '.join(names[:10])}"
+                f'{input} needs the columns "{pairs.user}" and "{pairs.item}", or "{HISTORY}" with a list a row; it '
+                f"has {', '.join(names[:10])}"
             )
         if k is not None:
             raise ValueError("--k is for a recommender and a table of its users and items")

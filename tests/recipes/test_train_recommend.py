@@ -179,3 +179,12 @@ def test_k_and_keep_are_refused_where_they_mean_nothing(capsys: pytest.CaptureFi
     assert main(["score", "--bundle", "run/bundle", "--input", "other.csv", "--output", "found.csv"]) == 2
     assert 'other.csv needs the columns "player" and "thing", or "history"' in capsys.readouterr().err
     assert not Path("found.csv").exists()
+
+
+def test_what_a_stopped_run_left_is_discarded_when_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("run.partial").mkdir()
+    assert train("--model", "popularity") == 2
+    said = capsys.readouterr().err
+    assert "--overwrite discards it" in said
+    assert "--resume" not in said  # there is no such option here
+    assert train("--model", "popularity", "--overwrite") == 0
