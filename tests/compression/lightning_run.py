@@ -37,7 +37,8 @@ class Small(pl.LightningModule):
 def count_gloo_threads() -> None:
     tasks = Path("/proc/self/task")
     names = [(tasks / task / "comm").read_text().strip() for task in os.listdir(tasks)]
-    print("gloo threads at exit:", names.count("pt_gloo_runloop"))
+    line = f"gloo threads at exit: {names.count('pt_gloo_runloop')}\n"
+    os.write(sys.stdout.fileno(), line.encode())  # at once: another rank may write here too
 
 
 def main(folder: str, epochs: int, devices: int, resume: str, halt: bool) -> None:

@@ -100,7 +100,7 @@ def test_who_leaves_by_columns_of_players_too(inputs: str, capsys: pytest.Captur
     other = scorer.predict_rows([{**row, "country": "never seen", "level": 99} for row in rows])
     assert np.abs(other.probabilities - found.probabilities).max() > 1e-4
     assert main(["export", "core", "--bundle", "run/bundle", "--out", "core"]) == 2
-    assert "no core graph yet" in capsys.readouterr().err
+    assert "train sequence` without --players" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("pause", [None, 30.0])
