@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from ludocast.datamodules.read import read_table
 from ludocast.datamodules.user_item_splits import UserItemSplit, split_by_share, split_by_time, split_last
 from ludocast.datamodules.user_items import UserItems, k_core, read_user_items
 from ludocast.models.interrupt import StopOnCtrlC
@@ -171,8 +172,6 @@ def _names(
     names = [str(one) for one in data.items.tolist()]
     if path is None:
         return names
-    from ludocast.datamodules.read import read_table
-
     table = read_table(path, encoding, delimiter)
     if column is None or {item, column} - set(table.column_names):
         have = ", ".join(table.column_names[:10])

@@ -113,10 +113,7 @@ class FeedReader:
         for item in self.inputs:
             found = self._column(columns[item.column], item, first_row)
             if feeds.rows not in (-1, len(found.values)):
-                raise ValueError(
-                    f'column "{item.column}" has {len(found.values)} rows, '
-                    f'column "{self.inputs[0].column}" has {feeds.rows}; give every column the same number of rows'
-                )
+                raise uneven_columns(item.column, len(found.values), self.inputs[0].column, feeds.rows)
             feeds.rows = len(found.values)
             feeds.tensors[item.tensor] = found.values.reshape(-1, 1)
             if found.overflowed:
@@ -200,6 +197,13 @@ def refused_rows(inputs: Sequence[Input], rows: Sequence[Any]) -> ValueError:
             if item.column not in row:
                 return ValueError(f"row {number}: {absent_column(item.column, list(row))}")
     raise AssertionError("a row that was refused is accepted now")
+
+
+def uneven_columns(column: str, found: int, other: str, wanted: int) -> ValueError:
+    """The error for a column that is longer or shorter than another one."""
+    return ValueError(
+        f'column "{column}" has {found} rows, column "{other}" has {wanted}; give every column the same number of rows'
+    )
 
 
 def absent_column(column: str, names: Sequence[object]) -> str:

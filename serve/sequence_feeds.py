@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from ludocast.datamodules.cells import CellError
-from ludocast.serve.feeds import check_columns, refused_rows
+from ludocast.serve.feeds import check_columns, refused_rows, uneven_columns
 from ludocast.serve.manifest import Input, Manifest, SequenceInputs
 from ludocast.serve.notes import Note, about_rows, about_steps
 from ludocast.serve.ragged import RaggedValues, flat_values, ragged_values
@@ -150,7 +150,7 @@ class SequenceReader:
         assert lengths is not None  # a manifest has one list or more
         for name, values in cells.items():
             if len(values) != len(lengths):
-                raise _uneven(name, len(values), self._lists[0].column, len(lengths))
+                raise uneven_columns(name, len(values), self._lists[0].column, len(lengths))
         feeds = self._known(steps, lengths, cells, first_row)
         if self._catalogue is not None:
             _tell_of_unknown(steps[self._lists[0].column], self._catalogue, has_names, feeds.notes)
@@ -191,7 +191,7 @@ class SequenceReader:
     ) -> None:
         first = self._lists[0].column
         if len(found) != len(wanted):
-            raise _uneven(item.column, len(found), first, len(wanted))
+            raise uneven_columns(item.column, len(found), first, len(wanted))
         wrong = np.flatnonzero(found != wanted)
         if len(wrong):
             row = int(wrong[0])
@@ -243,12 +243,6 @@ def _tell_of_unknown(
     shown = ", ".join(f'"{name}"' for name in some[:SHOWN_UNKNOWN]) + (", …" if len(some) > SHOWN_UNKNOWN else "")
     which = f" ({shown})" if has_names else ""
     notes[Note(f"ignored what the catalogue has not{which}: ", "item", "items")] = len(unknown)
-
-
-def _uneven(column: str, found: int, other: str, wanted: int) -> ValueError:
-    return ValueError(
-        f'column "{column}" has {found} rows, column "{other}" has {wanted}; give every column the same number of rows'
-    )
 
 
 def _with_padding(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
