@@ -34,6 +34,13 @@ class GraphBuilder:
         self._inputs.append(helper.make_tensor_value_info(name, dtype, ["N", *widths]))
         return name
 
+    def optional_input(self, name: str, default: np.ndarray, shape: list[int | str]) -> str:
+        """A graph input that is `default` where it is not fed: an initializer of the same name."""
+        kind = helper.np_dtype_to_tensor_dtype(default.dtype)
+        self._inputs.append(helper.make_tensor_value_info(name, kind, shape))
+        self.initializers.append(numpy_helper.from_array(default, name))
+        return name
+
     def output(self, value: str, name: str, dtype: int, shape: list[int | str]) -> None:
         """Name a value as a graph output."""
         self.nodes.append(helper.make_node("Identity", [value], [name]))

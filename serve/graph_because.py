@@ -16,11 +16,9 @@ from onnx import TensorProto
 REASONS = 3
 
 
-def add_because(
-    graph: GraphBuilder, history: History, model: Recommender, item: str, is_item: str, answers: int
-) -> None:
+def add_because(graph: GraphBuilder, history: History, model: Recommender, item: str, is_item: str) -> None:
     """The output that tells what of the history speaks most for each of the answers."""
-    shape: list[int | str] = ["N", answers, REASONS]
+    shape: list[int | str] = ["N", "K", REASONS]
     nothing = graph.constant(np.array([""], object))
     if not isinstance(model, ItemItem):
         every = graph.op("Expand", graph.op("Unsqueeze", item, graph.ints(2)), graph.ints(1, 1, REASONS))
@@ -37,9 +35,9 @@ def add_because(
     ordered, at = graph.several("TopK", 2, codes, _width(graph, codes), axis=1, largest=0)
     weights = add_weights(graph, ordered, model, item)
     strongest, place = graph.several("TopK", 2, weights, graph.ints(REASONS), axis=2)
-    flat = graph.op("Reshape", place, graph.ints(0, answers * REASONS))
+    flat = graph.op("Flatten", place, axis=1)
     told = graph.op("GatherElements", graph.op("GatherElements", names, at, axis=1), flat, axis=1)
-    shaped = graph.op("Reshape", told, graph.ints(0, answers, REASONS))
+    shaped = graph.op("Reshape", told, graph.op("Shape", place))
     is_told = graph.op(
         "And", graph.op("Greater", strongest, graph.floats(0.0)), graph.op("Unsqueeze", is_item, graph.ints(2))
     )

@@ -11,26 +11,25 @@ from ludocast.serve.graph import GraphBuilder
 from ludocast.serve.graph_candidate_network import add_network
 from ludocast.serve.graph_history import History
 from ludocast.serve.graph_item_weights import add_scores, add_scores_of
+from ludocast.serve.graph_options import Options, add_masked
 from onnx import TensorProto
 
 NEVER = -1e300  # every real score is above
 
 
-def add_best(graph: GraphBuilder, history: History, scores: str, count: int) -> tuple[str, str]:
-    """Scores double [N, count] and items int64 [N, count] of the best that are not owned."""
-    is_owned = graph.op("Greater", history.owned, graph.doubles(0.0))
-    masked = graph.op("Where", is_owned, graph.doubles(-np.inf), scores)
-    best, item = graph.several("TopK", 2, masked, graph.ints(count), axis=1)
+def add_best(graph: GraphBuilder, history: History, options: Options, scores: str, count: str) -> tuple[str, str]:
+    """Scores double [N, count] and items int64 [N, count] of the best that may be suggested; count is int64 [1]."""
+    best, item = graph.several("TopK", 2, add_masked(graph, history, options, scores), count, axis=1)
     return best, item
 
 
-def add_reranked(graph: GraphBuilder, history: History, model: Reranker, answers: int) -> tuple[str, str]:
+def add_reranked(graph: GraphBuilder, history: History, options: Options, model: Reranker) -> tuple[str, str]:
     """The same of the best by the network."""
     signals = model.signals
     assert signals.popularity is not None
     first, *others = signals.models.values()
     count = min(signals.candidates, len(signals.popularity))
-    best, item = add_best(graph, history, add_scores(graph, history, first), count)
+    best, item = add_best(graph, history, options, add_scores(graph, history, first), graph.ints(count))
     is_real = graph.op("Greater", best, graph.doubles(NEVER))
     real = graph.op("Cast", is_real, to=TensorProto.DOUBLE)
     popular = graph.op("Gather", graph.constant(signals.popularity), item, axis=0)
@@ -49,7 +48,7 @@ def add_reranked(graph: GraphBuilder, history: History, model: Reranker, answers
     network = graph.op("Div", total, graph.doubles(float(len(found))))
     score = graph.op("Where", history.is_new, best, network)
     masked = graph.op("Where", is_real, score, graph.doubles(-np.inf))
-    ranked, place = graph.several("TopK", 2, masked, graph.ints(answers), axis=1)
+    ranked, place = graph.several("TopK", 2, masked, options.k, axis=1)
     return ranked, graph.op("GatherElements", item, place, axis=1)
 
 

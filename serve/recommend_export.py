@@ -20,6 +20,7 @@ from ludocast.serve.graph_because import add_because
 from ludocast.serve.graph_candidates import NEVER, add_best, add_reranked
 from ludocast.serve.graph_history import add_history
 from ludocast.serve.graph_item_weights import add_scores
+from ludocast.serve.graph_options import add_options
 from ludocast.serve.recommend_names import ITEMS, SCORES
 from onnx import TensorProto
 
@@ -32,11 +33,12 @@ class RecommendExport:
     """A graph and what it answers.
 
     Attributes:
-        model: Inputs `history` string [N, T] and `length` int64 [N]; outputs `items` string [N, K], "" where no item is
-            left, `scores` float32 [N, K], minus infinity there, and `because` string [N, K, 3], what of the history
-            speaks most for each item, the strongest first, "" where nothing does.
-        items: Texts of the ids, in the order of ties.
-        answers: K.
+        model: Inputs `history` string [N, T] and `length` int64 [N], and with defaults `allowed` bool [1 or N, I],
+            `exclude_owned` bool [1 or N, 1] and `k` int64 [1]; outputs `items` string [N, k], "" where no item is left,
+            `scores` float32 [N, k], minus infinity there, and `because` string [N, k, 3], what of the history speaks
+            most for each item, the strongest first, "" where nothing does.
+        items: Texts of the ids, in the order of ties and of `allowed`.
+        answers: K, the largest k, and the default.
     """
 
     model: onnx.ModelProto
@@ -45,7 +47,11 @@ class RecommendExport:
 
 
 def export_recommender(
-    model: Recommender, items: np.ndarray, answers: int = MOST_ANSWERS, description: str = ""
+    model: Recommender,
+    items: np.ndarray,
+    answers: int = MOST_ANSWERS,
+    description: str = "",
+    repeatable: np.ndarray | None = None,
 ) -> RecommendExport:
     """Export a fitted model.
 
@@ -54,6 +60,7 @@ def export_recommender(
         items: Ids [I].
         answers: K; of a re-ranker at most its candidates, of a smaller catalogue all its items.
         description: Of the graph.
+        repeatable: Items that are suggested though they are owned, bool [I]; None for none.
 
     Raises:
         ValueError: If the model has no graph, two ids have one text, or the file would pass 2 GB.
@@ -69,18 +76,20 @@ def export_recommender(
         )
     graph = GraphBuilder()
     history = add_history(graph, texts)
+    answers = min(answers, len(texts))
     if isinstance(model, Reranker):
-        answers = min(answers, len(texts), model.signals.candidates)
-        score, item = add_reranked(graph, history, model, answers)
+        answers = min(answers, model.signals.candidates)
+    options = add_options(graph, len(texts), answers, repeatable)
+    if isinstance(model, Reranker):
+        score, item = add_reranked(graph, history, options, model)
         speaking: Recommender = next(iter(model.signals.models.values()))
     else:
-        answers = min(answers, len(texts))
-        score, item = add_best(graph, history, add_scores(graph, history, model), answers)
+        score, item = add_best(graph, history, options, add_scores(graph, history, model), options.k)
         speaking = model
     names = graph.op("Gather", graph.constant(np.array(texts, object)), item, axis=0)
     is_item = graph.op("Greater", score, graph.doubles(NEVER))
     shown = graph.op("Where", is_item, names, graph.constant(np.array([""], object)))
-    graph.output(shown, ITEMS, TensorProto.STRING, ["N", answers])
-    graph.output(graph.op("Cast", score, to=TensorProto.FLOAT), SCORES, TensorProto.FLOAT, ["N", answers])
-    add_because(graph, history, speaking, item, is_item, answers)
+    graph.output(shown, ITEMS, TensorProto.STRING, ["N", "K"])
+    graph.output(graph.op("Cast", score, to=TensorProto.FLOAT), SCORES, TensorProto.FLOAT, ["N", "K"])
+    add_because(graph, history, speaking, item, is_item)
     return RecommendExport(graph.model(description, {}), texts, answers)
