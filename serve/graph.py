@@ -57,6 +57,10 @@ class GraphBuilder:
         """A float32 constant [len(values)]."""
         return self.constant(np.array(values, np.float32))
 
+    def doubles(self, *values: float) -> str:
+        """A float64 constant [len(values)]."""
+        return self.constant(np.array(values, np.float64))
+
     def ints(self, *values: int) -> str:
         """An int64 constant [len(values)]."""
         return self.constant(np.array(values, np.int64))
