@@ -38,6 +38,9 @@ COMMANDS = {
     "score": Command("ludocast.serve.score:score", "score every row of a CSV or Parquet file"),
     "serve": Command("ludocast.serve.server:serve", "answer predictions over HTTP"),
     "simulate": Command("ludocast.datamodules.simulate:simulate", "make a player table of a simulated game", True),
+    "simulate log": Command(
+        "ludocast.datamodules.game.log:simulate_log", "make an event log of a simulated game", True
+    ),
     "export core": Command("ludocast.serve.core:export_core", "the graph without its preprocessing", True),
     "compression-report": Command(
         "ludocast.serve.compression_report:compression_report",
