@@ -17,7 +17,8 @@ def add_scores(graph: GraphBuilder, history: History, model: Recommender) -> str
     if isinstance(model, Popularity):
         assert model.popularity is not None
         zeros = graph.op("Mul", history.owned, graph.doubles(0.0))
-        return graph.op("Add", zeros, graph.constant(model.popularity))
+        popular = graph.op("Add", zeros, graph.constant(model.popularity))
+        return popular if history.cold is None else graph.op("Where", history.is_new, history.cold, popular)
     if not isinstance(model, ItemItem):
         raise ValueError(f"{type(model).__name__} has no graph yet; take another --model for a bundle")
     assert model.weights is not None
@@ -26,7 +27,8 @@ def add_scores(graph: GraphBuilder, history: History, model: Recommender) -> str
     known = graph.op("Slice", _weights(graph, model), graph.ints(0), graph.ints(count * count), graph.ints(0))
     weights = graph.op("Cast", graph.op("Reshape", known, graph.ints(count, count)), to=TensorProto.DOUBLE)
     own = graph.op("MatMul", history.owned, weights)
-    return graph.op("Where", history.is_new, graph.constant(model.popularity), own)
+    new = graph.constant(model.popularity) if history.cold is None else history.cold
+    return graph.op("Where", history.is_new, new, own)
 
 
 def add_scores_of(graph: GraphBuilder, history: History, model: ItemItem, item: str, popular: str) -> str:
