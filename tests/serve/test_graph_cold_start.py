@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import onnxruntime as ort
 import pandas as pd
@@ -16,6 +19,7 @@ from ludocast.models.recommend.signals import Signals
 from ludocast.models.recommend.tower_network import TowerSettings
 from ludocast.models.trainer import TrainerSettings
 from ludocast.recipes.recommend_bundle import write_recommend_bundle
+from ludocast.serve import score_pairs
 from ludocast.serve.graph_cold_start import attribute_inputs
 from ludocast.serve.manifest import PairColumns
 from ludocast.serve.openapi import openapi
@@ -23,6 +27,7 @@ from ludocast.serve.recommend_export import export_recommender
 from ludocast.serve.scorer import Scorer
 from onnx.reference import ReferenceEvaluator
 
+from ludocast.__main__ import main
 from tests.models.recommend.made import random_history
 
 USERS, ITEMS = 120, 40
@@ -86,7 +91,7 @@ def test_new_players_are_ranked_as_training_does(kind: str, name: str) -> None:
     export = export_recommender(model, IDS, 12, cold=cold)
     raw = asked()
     rows = len(raw["country"])
-    feeds = {item.tensor: raw[item.column].reshape(-1, 1) for item in attribute_inputs(cold.columns)}
+    feeds: dict[str, Any] = {item.tensor: raw[item.column][:, None] for item in attribute_inputs(cold.columns)}
     feeds |= {"history": np.full((rows, 1), "unknown", object), "length": np.ones(rows, np.int64)}
     session = ort.InferenceSession(export.model.SerializeToString(), providers=["CPUExecutionProvider"])
     items, scores, _ = session.run(None, feeds)
@@ -97,6 +102,7 @@ def test_new_players_are_ranked_as_training_does(kind: str, name: str) -> None:
     assert items[USERS].tolist() == IDS[popular[0]].tolist()
     if name == "ease":
         again = ReferenceEvaluator(export.model).run(None, {key: value[-8:] for key, value in feeds.items()})
+        assert isinstance(again, list)
         assert np.asarray(again[0]).tolist() == items[-8:].tolist()
 
 
@@ -145,3 +151,56 @@ def test_the_service_describes_attributes_as_optional(scorer: Scorer) -> None:
     record = openapi(scorer.manifest)["components"]["schemas"]["Record"]
     assert record["required"] == ["history"]
     assert {"age", "country", "since", "vip", "spent"} <= set(record["properties"])
+
+
+def scored(scorer: Scorer, *options: str) -> pd.DataFrame:
+    assert (
+        main(["score", "--bundle", str(scorer.bundle.folder), "--output", "out.parquet", "--overwrite", *options]) == 0
+    )
+    return pd.read_parquet("out.parquet")
+
+
+def ranked_of(found: pd.DataFrame, player: int) -> list[str]:
+    own = found[found["player"] == player]
+    assert own["rank"].tolist() == list(range(1, len(own) + 1))
+    return [str(one) for one in own["thing"]]
+
+
+def test_score_answers_players_of_both_tables(scorer: Scorer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    users, items = HISTORY[:30].nonzero()
+    pd.DataFrame({"player": users, "thing": IDS[items]}).to_parquet("pairs.parquet")
+    players().iloc[20:60].to_parquet("players.parquet")
+    whole = scored(scorer, "--input", "pairs.parquet", "--users", "players.parquet", "--k", "7")
+    assert sorted(whole["player"].unique()) == list(range(60))
+    monkeypatch.setattr(score_pairs, "PART_BYTES", 500)
+    parted = scored(scorer, "--input", "pairs.parquet", "--users", "players.parquet", "--k", "7")
+    assert [ranked_of(parted, one) for one in range(60)] == [ranked_of(whole, one) for one in range(60)]
+    wanted, _ = top_items(cold_of("tower").scores(RAW), 7)
+    assert ranked_of(whole, 45) == IDS[wanted[45]].tolist()
+    pairs_alone = scored(scorer, "--input", "pairs.parquet", "--k", "7")
+    assert [ranked_of(pairs_alone, one) for one in range(30)] == [ranked_of(whole, one) for one in range(30)]
+    players_alone = scored(scorer, "--input", "players.parquet", "--k", "7")
+    assert sorted(players_alone["player"].unique()) == list(range(20, 60))
+    assert ranked_of(players_alone, 25) == IDS[wanted[25]].tolist()
+
+
+def test_score_refuses_what_does_not_fit(
+    scorer: Scorer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pd.DataFrame({"player": [1, 2], "thing": ["item 1", "item 2"]}).to_parquet("pairs.parquet")
+    players().iloc[[3, 4, 3]].to_csv("twice.csv", index=False)
+    players().iloc[[3]].assign(player="x").to_csv("text.csv", index=False)
+    pd.DataFrame({"who": [1], "age": [3]}).to_csv("other.csv", index=False)
+    for table, sentence in (
+        ("twice.csv", '"player" = "3" twice'),
+        ("text.csv", 'column "player" is int64 in the table of pairs'),
+        ("other.csv", 'needs the columns "player" and one of country'),
+    ):
+        options = ["--input", "pairs.parquet", "--users", table, "--output", "o.csv"]
+        assert main(["score", "--bundle", str(scorer.bundle.folder), *options]) == 2
+        said = capsys.readouterr().err
+        assert sentence in said
+        assert "Traceback" not in said
+        assert not Path("o.csv").exists()
