@@ -6,6 +6,7 @@ to be gathered in memory.
 
 from __future__ import annotations
 
+import re
 import tempfile
 import zlib
 from collections import Counter
@@ -26,6 +27,7 @@ from ludocast.serve.suggest_options import SuggestOptions
 PART_BYTES = 64 << 20  # of the table in one temporary file
 CHUNK_USERS = 4_096
 RANK, SCORE = "rank", "score"
+WHOLE = re.compile(r"^(0|-?[1-9][0-9]{0,17})$")  # as `datamodules.user_items` reads ids
 
 
 def reads_pairs(manifest: Manifest, names: list[str]) -> bool:
@@ -56,34 +58,41 @@ def score_pairs(
     pairs = scorer.manifest.pairs
     assert pairs is not None
     users, notes = 0, Counter[Note]()
+    is_whole = all(WHOLE.match(item) for item in scorer.manifest.classes)
     with tempfile.TemporaryDirectory(prefix="ludocast") as folder:
-        files = _deal(chunks, pairs.user, pairs.item, max(1, -(-size // PART_BYTES)), Path(folder))
+        files, has_whole_users = _deal(chunks, pairs.user, pairs.item, max(1, -(-size // PART_BYTES)), Path(folder))
         for file in files:
             with pa.memory_map(str(file)) as source:
                 table = pa.ipc.open_file(source).read_all()
             for ids, histories in _gathered(table, pairs.user, pairs.item):
                 found = scorer.predict_columns({HISTORY: histories}, options=options)
-                write(_answers(ids, found.labels, found.probabilities, table.schema, pairs.item))
+                kinds = (_kind(ids.type, has_whole_users), _kind(table.schema.field(pairs.item).type, is_whole))
+                write(_answers(ids, found.labels, found.probabilities, (pairs.user, pairs.item), kinds))
                 users += len(ids)
                 notes.update(found.notes)
     return users, notes
 
 
-def _deal(chunks: Iterator[Mapping[str, Any]], user: str, item: str, parts: int, folder: Path) -> list[Path]:
-    """The pairs in files, all of a user in one; rows without a user left out."""
+def _deal(
+    chunks: Iterator[Mapping[str, Any]], user: str, item: str, parts: int, folder: Path
+) -> tuple[list[Path], bool]:
+    """The pairs in files, all of a user in one, rows without a user left out; whether all users are whole numbers."""
     files = [folder / f"{part}.arrow" for part in range(parts)]
+    is_whole = True
     with ExitStack() as stack:
         writers: dict[int, Any] = {}
         for columns in chunks:
             table = pa.table({user: columns[user], item: columns[item]})
             absent = pc.is_in(table[user].cast(pa.string()), pa.array(["", None], pa.string()))
             table = table.filter(pc.invert(absent))
+            if is_whole and _is_text(table[user].type):
+                is_whole = pc.all(pc.match_substring_regex(table[user], WHOLE.pattern)).as_py() is not False
             part = np.zeros(len(table), np.int64) if parts == 1 else _hash(table[user], parts)
             for number in np.unique(part).tolist():
                 if number not in writers:
                     writers[number] = stack.enter_context(pa.ipc.new_file(str(files[number]), table.schema))
                 writers[number].write_table(table.filter(pa.array(part == number)))
-    return [file for file in files if file.exists()]
+    return [file for file in files if file.exists()], is_whole
 
 
 def _hash(column: pa.ChunkedArray, parts: int) -> np.ndarray[Any, Any]:
@@ -105,24 +114,32 @@ def _gathered(table: pa.Table, user: str, item: str) -> Iterator[tuple[pa.Array,
         yield encoded.dictionary.slice(start, len(own) - 1), lists
 
 
-def _answers(ids: pa.Array, items: Any, scores: Any, schema: pa.Schema, item: str) -> pa.Table:
-    """A row for each suggestion; items are of the type that the table has."""
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _kind(kind: pa.DataType, is_whole: bool) -> pa.DataType:
+    """The type of ids in the answer: as training reads them, texts that are all whole numbers are numbers."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return pa.int64() if is_whole and _is_text(kind) else kind
+
+
+def _answers(
+    ids: pa.Array, items: Any, scores: Any, names: tuple[str, str], kinds: tuple[pa.DataType, pa.DataType]
+) -> pa.Table:
+    """A row for each suggestion."""
     lists = items.tolist()
     lengths = np.fromiter(map(len, lists), np.int64, len(lists))
-    if not lengths.sum():
-        flat, score = [], np.zeros(0, np.float32)
-    else:
-        flat = [one for row in lists for one in row]
-        score = np.concatenate([np.asarray(row, np.float32) for row in scores])
+    score = np.concatenate([np.zeros(0, np.float32), *(np.asarray(row, np.float32) for row in scores)])
     begin = np.cumsum(lengths) - lengths
     rank = np.arange(lengths.sum()) - np.repeat(begin, lengths) + 1
-    names = [name for name in schema.names if name != item]
-    kind = schema.field(item).type
-    column = pa.array(flat, pa.string())
+    user = ids.take(pa.array(np.repeat(np.arange(len(ids)), lengths)))
+    item = pa.array([one for row in lists for one in row], pa.string())
     return pa.table(
         {
-            names[0]: ids.take(pa.array(np.repeat(np.arange(len(ids)), lengths))),
-            item: pc.cast(column, kind) if not pa.types.is_dictionary(kind) else column,
+            names[0]: pc.cast(user, kinds[0]),
+            names[1]: pc.cast(item, kinds[1]),
             RANK: pa.array(rank, pa.int32()),
             SCORE: pa.array(score),
         }
