@@ -73,17 +73,18 @@ class Signals:
         self.popularity = owners(history)
         return self
 
-    def lists(self, history: sparse.csr_matrix) -> CandidateLists:
+    def lists(self, history: sparse.csr_matrix, excluded: sparse.csr_matrix | None = None) -> CandidateLists:
         """Candidates that are not in the history.
 
         Args:
             history: CSR [B, I].
+            excluded: Not 0 where an item is no candidate, CSR [B, I]; by default the history.
         """
         if self.popularity is None:
             raise ValueError("the signals have learnt nothing yet; call fit")
         first, *others = self.models.values()
         base = first.scores(history)
-        items, _ = top_items(base, self.candidates, history)
+        items, _ = top_items(base, self.candidates, history if excluded is None else excluded)
         is_real = items >= 0
         place = np.where(is_real, items, 0)
         score_SBC = np.stack(

@@ -28,6 +28,11 @@ class SparseWeights:
     def __len__(self) -> int:
         return len(self.sources)
 
+    @property
+    def nbytes(self) -> int:
+        """Of a graph's constants: by item, and once more by source."""
+        return 2 * (self.sources.nbytes + self.values.nbytes)
+
     @cached_property
     def outgoing(self) -> sparse.csr_matrix:
         """The same from each source to the items it speaks for; float64 CSR [I, I] of float32 values."""
