@@ -25,8 +25,9 @@ from ludocast.models.recommend.choose import (
     validate,
 )
 from ludocast.models.recommend.evaluation import evaluate
-from ludocast.models.recommend.item_item import ItemItem, owners
+from ludocast.models.recommend.item_item import ItemItem
 from ludocast.models.recommend.item_vectors import item_vectors
+from ludocast.models.recommend.products import owners
 from ludocast.models.recommend.ranking import Recommender, recommend
 from ludocast.models.recommend.repeats import repeats_of
 from ludocast.models.recommend.rerank import Reranker, RerankSettings
