@@ -26,7 +26,8 @@ from ludocast.models.recommend.choose import (
     validate,
 )
 from ludocast.models.recommend.evaluation import evaluate
-from ludocast.models.recommend.item_item import ItemItem, owners
+from ludocast.models.recommend.item_item import ItemItem
+from ludocast.models.recommend.products import owners
 from ludocast.models.recommend.ranking import Recommender, recommend
 from ludocast.models.recommend.rerank import Reranker, RerankSettings
 from ludocast.models.trainer import TrainerSettings

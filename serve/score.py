@@ -25,12 +25,13 @@ from ludocast.datamodules.read import (
     csv_header,
     csv_options,
 )
-from ludocast.serve.answers import SCORED, USUAL_K, answer_columns, answer_names
+from ludocast.serve.answers import SCORED, answer_columns, answer_names
 from ludocast.serve.manifest import Manifest
 from ludocast.serve.notes import Note, sentences
 from ludocast.serve.recommend_names import HISTORY
 from ludocast.serve.score_pairs import reads_pairs, score_pairs
 from ludocast.serve.scorer import Predictions, Scorer
+from ludocast.serve.suggest_options import USUAL_K, SuggestOptions, ids_of_words
 from tqdm import tqdm
 
 CHUNK_ROWS = 65_536
@@ -47,6 +48,11 @@ def score(
     encoding: str = "utf-8",
     delimiter: str | None = None,
     k: int | None = None,
+    exclude_owned: bool = True,
+    exclude: list[str] | None = None,
+    only: list[str] | None = None,
+    category: list[str] | None = None,
+    diversity: float = 0.0,
     overwrite: bool = False,
 ) -> None:
     """Score every row of a CSV or Parquet file, in order.
@@ -71,10 +77,14 @@ def score(
         encoding: Of a CSV input, such as cp949; outputs are UTF-8.
         delimiter: Of a CSV input; found by itself.
         k: To a recommender, suggestions a user; 20 by default.
+        exclude_owned: Whether it leaves out what a user has.
+        exclude: Items that it does not suggest: ids, or text files with one a line.
+        only: Items of which alone it suggests, given likewise.
+        category: Values of the catalogue's category; it suggests items of these alone.
+        diversity: From 0, the order of scores, to 1, as different as can be.
         overwrite: Replace OUTPUT.
     """
-    if k is not None and k < 1:
-        raise ValueError(f"--k is 1 or more, got {k}")
+    options = _options(k, exclude_owned, exclude, only, category, diversity)
     if output.exists() and not overwrite:
         raise ValueError(f"{output} exists; choose another --output, or --overwrite to replace it")
     if not output.absolute().parent.is_dir():
@@ -93,9 +103,9 @@ def score(
                 raise ValueError("--keep is for tables of one row an answer; suggestions have columns of their own")
             table_writer = _TableWriter(file, output)
             columns_of = (dict(zip(names, chunk.columns, strict=True)) for chunk in _with_bar(chunks, total, size))
-            rows, notes = score_pairs(
-                scorer, columns_of, input.stat().st_size, USUAL_K if k is None else k, table_writer.write
-            )
+            options, told = scorer.known_options(options)
+            rows, notes = score_pairs(scorer, columns_of, input.stat().st_size, options, table_writer.write)
+            notes.update(told)
             if rows == 0:
                 raise ValueError(f"{input} has no row with a user")
             table_writer.close()
@@ -107,8 +117,9 @@ def score(
                 f'{input} needs the columns "{pairs.user}" and "{pairs.item}", or "{HISTORY}" with a list a row; it '
                 f"has {', '.join(names[:10])}"
             )
-        if k is not None:
-            raise ValueError("--k is for a recommender and a table of its users and items")
+        if k is not None or options != SuggestOptions():
+            what = "--k" if k is not None else "an option of suggestions"
+            raise ValueError(f"{what} is for a recommender and a table of its users and items")
         kept = _kept(names, keep, input)
         writer = _Writer(file, output, scorer.manifest, kept)
         for chunk in _with_bar(chunks, total, size):
@@ -121,6 +132,26 @@ def score(
             raise ValueError(f"{input} has a header but no rows to score")
         writer.close()
     _tell(notes, f"{rows:,} rows scored: {output}")
+
+
+def _options(
+    k: int | None,
+    exclude_owned: bool,
+    exclude: list[str] | None,
+    only: list[str] | None,
+    category: list[str] | None,
+    diversity: float,
+) -> SuggestOptions:
+    """Of the command line."""
+    if k is not None and k < 1:
+        raise ValueError(f"--k is 1 or more, got {k}")
+    if not 0 <= diversity <= 1:
+        raise ValueError(f"--diversity is a number from 0 to 1, got {diversity:g}")
+    excluded = ids_of_words(exclude)
+    return SuggestOptions(
+        USUAL_K if k is None else k, exclude_owned, () if excluded is None else excluded, ids_of_words(only),
+        None if category is None else tuple(category), diversity,
+    )  # fmt: skip
 
 
 def _with_bar(chunks: Iterator[pa.RecordBatch], total: int | None, size: int) -> Iterator[pa.RecordBatch]:

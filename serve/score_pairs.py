@@ -21,6 +21,7 @@ from ludocast.serve.manifest import Manifest
 from ludocast.serve.notes import Note
 from ludocast.serve.recommend_names import HISTORY
 from ludocast.serve.scorer import Scorer
+from ludocast.serve.suggest_options import SuggestOptions
 
 PART_BYTES = 64 << 20  # of the table in one temporary file
 CHUNK_USERS = 4_096
@@ -36,7 +37,7 @@ def score_pairs(
     scorer: Scorer,
     chunks: Iterator[Mapping[str, Any]],
     size: int,
-    k: int,
+    options: SuggestOptions,
     write: Callable[[pa.Table], None],
 ) -> tuple[int, Counter[Note]]:
     """Suggest items for every user of a table.
@@ -45,7 +46,7 @@ def score_pairs(
         scorer: Of a recommender.
         chunks: Columns by name, some rows at a time.
         size: Bytes of the table, by which it is dealt.
-        k: Suggestions a user, as many as the model gives at most.
+        options: Of the suggestions of each user.
         write: Takes tables of the user, the item, `rank` from 1 and `score`.
 
     Returns:
@@ -61,8 +62,8 @@ def score_pairs(
             with pa.memory_map(str(file)) as source:
                 table = pa.ipc.open_file(source).read_all()
             for ids, histories in _gathered(table, pairs.user, pairs.item):
-                found = scorer.predict_columns({HISTORY: histories})
-                write(_answers(ids, found.labels, found.probabilities, k, table.schema, pairs.item))
+                found = scorer.predict_columns({HISTORY: histories}, options=options)
+                write(_answers(ids, found.labels, found.probabilities, table.schema, pairs.item))
                 users += len(ids)
                 notes.update(found.notes)
     return users, notes
@@ -104,15 +105,15 @@ def _gathered(table: pa.Table, user: str, item: str) -> Iterator[tuple[pa.Array,
         yield encoded.dictionary.slice(start, len(own) - 1), lists
 
 
-def _answers(ids: pa.Array, items: Any, scores: Any, k: int, schema: pa.Schema, item: str) -> pa.Table:
+def _answers(ids: pa.Array, items: Any, scores: Any, schema: pa.Schema, item: str) -> pa.Table:
     """A row for each suggestion; items are of the type that the table has."""
-    lists = [row[:k] for row in items.tolist()]
+    lists = items.tolist()
     lengths = np.fromiter(map(len, lists), np.int64, len(lists))
     if not lengths.sum():
         flat, score = [], np.zeros(0, np.float32)
     else:
         flat = [one for row in lists for one in row]
-        score = np.concatenate([np.asarray(row[:k], np.float32) for row in scores])
+        score = np.concatenate([np.asarray(row, np.float32) for row in scores])
     begin = np.cumsum(lengths) - lengths
     rank = np.arange(lengths.sum()) - np.repeat(begin, lengths) + 1
     names = [name for name in schema.names if name != item]
