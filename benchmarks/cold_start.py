@@ -43,11 +43,12 @@ from ludocast.datamodules.infer import RawColumns
 from ludocast.datamodules.item_features import item_features
 from ludocast.datamodules.user_items import k_core, read_user_items
 from ludocast.models.recommend.cold_start import NAMES, ColdData, try_cold
-from ludocast.models.recommend.item_item import EASE, owners
+from ludocast.models.recommend.item_item import EASE
 from ludocast.models.recommend.metrics import mean_metrics, user_metrics
 from ludocast.models.recommend.new_item_choice import NAMES as ITEM_WAYS
 from ludocast.models.recommend.new_item_choice import NewItemsTried, join_new_items, try_new_items
 from ludocast.models.recommend.new_items import shares_of
+from ludocast.models.recommend.products import owners
 from ludocast.models.recommend.ranking import recommend, top_items
 from ludocast.models.recommend.tower_network import TowerSettings
 from ludocast.models.trainer import TrainerSettings

@@ -7,8 +7,10 @@ from __future__ import annotations
 import numpy as np
 from ludocast.models.recommend.item_item import ItemItem, Popularity
 from ludocast.models.recommend.ranking import Recommender
+from ludocast.models.recommend.sparse_weights import SparseWeights
 from ludocast.serve.graph import GraphBuilder
 from ludocast.serve.graph_history import History
+from ludocast.serve.graph_sparse_weights import add_sparse_scores, add_sparse_scores_of
 from onnx import TensorProto
 
 
@@ -21,33 +23,40 @@ def add_scores(graph: GraphBuilder, history: History, model: Recommender) -> str
         return popular if history.cold is None else graph.op("Where", history.is_new, history.cold, popular)
     if not isinstance(model, ItemItem):
         raise ValueError(f"{type(model).__name__} has no graph yet; take another --model for a bundle")
-    assert model.weights is not None
-    assert model.popularity is not None
-    count = len(model.weights)
-    known = graph.op("Slice", _weights(graph, model), graph.ints(0), graph.ints(count * count), graph.ints(0))
-    weights = graph.op("Cast", graph.op("Reshape", known, graph.ints(count, count)), to=TensorProto.DOUBLE)
-    own = graph.op("MatMul", history.owned, weights)
-    new = graph.constant(model.popularity) if history.cold is None else history.cold
+    weights, popularity = model.fitted()
+    if isinstance(weights, SparseWeights):
+        own = add_sparse_scores(graph, history, weights)
+    else:
+        own = _add_dense_scores(graph, history, weights)
+    new = graph.constant(popularity) if history.cold is None else history.cold
     return graph.op("Where", history.is_new, new, own)
+
+
+def _add_dense_scores(graph: GraphBuilder, history: History, weights: np.ndarray) -> str:
+    count = len(weights)
+    known = graph.op("Slice", _dense(graph, weights), graph.ints(0), graph.ints(count * count), graph.ints(0))
+    matrix = graph.op("Cast", graph.op("Reshape", known, graph.ints(count, count)), to=TensorProto.DOUBLE)
+    return graph.op("MatMul", history.owned, matrix)
 
 
 def add_scores_of(graph: GraphBuilder, history: History, model: ItemItem, item: str, popular: str) -> str:
     """The model's scores of some items [N, C] alone, double: a few weights are looked up, not all multiplied."""
-    found = graph.op("Cast", add_weights(graph, history.codes, model, item), to=TensorProto.DOUBLE)
-    own = graph.op("ReduceSum", found, graph.ints(2), keepdims=0)
+    weights, _ = model.fitted()
+    if isinstance(weights, SparseWeights):
+        own = add_sparse_scores_of(graph, history, weights, item)
+    else:
+        found = graph.op("Cast", add_weights(graph, history.codes, weights, item), to=TensorProto.DOUBLE)
+        own = graph.op("ReduceSum", found, graph.ints(2), keepdims=0)
     return graph.op("Where", history.is_new, popular, own)
 
 
-def add_weights(graph: GraphBuilder, codes: str, model: ItemItem, item: str) -> str:
+def add_weights(graph: GraphBuilder, codes: str, weights: np.ndarray, item: str) -> str:
     """The weight from each item of a history to each of some items [N, C], float [N, C, T]; 0 of unknown ones."""
-    assert model.weights is not None
-    begin = graph.op("Unsqueeze", graph.op("Mul", codes, graph.ints(len(model.weights))), graph.ints(1))
+    begin = graph.op("Unsqueeze", graph.op("Mul", codes, graph.ints(len(weights))), graph.ints(1))
     index = graph.op("Add", begin, graph.op("Unsqueeze", item, graph.ints(2)))
-    return graph.op("Gather", _weights(graph, model), index, axis=0)
+    return graph.op("Gather", _dense(graph, weights), index, axis=0)
 
 
-def _weights(graph: GraphBuilder, model: ItemItem) -> str:
+def _dense(graph: GraphBuilder, weights: np.ndarray) -> str:
     """All weights, row after row, and a row of zeros for unknown items: float [(I + 1) I], one constant a model."""
-    assert model.weights is not None
-    weights = model.weights.astype(np.float32)
-    return graph.constant(np.append(weights, np.zeros((1, len(weights)), np.float32)).ravel())
+    return graph.constant(np.append(weights.astype(np.float32), np.zeros((1, len(weights)), np.float32)).ravel())

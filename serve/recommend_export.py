@@ -72,11 +72,11 @@ def export_recommender(
     texts = tuple(str(item) for item in items.tolist())
     if "" in texts or len(set(texts)) < len(texts):
         raise ValueError("two items have one text for an id, or an empty one; rename one of them")
-    matrices = len(model.signals.models) if isinstance(model, Reranker) else int(isinstance(model, ItemItem))
-    if matrices * len(texts) ** 2 * 4 > TWO_GB:
+    matrices = list(model.signals.models.values()) if isinstance(model, Reranker) else [model]
+    if sum(one.fitted()[0].nbytes for one in matrices if isinstance(one, ItemItem)) > TWO_GB:
         raise ValueError(
-            f"{matrices} matrices of {len(texts):,} × {len(texts):,} items pass the 2 GB of one model.onnx; leave rare "
-            "items out (--users_of_item), or take a model of one matrix (--model ease_weighted)"
+            f"{len(matrices)} matrices of {len(texts):,} × {len(texts):,} items pass the 2 GB of one model.onnx; leave "
+            "rare items out (--users_of_item), or take a model of one matrix (--model ease_weighted)"
         )
     graph = GraphBuilder()
     history = add_history(graph, texts)
@@ -97,5 +97,5 @@ def export_recommender(
     shown = graph.op("Where", is_item, names, graph.constant(np.array([""], object)))
     graph.output(shown, ITEMS, TensorProto.STRING, ["N", "K"])
     graph.output(graph.op("Cast", score, to=TensorProto.FLOAT), SCORES, TensorProto.FLOAT, ["N", "K"])
-    add_because(graph, history, speaking, item, is_item)
+    add_because(graph, history, speaking, item, is_item, texts)
     return RecommendExport(graph.model(description, {}), texts, answers)

@@ -6,6 +6,7 @@ to be gathered in memory.
 
 from __future__ import annotations
 
+import re
 import tempfile
 import zlib
 from collections import Counter
@@ -27,6 +28,7 @@ from ludocast.serve.suggest_options import SuggestOptions
 PART_BYTES = 64 << 20  # of the table in one temporary file
 CHUNK_USERS = 4_096
 RANK, SCORE = "rank", "score"
+WHOLE = re.compile(r"^(0|-?[1-9][0-9]{0,17})$")  # as `datamodules.user_items` reads ids
 Chunks = Iterable[Mapping[str, Any]]
 
 
@@ -75,34 +77,39 @@ def score_pairs(
     with tempfile.TemporaryDirectory(prefix="ludocast") as folder:
         known = _deal(chunks, pairs.user, [pairs.item], parts, Path(folder), "pairs")
         told = _deal(players, pairs.user, attributes, parts, Path(folder), "players")
-        schema = _answer_schema([*known.values(), *told.values()], pairs)
-        for part in sorted({*known, *told}):
-            answered = _asked(_table(known.get(part)), _Told.of(_table(told.get(part)), pairs.user), pairs)
+        kinds = _kinds(known, told, pairs, scorer.manifest)
+        for part in sorted({*known.files, *told.files}):
+            answered = _asked(_table(known.files.get(part)), _Told.of(_table(told.files.get(part)), pairs.user), pairs)
             for ids, columns in answered:
                 found = scorer.predict_columns(columns, options=options)
-                own = _as_type(ids, schema.field(pairs.user).type, pairs.user)
-                write(_answers(own, found.labels, found.probabilities, schema, pairs.item))
+                own = _as_type(ids, kinds[0], pairs.user)
+                write(_answers(own, found.labels, found.probabilities, (pairs.user, pairs.item), kinds))
                 users += len(ids)
                 notes.update(found.notes)
     return users, notes
 
 
-def _answer_schema(files: Sequence[Path], pairs: PairColumns) -> pa.Schema:
-    """Types of ids, those of the pairs where there are any."""
-    fields = {pairs.user: pa.string(), pairs.item: pa.string()}
-    for file in reversed(files):
-        with pa.memory_map(str(file)) as source:
-            fields |= {one.name: one.type for one in pa.ipc.open_file(source).schema if one.name in fields}
-    return pa.schema(list(fields.items()))
+@dataclass(frozen=True)
+class _Dealt:
+    """A table in files: part to file, the types of its columns, and whether ids that are texts are whole numbers."""
+
+    files: Mapping[int, Path]
+    types: Mapping[str, pa.DataType]
+    is_whole: bool
+
+
+def _kinds(known: _Dealt, told: _Dealt, pairs: PairColumns, manifest: Manifest) -> tuple[pa.DataType, pa.DataType]:
+    """Types of users and items in the answer, those of the pairs where there are any."""
+    types = {pairs.item: pa.string(), **told.types, **known.types}
+    is_whole = all(WHOLE.match(item) for item in manifest.classes)
+    return _kind(types[pairs.user], known.is_whole and told.is_whole), _kind(types[pairs.item], is_whole)
 
 
 def _as_type(ids: pa.Array, kind: pa.DataType, user: str) -> pa.Array:
     try:
         return ids if ids.type == kind else ids.cast(kind)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise ValueError(
-            f'column "{user}" is {kind} in the table of pairs, but {str(error).splitlines()[0]} in that of players'
-        ) from error
+        raise ValueError(f'column "{user}" is {kind} in the table of pairs, not in that of players: {error}') from error
 
 
 def _table(file: Path | None) -> pa.Table | None:
@@ -155,22 +162,27 @@ def _asked(pairs: pa.Table | None, told: _Told | None, names: PairColumns) -> It
         yield told.ids.take(rows), {HISTORY: empty, **told.columns(rows)}
 
 
-def _deal(chunks: Chunks, user: str, others: Sequence[str], parts: int, folder: Path, name: str) -> dict[int, Path]:
+def _deal(chunks: Chunks, user: str, others: Sequence[str], parts: int, folder: Path, name: str) -> _Dealt:
     """Some columns in files by part, all rows of a user in one; rows without a user left out."""
     files: dict[int, Path] = {}
+    types: dict[str, pa.DataType] = {user: pa.string()}
+    is_whole = True
     with ExitStack() as stack:
         writers: dict[int, Any] = {}
         for columns in chunks:
             table = pa.table({user: columns[user], **{one: columns[one] for one in others if one in columns}})
             absent = pc.is_in(table[user].cast(pa.string()), pa.array(["", None], pa.string()))
             table = table.filter(pc.invert(absent))
+            types = {one.name: one.type for one in table.schema}
+            if is_whole and _is_text(table[user].type):
+                is_whole = pc.all(pc.match_substring_regex(table[user], WHOLE.pattern)).as_py() is not False
             part = np.zeros(len(table), np.int64) if parts == 1 else _hash(table[user], parts)
             for number in np.unique(part).tolist():
                 if number not in writers:
                     files[number] = folder / f"{name}{number}.arrow"
                     writers[number] = stack.enter_context(pa.ipc.new_file(str(files[number]), table.schema))
                 writers[number].write_table(table.filter(pa.array(part == number)))
-    return files
+    return _Dealt(files, types if files else {}, is_whole)
 
 
 def _hash(column: pa.ChunkedArray, parts: int) -> np.ndarray[Any, Any]:
@@ -192,24 +204,32 @@ def _gathered(table: pa.Table, user: str, item: str) -> Iterator[tuple[pa.Array,
         yield encoded.dictionary.slice(start, len(own) - 1), lists
 
 
-def _answers(ids: pa.Array, items: Any, scores: Any, schema: pa.Schema, item: str) -> pa.Table:
-    """A row for each suggestion; items are of the type that the table has."""
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _kind(kind: pa.DataType, is_whole: bool) -> pa.DataType:
+    """The type of ids in the answer: as training reads them, texts that are all whole numbers are numbers."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return pa.int64() if is_whole and _is_text(kind) else kind
+
+
+def _answers(
+    ids: pa.Array, items: Any, scores: Any, names: tuple[str, str], kinds: tuple[pa.DataType, pa.DataType]
+) -> pa.Table:
+    """A row for each suggestion."""
     lists = items.tolist()
     lengths = np.fromiter(map(len, lists), np.int64, len(lists))
-    if not lengths.sum():
-        flat, score = [], np.zeros(0, np.float32)
-    else:
-        flat = [one for row in lists for one in row]
-        score = np.concatenate([np.asarray(row, np.float32) for row in scores])
+    score = np.concatenate([np.zeros(0, np.float32), *(np.asarray(row, np.float32) for row in scores)])
     begin = np.cumsum(lengths) - lengths
     rank = np.arange(lengths.sum()) - np.repeat(begin, lengths) + 1
-    names = [name for name in schema.names if name != item]
-    kind = schema.field(item).type
-    column = pa.array(flat, pa.string())
+    user = ids.take(pa.array(np.repeat(np.arange(len(ids)), lengths)))
+    item = pa.array([one for row in lists for one in row], pa.string())
     return pa.table(
         {
-            names[0]: ids.take(pa.array(np.repeat(np.arange(len(ids)), lengths))),
-            item: pc.cast(column, kind) if not pa.types.is_dictionary(kind) else column,
+            names[0]: pc.cast(user, kinds[0]),
+            names[1]: pc.cast(item, kinds[1]),
             RANK: pa.array(rank, pa.int32()),
             SCORE: pa.array(score),
         }

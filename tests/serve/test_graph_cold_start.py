@@ -12,7 +12,8 @@ import pytest
 from ludocast.datamodules.attributes import attributes_of_frame, user_schema
 from ludocast.datamodules.infer import RawColumns
 from ludocast.models.recommend.cold_start import ColdData, ColdStart, ColdTried, fit_cold
-from ludocast.models.recommend.item_item import EASE, CosineNeighbours, Popularity, owners
+from ludocast.models.recommend.item_item import EASE, CosineNeighbours, Popularity
+from ludocast.models.recommend.products import owners
 from ludocast.models.recommend.ranking import Recommender, top_items
 from ludocast.models.recommend.rerank import Reranker, RerankSettings
 from ludocast.models.recommend.signals import Signals

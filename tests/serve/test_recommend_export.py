@@ -24,13 +24,15 @@ HISTORY = random_history(120, 40)
 IDS = np.array([f"item {k}" if k % 3 else f"물건\n{k}" for k in range(40)], object)
 
 
-def reranker() -> Reranker:
-    signals = Signals({"ease": EASE(5.0, 0.5), "cosine": CosineNeighbours(), "walks": RP3Beta()}, candidates=15)
-    return Reranker(signals, RerankSettings(epochs=3, members=2))
+def reranker(few: int | None = None) -> Reranker:
+    models = {"ease": EASE(5.0, 0.5, neighbours=few), "cosine": CosineNeighbours(few), "walks": RP3Beta(neighbours=few)}
+    return Reranker(Signals(models, candidates=15), RerankSettings(epochs=3, members=2))
 
 
 MAKERS: dict[str, Callable[[], Recommender]] = {
     "popularity": Popularity, "cosine": CosineNeighbours, "ease": lambda: EASE(5.0, 0.5), "reranker": reranker,
+    "cosine, two neighbours": lambda: CosineNeighbours(2), "ease, few neighbours": lambda: EASE(5.0, 0.5, neighbours=9),
+    "reranker, few neighbours": lambda: reranker(9),
 }  # fmt: skip
 
 
