@@ -97,15 +97,18 @@ def test_new_items_are_shown_but_no_more_than_they_would_be_bought(name: str) ->
     assert sorted(set(items.ravel().tolist()) - {-1}) == list(range(40))
 
 
-def test_sparse_weights_of_all_neighbours_score_as_dense_ones() -> None:
-    known, wide = sparse.csr_matrix(HISTORY[:, :32]), (120, 40)
+def test_sparse_weights_are_the_greatest_of_the_dense_ones() -> None:
+    known = sparse.csr_matrix(HISTORY[:, :32])
     shares = shares_of(FEATURES[32:], FEATURES[:32], owners(known), 3.0)
-    history = sparse.csr_matrix((known.data, known.indices, known.indptr), wide)
-    found = [
-        with_new_items(model.fit(known), shares, 0.5, 0.7).scores(history)
+    dense, few = (
+        with_new_items(model.fit(known), shares, 0.5, 0.7).weights
         for model in (CosineNeighbours(), CosineNeighbours(neighbours=32))
-    ]
-    np.testing.assert_allclose(found[1], found[0], rtol=1e-5, atol=1e-6)
-    few = with_new_items(CosineNeighbours(neighbours=5).fit(known), shares, 0.5, 0.7)
-    assert isinstance(few.weights, SparseWeights)
-    assert few.weights.sources.shape == (40, 5)
+    )
+    assert isinstance(dense, np.ndarray)
+    assert isinstance(few, SparseWeights)
+    width = few.sources.shape[1]
+    wanted = dense.copy()
+    wanted[32:] = 0  # a new item speaks for nothing
+    for new in range(32, 40):
+        wanted[np.argsort(-np.abs(wanted[:, new]))[width:], new] = 0
+    np.testing.assert_allclose(few.outgoing.toarray(), wanted, rtol=1e-5, atol=1e-7)
