@@ -69,6 +69,19 @@ def fit_preprocessing(
     return fitted, fitted.with_pairs(base, [held for _, held in crosses])
 
 
+def fit_unlabelled(schema: Schema, columns: RawColumns, rare: int = 0) -> Preprocessing:
+    """Scaled numbers and codes alone, where there is no label.
+
+    Args:
+        schema: Which columns there are.
+        columns: Raw columns of the training rows alone.
+        rare: Codes of values of fewer rows than this are not kept.
+    """
+    numbers = tuple(_fit_number(column, columns[column.name]) for column in schema.inputs if _is_number(column))
+    codes = (_fit_codes(column, columns[column.name], rare) for column in schema.inputs)
+    return Preprocessing(numbers, tuple(entry for entry in codes if entry is not None), (), (0.0, 1.0), ())
+
+
 def _is_number(column: Column) -> bool:
     return column.kind in ("number", "timestamp")
 

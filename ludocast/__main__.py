@@ -41,6 +41,9 @@ COMMANDS = {
     "score": Command("ludocast.serve.score:score", "score every row of a CSV or Parquet file"),
     "serve": Command("ludocast.serve.server:serve", "answer predictions over HTTP"),
     "simulate": Command("ludocast.datamodules.simulate:simulate", "make a player table of a simulated game", True),
+    "simulate log": Command(
+        "ludocast.datamodules.game.log:simulate_log", "make an event log of a simulated game", True
+    ),
     "export core": Command("ludocast.serve.core:export_core", "the graph without its preprocessing", True),
     "compression-report": Command(
         "ludocast.serve.compression_report:compression_report",
@@ -166,8 +169,8 @@ def parser_words(function: Callable[..., Any], options: Sequence[str]) -> list[s
     """Options as the parser takes them.
 
     The values of an option that takes a list, given again or comma-separated, become one JSON list; a value with a
-    comma of its own is quoted as in CSV: --exclude 'a,"b, c"'. A switch such as --overwrite needs no value, and
-    --split-time is --split_time.
+    comma of its own is quoted as in CSV: --exclude 'a,"b, c"'. A switch such as --overwrite needs no value, though
+    `--overwrite false` is understood, and --split-time is --split_time.
 
     Args:
         function: The command, whose type hints tell the options.
@@ -176,7 +179,7 @@ def parser_words(function: Callable[..., Any], options: Sequence[str]) -> list[s
     kinds = {f"--{name}": kind for name, kind in typing.get_type_hints(function).items()}
     merged: dict[str, list[str]] = {}
     rest: list[str] = []
-    words = iter(options)
+    words = iter(_with_answers(kinds, options))
     for word in words:
         flag, equals, value = word.partition("=")
         flag = "--" + flag[2:].replace("-", "_") if flag.startswith("--") else flag
@@ -192,6 +195,18 @@ def parser_words(function: Callable[..., Any], options: Sequence[str]) -> list[s
                 continue
         merged.setdefault(flag, []).extend(next(csv.reader([value]), []))
     return rest + [f"{flag}={json.dumps(values, ensure_ascii=False)}" for flag, values in merged.items()]
+
+
+def _with_answers(kinds: Mapping[str, Any], options: Sequence[str]) -> list[str]:
+    """The words, that of a switch and a "true" or "false" behind it made one."""
+    found: list[str] = []
+    for word in options:
+        before = found[-1] if found else ""
+        if word in ("true", "false") and kinds.get(before.replace("-", "_").replace("__", "--", 1)) is bool:
+            found[-1] = f"{before}={word}"
+        else:
+            found.append(word)
+    return found
 
 
 def _is_list(kind: Any) -> bool:

@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 from ludocast.datamodules.schema import MISSING_TOKENS
+from ludocast.models.recommend.cold_start import ColdStart
 from ludocast.models.recommend.ranking import Recommender
 from ludocast.recipes.provenance import git_revision, libraries
 from ludocast.serve.bundle import write_bundle
+from ludocast.serve.catalogue import CATALOGUE_FILE, Catalogue
+from ludocast.serve.graph_cold_start import attribute_inputs
 from ludocast.serve.manifest import Input, PairColumns, SequenceInputs
 from ludocast.serve.recommend_export import export_recommender
 from ludocast.serve.recommend_names import HISTORY, LENGTH
@@ -28,6 +31,9 @@ def write_recommend_bundle(
     pairs: PairColumns,
     metrics: Mapping[str, Any],
     data_sha256: str,
+    catalogue: Catalogue | None = None,
+    repeatable: np.ndarray | None = None,
+    cold: ColdStart | None = None,
 ) -> None:
     """Write FOLDER.
 
@@ -40,17 +46,25 @@ def write_recommend_bundle(
         pairs: Columns of the table.
         metrics: On the test part.
         data_sha256: Of the table.
+        catalogue: Categories and vectors of the items; None where the options that need them are not wanted.
+        repeatable: Items that are suggested though they are owned, bool [I]; None for none.
+        cold: What answers users without history by their attributes; None for popularity.
 
     Raises:
         ValueError: If the model has no graph.
     """
-    export = export_recommender(model, items, description=f"{name}: items for a history")
+    export = export_recommender(
+        model, items, description=f"{name}: items for a history", repeatable=repeatable, cold=cold
+    )
     shown = [export.items[k] for k in np.argsort(-popularity, kind="stable")[:SHOWN_ITEMS]]
     write_bundle(
         folder,
         export.model.SerializeToString(),
         name=name,
-        inputs=[Input(HISTORY, HISTORY, "category", tuple(shown), form="list")],
+        inputs=[
+            Input(HISTORY, HISTORY, "category", tuple(shown), form="list"),
+            *([] if cold is None else attribute_inputs(cold.columns)),
+        ],
         classes=export.items,
         missing_tokens=MISSING_TOKENS,
         metrics=metrics,
@@ -60,5 +74,6 @@ def write_recommend_bundle(
         task="items",
         sequence=SequenceInputs(LENGTH, LONGEST),
         pairs=pairs,
+        extra_files=None if catalogue is None else {CATALOGUE_FILE: catalogue.to_bytes()},
         overwrite=True,  # left by a run that was killed after writing it
     )

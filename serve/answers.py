@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -11,27 +11,12 @@ from ludocast.serve.manifest import Manifest
 from ludocast.serve.scorer import Predictions
 
 SCORED = "scored_"
-K, USUAL_K = "k", 20  # suggestions of a record
 
 
-def answer_records(
-    manifest: Manifest, found: Predictions, asked: Sequence[Mapping[str, object]] = ()
-) -> list[dict[str, Any]]:
-    """One record a row: label, probability and probabilities by class; lists of labels and probabilities; or items.
-
-    Args:
-        manifest: Of the bundle.
-        found: N rows.
-        asked: The N records asked about, of which each may have a `k` of its own where items are answered.
-
-    Raises:
-        ValueError: If a `k` is none.
-    """
+def answer_records(manifest: Manifest, found: Predictions) -> list[dict[str, Any]]:
+    """One record a row: label, probability and probabilities by class; lists of labels and probabilities; or items."""
     if manifest.task == "items":
-        most = [_most(row, record.get(K)) for row, record in enumerate(asked)]
-        if not most:
-            most = [USUAL_K] * len(found.labels)
-        return [{"items": _items(found, row, k)} for row, k in enumerate(most)]
+        return [{"items": _items(found, row)} for row in range(len(found.labels))]
     pairs = zip(found.labels.tolist(), found.probabilities.tolist(), strict=True)
     if manifest.has_lists:
         return [{"labels": labels, "probabilities": p.tolist()} for labels, p in pairs]
@@ -78,20 +63,11 @@ def answer_columns(manifest: Manifest, found: Predictions, is_text: bool) -> lis
     return columns if positive is not None else [*columns, *(pa.array(p[:, k]) for k in range(p.shape[1]))]
 
 
-def _most(row: int, k: object) -> int:
-    if k is None:
-        return USUAL_K
-    if type(k) is not int or k < 1:
-        raise ValueError(f'row {row + 1}, "{K}": expected a whole number from 1 on, got {k!r}')
-    return k
-
-
-def _items(found: Predictions, row: int, k: int) -> list[dict[str, Any]]:
-    items, scores = found.labels[row][:k], found.probabilities[row][:k].tolist()
+def _items(found: Predictions, row: int) -> list[dict[str, Any]]:
+    items, scores = found.labels[row], found.probabilities[row].tolist()
     if found.because is None:
         return [{"item": item, "score": score} for item, score in zip(items, scores, strict=True)]
-    reasons = found.because[row][:k]
     return [
         {"item": item, "score": score, "because": because}
-        for item, score, because in zip(items, scores, reasons, strict=True)
+        for item, score, because in zip(items, scores, found.because[row], strict=True)
     ]

@@ -34,6 +34,13 @@ class GraphBuilder:
         self._inputs.append(helper.make_tensor_value_info(name, dtype, ["N", *widths]))
         return name
 
+    def optional_input(self, name: str, default: np.ndarray, shape: list[int | str]) -> str:
+        """A graph input that is `default` where it is not fed: an initializer of the same name."""
+        kind = helper.np_dtype_to_tensor_dtype(default.dtype)
+        self._inputs.append(helper.make_tensor_value_info(name, kind, shape))
+        self.initializers.append(numpy_helper.from_array(default, name))
+        return name
+
     def output(self, value: str, name: str, dtype: int, shape: list[int | str]) -> None:
         """Name a value as a graph output."""
         self.nodes.append(helper.make_node("Identity", [value], [name]))
@@ -56,6 +63,10 @@ class GraphBuilder:
     def floats(self, *values: float) -> str:
         """A float32 constant [len(values)]."""
         return self.constant(np.array(values, np.float32))
+
+    def doubles(self, *values: float) -> str:
+        """A float64 constant [len(values)]."""
+        return self.constant(np.array(values, np.float64))
 
     def ints(self, *values: int) -> str:
         """An int64 constant [len(values)]."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ludocast.serve.answers import USUAL_K, K
 from ludocast.serve.manifest import Input, Manifest
+from ludocast.serve.suggest_options import USUAL_K
 
 SHOWN_CATEGORIES = 20
 
@@ -14,12 +14,11 @@ def openapi(manifest: Manifest) -> dict[str, Any]:
     """OpenAPI 3.1 as a JSON document."""
     record: dict[str, Any] = {
         "type": "object",
-        "required": [item.column for item in manifest.inputs],
+        "required": [item.column for item in manifest.inputs if item not in manifest.attributes],
         "properties": {item.column: _property(item) for item in manifest.inputs},
     }
     if manifest.task == "items":
-        most = {"type": "integer", "minimum": 1, "description": f"Suggestions; {USUAL_K} by default."}
-        record["properties"] = {**record["properties"], K: most}
+        record["properties"] = {**record["properties"], **_options()}
     if manifest.sequence is not None:
         record["description"] = _sequence(manifest)
     example = dict(manifest.check_rows.rows[0])
@@ -48,6 +47,24 @@ def openapi(manifest: Manifest) -> dict[str, Any]:
                 "Answer": answer,
                 "Error": {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}},
             }
+        },
+    }
+
+
+def _options() -> dict[str, Any]:
+    """Of `serve.suggest_options.SuggestOptions`."""
+    ids = {"type": "array", "items": {"type": ["string", "integer"]}}
+    return {
+        "k": {"type": "integer", "minimum": 1, "description": f"Suggestions; {USUAL_K} by default."},
+        "exclude_owned": {"type": "boolean", "description": "Leave out what is in the history; true by default."},
+        "exclude": {**ids, "description": "Items that are not suggested."},
+        "only": {**ids, "description": "Items of which alone suggestions are taken."},
+        "category": {**ids, "description": "Values of the catalogue's category; only items of these are suggested."},
+        "diversity": {
+            "type": "number",
+            "minimum": 0,
+            "maximum": 1,
+            "description": "0, the default, is the order of scores; 1 is as different as can be.",
         },
     }
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from ludocast.serve.feeds import Feeds
 from ludocast.serve.manifest import Manifest, ManifestError
-from ludocast.serve.recommend_names import BECAUSE
 from ludocast.serve.sequence_feeds import SequenceFeeds
 
 Run = Callable[[list[str], dict[str, np.ndarray[Any, Any]]], Any]  # as `onnxruntime.InferenceSession.run`
@@ -51,25 +50,3 @@ def run_feeds(run: Run, manifest: Manifest, feeds: Feeds | SequenceFeeds) -> tup
             labels[row] = found[place, : sizes[place]].tolist()
             probabilities[row] = p[place, : sizes[place]]
     return labels, probabilities
-
-
-def run_items(run: Run, manifest: Manifest, feeds: SequenceFeeds) -> tuple[Array, Array, list[list[list[str]]]]:
-    """Items, scores, and of each item those of the history that speak most for it; of a recommender.
-
-    Args:
-        run: The model.
-        manifest: Of task "items".
-        feeds: Of N rows.
-
-    Returns:
-        Objects [N], each a list of str; objects [N], each float32 of the same length; N lists, each of a list an item.
-    """
-    items, scores = np.empty(feeds.rows, object), np.empty(feeds.rows, object)
-    because: list[list[list[str]]] = [[] for _ in range(feeds.rows)]
-    for index, tensors in feeds.batches():
-        found, score, reasons = run([*manifest.outputs, BECAUSE], tensors)
-        for place, row in enumerate(index.tolist()):
-            size = int((found[place] != "").sum())
-            items[row], scores[row] = found[place, :size].tolist(), score[place, :size]
-            because[row] = [[name for name in names if name] for names in reasons[place, :size].tolist()]
-    return items, scores, because

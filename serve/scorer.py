@@ -13,8 +13,10 @@ from ludocast.serve.bundle import Bundle
 from ludocast.serve.feeds import BATCH_ROWS, Feeds
 from ludocast.serve.manifest import OUTPUTS, Manifest
 from ludocast.serve.notes import Note, overflow, sentences
-from ludocast.serve.run import run_feeds, run_items
+from ludocast.serve.run import run_feeds
 from ludocast.serve.sequence_feeds import SequenceFeeds
+from ludocast.serve.suggest import Suggester
+from ludocast.serve.suggest_options import SuggestOptions, options_of_records
 
 _OUTPUTS = list(OUTPUTS)
 _SHOWN_COLUMNS = 5
@@ -62,6 +64,7 @@ class Scorer:
         self.manifest: Manifest = bundle.manifest
         self._run = bundle.session.run
         self._reader = bundle.reader
+        self._suggester = Suggester(bundle) if bundle.manifest.task == "items" else None
 
     @staticmethod
     def load(bundle: str | Path, threads: int = 1) -> Scorer:
@@ -98,7 +101,7 @@ class Scorer:
         is_sequence = self.manifest.sequence is not None
         if isinstance(data, Mapping) and data and (is_sequence or not any(map(_is_column, data.values()))):
             return self.predict_rows([data])
-        return self._predict(self._reader.from_columns(_columns(data)))
+        return self.predict_columns(_columns(data))
 
     def predict_rows(self, rows: Sequence[Mapping[str, object]]) -> Predictions:
         """Score records; for a few rows the fastest way.
@@ -107,22 +110,51 @@ class Scorer:
             ValueError: As `predict`.
         """
         feeds = self._reader.from_rows(rows)
-        if self.manifest.task != "items" or not isinstance(feeds, SequenceFeeds):
+        if self._suggester is None or not isinstance(feeds, SequenceFeeds):
             return self._predict(feeds)
-        items, scores, because = run_items(self._run, self.manifest, feeds)
-        return Predictions(items, scores, tuple(feeds.unknown), feeds.notes, because)
+        return self._suggest(self._suggester, feeds, options_of_records(rows), reasons=True)
 
-    def predict_columns(self, columns: Mapping[str, Any], first_row: int = 0) -> Predictions:
+    def predict_columns(
+        self, columns: Mapping[str, Any], first_row: int = 0, options: SuggestOptions | None = None
+    ) -> Predictions:
         """Score columns of one length.
 
         Args:
             columns: Column name to its cells.
             first_row: Number of rows before these, for the row in an error.
+            options: Of a recommender, for all rows; a record of `predict_rows` has its own.
 
         Raises:
             ValueError: As `predict`.
         """
-        return self._predict(self._reader.from_columns(columns, first_row))
+        feeds = self._reader.from_columns(columns, first_row)
+        if self._suggester is None or not isinstance(feeds, SequenceFeeds):
+            return self._predict(feeds)
+        asked = SuggestOptions() if options is None else options
+        return self._suggest(self._suggester, feeds, asked, reasons=False)
+
+    def known_options(self, options: SuggestOptions) -> tuple[SuggestOptions, Mapping[Note, int]]:
+        """Options of a recommender without items that it does not know, and what is to be told of these.
+
+        Raises:
+            ValueError: If the bundle suggests nothing.
+        """
+        if self._suggester is None:
+            raise ValueError("options of suggestions are for a recommender")
+        return self._suggester.known(options)
+
+    def _suggest(
+        self,
+        suggester: Suggester,
+        feeds: SequenceFeeds,
+        options: SuggestOptions | Sequence[SuggestOptions],
+        reasons: bool,
+    ) -> Predictions:
+        if not feeds.rows:
+            return self._predict(feeds)
+        found = suggester.suggest(feeds, options, reasons)
+        notes = {**feeds.notes, **found.notes}
+        return Predictions(found.items, found.scores, tuple(feeds.unknown), notes, found.because)
 
     def _predict(self, feeds: Feeds | SequenceFeeds) -> Predictions:
         notes = {overflow(column): count for column, count in feeds.overflowed.items()}

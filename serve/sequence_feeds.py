@@ -17,6 +17,7 @@ from ludocast.serve.feeds import check_columns, refused_rows, uneven_columns
 from ludocast.serve.manifest import Input, Manifest, SequenceInputs
 from ludocast.serve.notes import Note, about_rows, about_steps
 from ludocast.serve.ragged import RaggedValues, flat_values, ragged_values
+from ludocast.serve.suggest_options import OPTIONS
 
 DAY = 86_400.0  # seconds
 BATCH_STEPS = 65_536  # steps of a batch, padding among them: its memory
@@ -95,9 +96,11 @@ class SequenceReader:
         self.must_be_whole = manifest.task == "tags"
         self._catalogue = frozenset(manifest.classes) if manifest.task == "items" else None
         self._columns = frozenset(item.column for item in self.inputs)
-        self._options = frozenset({"k"} if manifest.task == "items" else ())  # `serve.answers` reads it
+        self._options = frozenset(OPTIONS if manifest.task == "items" else ())  # `serve.suggest` reads them
         self._lists = [item for item in self.inputs if item.form != "cell"]
         self._cells = [item for item in self.inputs if item.form == "cell"]
+        self._optional = frozenset(item.column for item in manifest.attributes)
+        self._required = [item for item in self.inputs if item.column not in self._optional]
         self._tensors = {item.column: item.tensor for item in self.inputs}
 
     def from_rows(self, rows: Sequence[Mapping[str, object]]) -> SequenceFeeds:
@@ -107,11 +110,13 @@ class SequenceReader:
             ValueError: With row and column, if a cell is absent or does not fit.
         """
         try:
-            columns = {item.column: [row[item.column] for row in rows] for item in self.inputs}
+            columns = {item.column: [row[item.column] for row in rows] for item in self._required}
         except (KeyError, TypeError, IndexError):
-            raise refused_rows(self.inputs, rows) from None
+            raise refused_rows(self._required, rows) from None
         if not all(isinstance(row, Mapping) for row in rows):
-            raise refused_rows(self.inputs, rows)
+            raise refused_rows(self._required, rows)
+        for name in self._optional:
+            columns[name] = [row.get(name) for row in rows]
         feeds = self._read(columns, 0, has_names=True)
         names = dict.fromkeys(name for row in rows for name in row)
         feeds.unknown = [name for name in names if name not in columns and name not in self._options]
@@ -132,6 +137,10 @@ class SequenceReader:
     def _read(self, columns: Mapping[str, Any], first_row: int, has_names: bool) -> SequenceFeeds:
         """The same; with names of unknown items in its notes, which then add up over no file."""
         self.check_columns(list(columns))
+        absent = self._optional - set(columns)
+        if absent:
+            rows = len(columns[self._lists[0].column])
+            columns = {**columns, **{name: [None] * rows for name in absent}}
         overflowed: dict[str, int] = {}
         cells = {
             item.column: self._cell_column(columns[item.column], item, first_row, overflowed) for item in self._cells
@@ -153,7 +162,8 @@ class SequenceReader:
                 raise uneven_columns(name, len(values), self._lists[0].column, len(lengths))
         feeds = self._known(steps, lengths, cells, first_row)
         if self._catalogue is not None:
-            _tell_of_unknown(steps[self._lists[0].column], self._catalogue, has_names, feeds.notes)
+            names, known = steps[self._lists[0].column].tolist(), self._catalogue
+            feeds.notes |= unknown_items([name for name in names if name and name not in known], has_names)
         feeds.overflowed, feeds.unknown = overflowed, [name for name in columns if name not in self._columns]
         return feeds
 
@@ -163,7 +173,7 @@ class SequenceReader:
         Raises:
             ValueError: With the nearest name there is.
         """
-        check_columns(self.inputs, names)
+        check_columns(self._required, names)
 
     def _cell_column(
         self, values: Any, item: Input, first_row: int, overflowed: dict[str, int]
@@ -232,17 +242,18 @@ class SequenceReader:
         )
 
 
-def _tell_of_unknown(
-    names: np.ndarray[Any, Any], catalogue: frozenset[str], has_names: bool, notes: dict[Note, int]
-) -> None:
-    """Items of histories that training has never seen; they count nothing."""
-    unknown = [name for name in names.tolist() if name and name not in catalogue]
-    if not unknown:
-        return
-    some = list(dict.fromkeys(unknown))
+def unknown_items(names: Sequence[str], has_names: bool, where: str = "") -> dict[Note, int]:
+    """A note of items that training has never seen; they count nothing.
+
+    Args:
+        names: As often as they were met.
+        has_names: Whether the note names some; then it adds up over no file.
+        where: What stands before.
+    """
+    some = list(dict.fromkeys(names))
     shown = ", ".join(f'"{name}"' for name in some[:SHOWN_UNKNOWN]) + (", …" if len(some) > SHOWN_UNKNOWN else "")
     which = f" ({shown})" if has_names else ""
-    notes[Note(f"ignored what the catalogue has not{which}: ", "item", "items")] = len(unknown)
+    return {Note(f"{where}ignored what the catalogue has not{which}: ", "item", "items"): len(names)} if some else {}
 
 
 def _with_padding(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

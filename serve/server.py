@@ -75,10 +75,7 @@ def application(scorer: Scorer) -> web.Application:
                 found = await asyncio.to_thread(scorer.predict_rows, records)
         except ValueError as error:
             return _error(422, str(error))
-        try:
-            return _json(_answer(scorer, found, records))
-        except ValueError as error:
-            return _error(422, str(error))
+        return _json(_answer(scorer, found))
 
     async def healthy(request: web.Request) -> web.Response:  # noqa: ARG001
         return _json({"status": "ok"})
@@ -113,12 +110,12 @@ def _records(body: bytes) -> list[dict[str, Any]]:
     return records
 
 
-def _answer(scorer: Scorer, found: Predictions, records: list[dict[str, Any]]) -> dict[str, Any]:
+def _answer(scorer: Scorer, found: Predictions) -> dict[str, Any]:
     manifest = scorer.manifest
     return {
         "model": manifest.name,
         "version": manifest.version,
-        "predictions": answer_records(manifest, found, records),
+        "predictions": answer_records(manifest, found),
         "warnings": list(found.warnings),
     }
 

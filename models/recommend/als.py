@@ -7,7 +7,8 @@ from __future__ import annotations
 from typing import Self
 
 import numpy as np
-from ludocast.models.recommend.item_item import NotFittedError, owners
+from ludocast.models.recommend.item_item import NotFittedError
+from ludocast.models.recommend.products import owners
 from scipy import linalg, sparse
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from ludocast.models.metrics import Interval
-from ludocast.models.recommend.item_item import owners
 from ludocast.models.recommend.metrics import catalogue_metrics, mean_metrics, user_metrics
+from ludocast.models.recommend.products import owners
 from ludocast.models.recommend.ranking import NOBODY, Recommender, recommend
 from scipy import sparse
 

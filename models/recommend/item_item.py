@@ -2,6 +2,9 @@
 
 Each user's pairs count 1. Weights are solved in float64 and kept at the precision of float32, their sums taken in
 float64: these are then as good as exact, so equal scores are equal in whatever order a runtime adds them.
+
+The matrix is dense, or sparse: then an item has weights from its nearest ones alone. Sparse are models that are told
+their number of neighbours, and all of them where a dense matrix has no room.
 """
 
 # U users, I items, B users of a batch
@@ -9,12 +12,18 @@ float64: these are then as good as exact, so equal scores are equal in whatever 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
+from ludocast.models.recommend.memory import dense_items
+from ludocast.models.recommend.products import Products, owners, user_weights
+from ludocast.models.recommend.sparse_fit import cosine_weights, ease_weights, walk_weights
+from ludocast.models.recommend.sparse_weights import SparseWeights
 from scipy import linalg, sparse
 
-MOST_ITEMS = 12_000  # 1.2 GB a matrix while it is solved, of which three stand at once
+NEIGHBOURS = 100  # of an item, where a dense matrix has no room
+KEPT = 3  # products that are kept of an item for each neighbour that EASE regresses on
 
 
 class NotFittedError(ValueError):
@@ -25,13 +34,17 @@ class ItemItem(ABC):
     """Base of the models with a weight from each item to each other one.
 
     Attributes:
-        weights: float32 [I, I], from the item that a user has (row) to the item that is scored; 0 on
-            the diagonal.
+        neighbours: Of an item that is scored, so many have a weight; None is all, as far as there is room.
+        weights: float32 [I, I], from the item that a user has (row) to the item that is scored, 0 on the diagonal; or
+            sparse.
         popularity: Users of each item, float64 [I].
     """
 
-    def __init__(self) -> None:
-        self.weights: np.ndarray | None = None
+    def __init__(self, neighbours: int | None = None) -> None:
+        if neighbours is not None and neighbours < 1:
+            raise ValueError(f"an item needs 1 neighbour or more, got {neighbours}")
+        self.neighbours = neighbours
+        self.weights: np.ndarray | SparseWeights | None = None
         self.popularity: np.ndarray | None = None
 
     def fit(self, history: sparse.csr_matrix) -> Self:
@@ -39,30 +52,47 @@ class ItemItem(ABC):
 
         Args:
             history: 1 where a user had an item, CSR [U, I].
-
-        Raises:
-            ValueError: If there are too many items for a dense matrix.
         """
-        items = history.shape[1]
-        if items > MOST_ITEMS:
-            raise ValueError(
-                f"{items:,} items: {type(self).__name__} holds a number for each pair of items, so at most "
-                f"{MOST_ITEMS:,} fit; leave rare items out (--users_of_item)"
-            )
-        self.popularity = owners(history)
-        self.weights = self._fitted(history.astype(np.float64)).astype(np.float32)
+        fit_together([self], history)
         return self
 
     @abstractmethod
     def _fitted(self, history: sparse.csr_matrix) -> np.ndarray:
-        """The weights, float64 [I, I]."""
+        """The weights of all pairs, float64 [I, I]."""
+
+    def _fitted_sparse(self, products: Products, neighbours: int) -> SparseWeights:  # noqa: ARG002
+        """The weights of so many neighbours of each item."""
+        raise ValueError(
+            f"{type(self).__name__} has no sparse form, and a number for each pair of items has room for "
+            f"{dense_items():,} items here, not for {len(products.owners):,}; leave rare items out (--users_of_item)"
+        )
 
     def scores(self, history: sparse.csr_matrix) -> np.ndarray:
         """Sum of the weights from what a user has, float64 [B, I]; popularity where there is no history."""
-        if self.weights is None or self.popularity is None:
-            raise NotFittedError(f"{type(self).__name__} has learnt nothing yet; call fit")
-        found = np.asarray(history.astype(np.float64) @ self.weights.astype(np.float64))
-        found[np.diff(history.indptr) == 0] = self.popularity
+        weights, popularity = self.fitted()
+        if isinstance(weights, SparseWeights):
+            found = weights.scores(history)
+        else:
+            found = np.asarray(history.astype(np.float64) @ weights.astype(np.float64))
+        found[np.diff(history.indptr) == 0] = popularity
+        return found
+
+    def scores_of(self, history: sparse.csr_matrix, items: np.ndarray) -> np.ndarray:
+        """The same of some items of each user alone.
+
+        Args:
+            history: CSR [B, I].
+            items: [B, C].
+
+        Returns:
+            float64 [B, C].
+        """
+        weights, popularity = self.fitted()
+        if not isinstance(weights, SparseWeights):
+            return np.take_along_axis(self.scores(history), items, 1)
+        found = weights.scores_of(history, items)
+        is_new = np.diff(history.indptr) == 0
+        found[is_new] = popularity[items[is_new]]
         return found
 
     def because(self, history: sparse.csr_matrix, item: int, count: int = 3) -> np.ndarray:
@@ -73,16 +103,56 @@ class ItemItem(ABC):
             item: That was suggested.
             count: At most so many.
         """
-        if self.weights is None:
-            raise NotFittedError(f"{type(self).__name__} has learnt nothing yet; call fit")
-        weight = self.weights[history.indices, item]
+        weights, _ = self.fitted()
+        own = history.indices
+        weight = weights.to(item, own) if isinstance(weights, SparseWeights) else weights[own, item]
         order = np.argsort(-weight, kind="stable")[:count]
-        return np.asarray(history.indices[order[weight[order] > 0]], np.int64)
+        return np.asarray(own[order[weight[order] > 0]], np.int64)
+
+    def fitted(self) -> tuple[np.ndarray | SparseWeights, np.ndarray]:
+        """Weights and popularity.
+
+        Raises:
+            NotFittedError: Before `fit`.
+        """
+        if self.weights is None or self.popularity is None:
+            raise NotFittedError(f"{type(self).__name__} has learnt nothing yet; call fit")
+        return self.weights, self.popularity
 
 
-def owners(history: sparse.csr_matrix) -> np.ndarray:
-    """Users of each item, float64 [I]."""
-    return np.bincount(history.indices, minlength=history.shape[1]).astype(np.float64)
+def fit_together(models: Sequence[ItemItem], history: sparse.csr_matrix) -> None:
+    """Fit several models on one history; the sparse ones share the products of items.
+
+    Args:
+        models: Of any kind.
+        history: 1 where a user had an item, CSR [U, I].
+    """
+    has_room = history.shape[1] <= dense_items()
+    few: dict[int, ItemItem] = {}
+    for place, model in enumerate(models):
+        model.popularity = owners(history)
+        if model.neighbours is None and has_room:
+            model.weights = model._fitted(history.astype(np.float64)).astype(np.float32)
+        else:
+            few[place] = model
+    if not few:
+        return
+    most = max(_neighbours(model) * (KEPT if isinstance(model, EASE) else 1) for model in few.values())
+    products = Products(history, most)
+    alike: dict[tuple[float, int], list[EASE]] = {}
+    for model in few.values():
+        if isinstance(model, EASE):
+            alike.setdefault((model.user_power, _neighbours(model)), []).append(model)
+        else:
+            model.weights = model._fitted_sparse(products, _neighbours(model))
+    for (power, neighbours), group in alike.items():
+        ridges = [(one.penalty, one.dropout) for one in group]
+        for one, weights in zip(group, ease_weights(products.cosine(power), neighbours, ridges), strict=True):
+            one.weights = weights
+
+
+def _neighbours(model: ItemItem) -> int:
+    return NEIGHBOURS if model.neighbours is None else model.neighbours
 
 
 class Popularity:
@@ -107,13 +177,13 @@ class CosineNeighbours(ItemItem):
     """Item nearest neighbours by the cosine of their users (Sarwar et al., WWW 2001).
 
     Args:
-        neighbours: Of an item that is scored, the most similar so many count; all when None.
+        neighbours: Of an item that is scored, the most similar so many count; all when None, as far as there is room.
         shrink: Added to the denominator, so that few common users count less.
     """
 
     def __init__(self, neighbours: int | None = None, shrink: float = 0.0) -> None:
-        super().__init__()
-        self.neighbours, self.shrink = neighbours, shrink
+        super().__init__(neighbours)
+        self.shrink = shrink
 
     def _fitted(self, history: sparse.csr_matrix) -> np.ndarray:
         common = (history.T @ history).toarray()
@@ -121,7 +191,10 @@ class CosineNeighbours(ItemItem):
         with np.errstate(invalid="ignore"):  # items of nobody
             weights = np.nan_to_num(common / (np.outer(length, length) + self.shrink))
         np.fill_diagonal(weights, 0)
-        return strongest(weights, self.neighbours)
+        return np.asarray(weights)
+
+    def _fitted_sparse(self, products: Products, neighbours: int) -> SparseWeights:
+        return cosine_weights(products.cosine(0.0), neighbours, self.shrink)
 
 
 class RP3Beta(ItemItem):
@@ -134,8 +207,8 @@ class RP3Beta(ItemItem):
     """
 
     def __init__(self, alpha: float = 1.0, beta: float = 0.6, neighbours: int | None = None) -> None:
-        super().__init__()
-        self.alpha, self.beta, self.neighbours = alpha, beta, neighbours
+        super().__init__(neighbours)
+        self.alpha, self.beta = alpha, beta
 
     def _fitted(self, history: sparse.csr_matrix) -> np.ndarray:
         of_user = np.maximum(np.diff(history.indptr), 1.0)
@@ -144,7 +217,10 @@ class RP3Beta(ItemItem):
         to_user = sparse.diags(of_item**-self.alpha) @ history.T
         weights = (to_user @ to_item).toarray() / of_item**self.beta
         np.fill_diagonal(weights, 0)
-        return strongest(weights, self.neighbours)
+        return np.asarray(weights)
+
+    def _fitted_sparse(self, products: Products, neighbours: int) -> SparseWeights:
+        return walk_weights(products.walks(self.alpha), neighbours, self.alpha, self.beta)
 
 
 class EASE(ItemItem):
@@ -157,10 +233,13 @@ class EASE(ItemItem):
         penalty: λ, above 0.
         user_power: w_u = n_u^−power, scaled to a mean of 1 over users with items: 0.5 has long histories weigh less.
         dropout: p, from 0 on and below 1.
+        neighbours: Each item is regressed on the so many nearest by the cosine of their weighted users; all when None.
     """
 
-    def __init__(self, penalty: float = 400.0, user_power: float = 0.0, dropout: float = 0.0) -> None:
-        super().__init__()
+    def __init__(
+        self, penalty: float = 400.0, user_power: float = 0.0, dropout: float = 0.0, neighbours: int | None = None
+    ) -> None:
+        super().__init__(neighbours)
         if not penalty > 0 or not 0 <= dropout < 1:
             raise ValueError(f"EASE needs a penalty above 0 and a dropout in [0, 1), got {penalty:g} and {dropout:g}")
         self.penalty, self.user_power, self.dropout = penalty, user_power, dropout
@@ -174,22 +253,8 @@ class EASE(ItemItem):
         np.fill_diagonal(B, 0)
         return B
 
-
-def user_weights(history: sparse.csr_matrix, power: float) -> np.ndarray:
-    """n^−power of each user's number of items n, scaled to a mean of 1 over users with items; 0 for the others, [U]."""
-    n = np.diff(history.indptr).astype(np.float64)
-    weight = np.where(n > 0, np.maximum(n, 1) ** -power, 0.0)
-    return np.asarray(weight / weight[n > 0].mean()) if (n > 0).any() else weight
-
-
-def strongest(weights: np.ndarray, neighbours: int | None) -> np.ndarray:
-    """Only the largest so many of each column, of equal ones those that come first; all when None."""
-    if neighbours is None or neighbours >= len(weights):
-        return weights
-    kept = np.argsort(-weights, axis=0, kind="stable")[:neighbours]
-    found = np.zeros_like(weights)
-    np.put_along_axis(found, kept, np.take_along_axis(weights, kept, 0), 0)
-    return found
+    def _fitted_sparse(self, products: Products, neighbours: int) -> SparseWeights:
+        return ease_weights(products.cosine(self.user_power), neighbours, [(self.penalty, self.dropout)])[0]
 
 
 def _inverse(matrix: np.ndarray) -> np.ndarray:

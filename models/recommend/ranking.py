@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from scipy import sparse
@@ -66,8 +66,21 @@ def top_items(scores: np.ndarray, k: int, excluded: sparse.csr_matrix | None = N
     return np.where(np.isneginf(found), NOBODY, items), found
 
 
+@runtime_checkable
+class RanksCandidates(Protocol):
+    """A model whose scores depend on which items may be suggested, for it looks at the best of these closely."""
+
+    def scores_among(self, history: sparse.csr_matrix, excluded: sparse.csr_matrix) -> np.ndarray:
+        """As `Recommender.scores`, what is excluded (not 0 in CSR [B, I]) being no candidate."""
+        ...
+
+
 def recommend(
-    model: Recommender, history: sparse.csr_matrix, k: int, exclude_owned: bool = True
+    model: Recommender,
+    history: sparse.csr_matrix,
+    k: int,
+    exclude_owned: bool = True,
+    excluded: sparse.csr_matrix | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Ranked items of any number of users, in batches.
 
@@ -76,15 +89,25 @@ def recommend(
         history: CSR [U, I].
         k: Ranks.
         exclude_owned: Whether items of a user's history are left out.
+        excluded: Not 0 where an item is left out, CSR [U, I]; instead of what `exclude_owned` says.
 
     Returns:
         As `top_items`, of all users.
     """
-    found = [top_items(model.scores(part), k, part if exclude_owned else None) for part in user_batches(history)]
+    if excluded is None:
+        excluded = history if exclude_owned else sparse.csr_matrix(history.shape)
+    found = [
+        top_items(_scores(model, part, without), k, without)
+        for part, without in zip(user_batches(history), user_batches(excluded), strict=True)
+    ]
     width = min(k, history.shape[1])
     if not found:
         return np.zeros((0, width), np.int64), np.zeros((0, width))
     return np.concatenate([items for items, _ in found]), np.concatenate([scores for _, scores in found])
+
+
+def _scores(model: Recommender, history: sparse.csr_matrix, excluded: sparse.csr_matrix) -> np.ndarray:
+    return model.scores_among(history, excluded) if isinstance(model, RanksCandidates) else model.scores(history)
 
 
 def user_batches(history: sparse.csr_matrix) -> Iterator[sparse.csr_matrix]:

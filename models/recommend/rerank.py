@@ -107,12 +107,17 @@ class Reranker:
         Items of the history are no candidates, so they come below as well. Without history the first signal decides,
         which then is popularity.
         """
+        return self.scores_among(history, history)
+
+    def scores_among(self, history: sparse.csr_matrix, excluded: sparse.csr_matrix) -> np.ndarray:
+        """The same where other items than those of the history are no candidates; as `RanksCandidates`."""
         if not self.modules:
             raise NotFittedError("Reranker has learnt nothing yet; call fit")
-        return np.concatenate([self._scores(part) for part in user_batches(history)])
+        parts = zip(user_batches(history), user_batches(excluded), strict=True)
+        return np.concatenate([self._scores(part, without) for part, without in parts])
 
-    def _scores(self, history: sparse.csr_matrix) -> np.ndarray:
-        lists = self.signals.lists(history)
+    def _scores(self, history: sparse.csr_matrix, excluded: sparse.csr_matrix) -> np.ndarray:
+        lists = self.signals.lists(history, excluded)
         is_real = lists.items >= 0
         with torch.inference_mode():
             inputs = torch.from_numpy(lists.inputs)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from ludocast.models.recommend.item_item import EASE, CosineNeighbours, ItemItem, RP3Beta, owners
+from ludocast.models.recommend.item_item import EASE, CosineNeighbours, ItemItem, RP3Beta, fit_together
+from ludocast.models.recommend.products import owners
 from ludocast.models.recommend.ranking import top_items
 from scipy import sparse
 
@@ -68,29 +69,32 @@ class Signals:
 
     def fit(self, history: sparse.csr_matrix) -> Self:
         """Fit all of them; as `Recommender.fit`."""
-        for model in self.models.values():
-            model.fit(history)
+        fit_together(list(self.models.values()), history)
         self.popularity = owners(history)
         return self
 
-    def lists(self, history: sparse.csr_matrix) -> CandidateLists:
+    def lists(self, history: sparse.csr_matrix, excluded: sparse.csr_matrix | None = None) -> CandidateLists:
         """Candidates that are not in the history.
 
         Args:
             history: CSR [B, I].
+            excluded: Not 0 where an item is no candidate, CSR [B, I]; by default the history.
         """
         if self.popularity is None:
             raise ValueError("the signals have learnt nothing yet; call fit")
-        scores = [model.scores(history) for model in self.models.values()]
-        items, _ = top_items(scores[0], self.candidates, history)
+        first, *others = self.models.values()
+        base = first.scores(history)
+        items, _ = top_items(base, self.candidates, history if excluded is None else excluded)
         is_real = items >= 0
         place = np.where(is_real, items, 0)
-        score_SBC = np.stack([np.take_along_axis(score, place, 1) for score in scores])
+        score_SBC = np.stack(
+            [np.take_along_axis(base, place, 1), *(model.scores_of(history, place) for model in others)]
+        )
         columns = [*score_SBC, *_standardised(score_SBC, is_real), *np.log1p(ranks(score_SBC, is_real))]
         length = np.diff(history.indptr)
         columns += [np.log1p(self.popularity)[place], np.broadcast_to(np.log1p(length)[:, None], items.shape)]
         inputs = np.stack(columns, axis=-1) * is_real[:, :, None]
-        return CandidateLists(items, inputs, scores[0])
+        return CandidateLists(items, inputs, base)
 
 
 def _standardised(score_SBC: np.ndarray, is_real: np.ndarray) -> np.ndarray:

@@ -24,13 +24,15 @@ HISTORY = random_history(120, 40)
 IDS = np.array([f"item {k}" if k % 3 else f"물건\n{k}" for k in range(40)], object)
 
 
-def reranker() -> Reranker:
-    signals = Signals({"ease": EASE(5.0, 0.5), "cosine": CosineNeighbours(), "walks": RP3Beta()}, candidates=15)
-    return Reranker(signals, RerankSettings(epochs=3, members=2))
+def reranker(few: int | None = None) -> Reranker:
+    models = {"ease": EASE(5.0, 0.5, neighbours=few), "cosine": CosineNeighbours(few), "walks": RP3Beta(neighbours=few)}
+    return Reranker(Signals(models, candidates=15), RerankSettings(epochs=3, members=2))
 
 
 MAKERS: dict[str, Callable[[], Recommender]] = {
     "popularity": Popularity, "cosine": CosineNeighbours, "ease": lambda: EASE(5.0, 0.5), "reranker": reranker,
+    "cosine, two neighbours": lambda: CosineNeighbours(2), "ease, few neighbours": lambda: EASE(5.0, 0.5, neighbours=9),
+    "reranker, few neighbours": lambda: reranker(9),
 }  # fmt: skip
 
 
@@ -100,6 +102,44 @@ def test_another_runtime_ranks_alike(exported: tuple[Recommender, RecommendExpor
     assert np.asarray(items).tolist() == wanted.tolist()
     assert np.asarray(because).tolist() == wanted_because.tolist()
     np.testing.assert_allclose(scores, wanted_scores, rtol=1e-6, atol=1e-6)
+
+
+def test_what_is_not_allowed_is_no_candidate(
+    exported: tuple[Recommender, RecommendExport, ort.InferenceSession],
+) -> None:
+    model, _, session = exported
+    generator = np.random.default_rng(3)
+    histories = [IDS[HISTORY[user].indices].tolist() for user in range(30)]
+    allowed = generator.random((30, 40)) < 0.5
+    allowed[3] = False
+    exclude = generator.random((30, 1)) < 0.5
+    feeds = padded(histories) | {"allowed": allowed, "exclude_owned": exclude, "k": np.array([9])}
+    items, scores, because = session.run(None, feeds)
+    excluded = ~allowed | ((HISTORY[:30].toarray() > 0) & exclude)
+    found, wanted_scores = recommend(model, HISTORY[:30], 9, excluded=sparse.csr_matrix(excluded))
+    is_ranked = found >= 0
+    if isinstance(model, Reranker):  # it answers its candidates alone; training ranks the rest behind them
+        is_ranked &= np.arange(9) < model.signals.candidates
+    assert items.tolist() == [[IDS[k] if k >= 0 else "" for k in row] for row in found]
+    np.testing.assert_allclose(scores, wanted_scores, rtol=1e-6, atol=1e-6)
+    assert because.shape == (30, 9, 3)
+    assert set(items[3]) == {""}
+    # One row of each option for all, and a k beyond what the graph ranks.
+    feeds = padded(histories) | {"allowed": allowed[:1], "exclude_owned": np.array([[False]]), "k": np.array([99])}
+    found, _ = recommend(model, HISTORY[:30], 12, excluded=sparse.csr_matrix(np.repeat(~allowed[:1], 30, axis=0)))
+    assert session.run(["items"], feeds)[0].tolist() == [[IDS[k] if k >= 0 else "" for k in row] for row in found]
+
+
+def test_what_is_bought_again_is_suggested_though_owned() -> None:
+    model = EASE(5.0).fit(HISTORY)
+    repeatable = np.arange(40) % 4 == 0
+    export = export_recommender(model, IDS, 40, repeatable=repeatable)
+    session = ort.InferenceSession(export.model.SerializeToString(), providers=["CPUExecutionProvider"])
+    histories = [IDS[HISTORY[user].indices].tolist() for user in range(20)]
+    items, _, _ = session.run(None, padded(histories))
+    for history, row in zip(histories, items, strict=True):
+        owned_once = {one for one in history if not repeatable[IDS.tolist().index(one)]}
+        assert sorted(one for one in row if one) == sorted(set(IDS) - owned_once)
 
 
 def test_what_has_no_graph_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,213 @@
+"""New players with attributes and no item: who answers them, chosen on players that were held out whole."""
+
+# U players, I items, B players of a batch, D numbers of a player
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+from ludocast.datamodules.attributes import UserColumns, fit_user_columns, is_blank, of_rows
+from ludocast.datamodules.infer import RawColumns
+from ludocast.datamodules.schema import Schema
+from ludocast.models.metrics import Interval
+from ludocast.models.recommend.item_item import Popularity
+from ludocast.models.recommend.metrics import mean_metrics, user_metrics
+from ludocast.models.recommend.products import owners
+from ludocast.models.recommend.ranking import BATCH_SCORES, top_items
+from ludocast.models.recommend.segments import SegmentPopularity
+from ludocast.models.recommend.tower_network import TowerSettings, UserTower
+from ludocast.models.recommend.user_tower import TowerScores
+from ludocast.models.trainer import TrainerSettings
+from scipy import sparse
+
+RANKS = 20
+CHOSEN_BY = "ndcg@10"
+LEAST_USERS = 50  # fewer players with attributes tell nothing of new ones
+NAMES = {"popularity": "popularity", "segments": "popularity by segment", "tower": "tower of attributes"}
+SEGMENTS = tuple((count, smoothing) for count in (4, 16, 64, 256) for smoothing in (20.0, 100.0))
+
+
+class AttributeModel(Protocol):
+    """Scores of items from the numbers of players."""
+
+    def scores(self, vectors: np.ndarray) -> np.ndarray:
+        """float64 [B, I] of float32 [B, D]."""
+        ...
+
+
+@dataclass(frozen=True)
+class ColdStart:
+    """What answers a player without history.
+
+    Attributes:
+        columns: Of the attributes, fitted on the training players.
+        model: Fitted on them.
+        popularity: Users of each item [I]: the answer where nothing is told.
+    """
+
+    columns: UserColumns
+    model: SegmentPopularity | TowerScores
+    popularity: np.ndarray
+
+    def scores(self, raw: RawColumns) -> np.ndarray:
+        """Scores of players by their raw columns, float64 [B, I]; comparable within one player only."""
+        found = self.model.scores(self.columns.vectors(raw))
+        return np.where(is_blank(raw)[:, None], self.popularity, found)
+
+
+@dataclass(frozen=True)
+class ColdTried:
+    """A way to answer new players, and how it did.
+
+    Attributes:
+        kind: Of `NAMES`.
+        settings: In words.
+        validation: NDCG@10 on held-out players.
+        segments: Of "segments", their number and smoothing.
+        epochs: Of "tower", when to stop.
+        test: Measures on players that took part in nothing; None before they were asked.
+    """
+
+    kind: str
+    settings: str
+    validation: float
+    segments: tuple[int, float] | None = None
+    epochs: int | None = None
+    test: dict[str, Interval] | None = None
+
+
+@dataclass(frozen=True)
+class ColdData:
+    """Players with attributes and pairs.
+
+    Attributes:
+        schema: What the columns are.
+        raw: Raw columns [U].
+        history: 1 where a player had an item, CSR [U, I].
+    """
+
+    schema: Schema
+    raw: RawColumns
+    history: sparse.csr_matrix
+
+    def rows(self, index: np.ndarray) -> ColdData:
+        """Some of the players."""
+        return ColdData(self.schema, of_rows(self.raw, index), sparse.csr_matrix(self.history[index]))
+
+
+def try_cold(
+    data: ColdData, settings: TowerSettings, trainer: TrainerSettings, share: float = 0.2
+) -> tuple[list[ColdTried], ColdStart | None]:
+    """Choose on held-out players, measure on others, and fit what was chosen on all.
+
+    A share of the players is the test part, the same share of the rest the validation part; no pair of theirs is ever
+    learnt from before its figure is known. Of equal figures the simpler way is taken: popularity, segments, tower.
+
+    Args:
+        data: Players with attributes and one pair or more each.
+        settings: Of the tower.
+        trainer: Of Lightning.
+        share: Of players held out, each time.
+
+    Returns:
+        Each way, the chosen one first; and what is shipped, None where popularity was best.
+
+    Raises:
+        ValueError: If there are too few players.
+    """
+    users = data.history.shape[0]
+    if users < LEAST_USERS:
+        raise ValueError(f"{users} players have both attributes and pairs; {LEAST_USERS} or more tell of new ones")
+    order = np.random.default_rng(settings.seed).permutation(users)
+    test, rest = np.sort(order[: int(users * share)]), order[int(users * share) :]
+    held, train = np.sort(rest[: int(len(rest) * share)]), np.sort(rest[int(len(rest) * share) :])
+    tried = choose_cold(data.rows(train), data.rows(held), settings, trainer)
+    learnt, asked = data.rows(np.sort(rest)), data.rows(test)
+    measured = [
+        replace(one, test=mean_metrics(_ranked(fit_cold(one, learnt, settings, trainer), asked, learnt), asked.history))
+        for one in tried
+    ]
+    return measured, fit_cold(measured[0], data, settings, trainer)
+
+
+def choose_cold(train: ColdData, held: ColdData, settings: TowerSettings, trainer: TrainerSettings) -> list[ColdTried]:
+    """The best of each kind on held-out players, the best kind first.
+
+    Args:
+        train: To learn from.
+        held: To be asked.
+        settings: Of the tower.
+        trainer: Of Lightning.
+    """
+    popular = Popularity().fit(train.history)
+    assert popular.popularity is not None
+    found = [ColdTried("popularity", "", _ndcg(popular.popularity[None], held.history))]
+    columns = fit_user_columns(train.schema, train.raw, np.arange(train.history.shape[0]))
+    known, asked = columns.vectors(train.raw), columns.vectors(held.raw)
+    segments = []
+    for count, smoothing in SEGMENTS:
+        model = SegmentPopularity(count, smoothing).fit(known, train.history)
+        words = f"{count} segments at most, smoothing {smoothing:g}"
+        segments.append(ColdTried("segments", words, _ndcg_of(model, asked, held.history), segments=(count, smoothing)))
+    found.append(max(segments, key=lambda one: one.validation))
+    curve: list[float] = []
+
+    def after_epoch(network: UserTower) -> None:
+        now = TowerScores(settings)
+        now.network = _copied(network)
+        curve.append(_ndcg_of(now, asked, held.history))
+
+    blank = columns.vectors(columns.blank())[0]
+    TowerScores(settings, trainer=trainer).fit(known, train.history, blank, columns.groups, after_epoch)
+    stop = int(np.argmax(curve)) + 1
+    found.append(ColdTried("tower", f"{stop} of {settings.epochs} epochs", curve[stop - 1], epochs=stop))
+    return sorted(found, key=lambda one: -one.validation)
+
+
+def fit_cold(chosen: ColdTried, data: ColdData, settings: TowerSettings, trainer: TrainerSettings) -> ColdStart | None:
+    """What was chosen, fitted on these players; None of popularity."""
+    if chosen.kind == "popularity":
+        return None
+    columns = fit_user_columns(data.schema, data.raw, np.arange(data.history.shape[0]))
+    vectors = columns.vectors(data.raw)
+    model: SegmentPopularity | TowerScores
+    if chosen.segments is not None:
+        model = SegmentPopularity(*chosen.segments).fit(vectors, data.history)
+    else:
+        blank = columns.vectors(columns.blank())[0]
+        model = TowerScores(settings, chosen.epochs, trainer).fit(vectors, data.history, blank, columns.groups)
+    return ColdStart(columns, model, owners(data.history))
+
+
+def _copied(network: UserTower) -> UserTower:
+    return copy.deepcopy(network).eval().double()
+
+
+def _ranked(model: ColdStart | None, asked: ColdData, learnt: ColdData) -> np.ndarray:
+    """Items by rank, int64 [B, K]."""
+    users = asked.history.shape[0]
+    if model is None:
+        ranked, _ = top_items(owners(learnt.history)[None], RANKS)
+        return np.tile(ranked, (users, 1))
+    parts = [top_items(model.scores(of_rows(asked.raw, part)), RANKS)[0] for part in _batches(users, asked.history)]
+    return np.concatenate(parts)
+
+
+def _ndcg_of(model: AttributeModel, vectors: np.ndarray, hidden: sparse.csr_matrix) -> float:
+    parts = [top_items(model.scores(vectors[part]), RANKS)[0] for part in _batches(len(vectors), hidden)]
+    return float(user_metrics(np.concatenate(parts), hidden, (10,))[CHOSEN_BY].mean())
+
+
+def _ndcg(scores: np.ndarray, hidden: sparse.csr_matrix) -> float:
+    """Of one list for all."""
+    ranked, _ = top_items(scores, RANKS)
+    return float(user_metrics(np.tile(ranked, (hidden.shape[0], 1)), hidden, (10,))[CHOSEN_BY].mean())
+
+
+def _batches(users: int, history: sparse.csr_matrix) -> Sequence[np.ndarray]:
+    size = max(1, BATCH_SCORES // history.shape[1])
+    return [np.arange(start, min(start + size, users)) for start in range(0, users, size)]

@@ -1,0 +1,96 @@
+"""The tower of attributes as a model: its training on players with attributes and pairs, its scores."""
+
+# U users, B users of a batch, D numbers of a user, I items
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Self
+
+import numpy as np
+import torch
+from ludocast.models.recommend.item_item import NotFittedError
+from ludocast.models.recommend.products import owners
+from ludocast.models.recommend.tower_module import Batch, TowerModule
+from ludocast.models.recommend.tower_network import TowerSettings, UserTower
+from ludocast.models.trainer import TrainerSettings, make_trainer, without_hints
+from scipy import sparse
+from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
+
+MOST_USERS = 200_000  # more teach nothing further about attributes; so many are drawn
+
+
+class _Pairs(Dataset[Batch]):
+    """Batches of players by their numbers: the pairs become dense here."""
+
+    def __init__(self, vectors: np.ndarray, history: sparse.csr_matrix) -> None:
+        self.vectors, self.history = vectors, history
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def __getitem__(self, rows: list[int]) -> Batch:
+        return (
+            torch.from_numpy(self.vectors[rows]),
+            torch.from_numpy(self.history[rows].toarray().astype(np.float32)),
+        )
+
+
+class TowerScores:
+    """A tower as a model of attributes.
+
+    Args:
+        settings: Of the training.
+        stop: Epochs after which training ends; those of the settings when None.
+        trainer: Of Lightning.
+    """
+
+    def __init__(
+        self, settings: TowerSettings | None = None, stop: int | None = None, trainer: TrainerSettings | None = None
+    ) -> None:
+        self.settings = settings if settings is not None else TowerSettings()
+        self.stop = stop
+        self.trainer = trainer if trainer is not None else TrainerSettings()
+        self.network: UserTower | None = None
+
+    def fit(
+        self,
+        vectors: np.ndarray,
+        history: sparse.csr_matrix,
+        blank: np.ndarray,
+        groups: np.ndarray,
+        after_epoch: Callable[[UserTower], None] | None = None,
+    ) -> Self:
+        """Learn from players with attributes and pairs.
+
+        Args:
+            vectors: Numbers of the players, float32 [U, D].
+            history: 1 where a player had an item, CSR [U, I].
+            blank: Numbers of a player of whom nothing is told, float32 [D].
+            groups: Of which column each number is, int64 [D].
+            after_epoch: Called with the network after each epoch.
+        """
+        settings = self.settings
+        if len(vectors) > MOST_USERS:
+            drawn = np.sort(np.random.default_rng(settings.seed).choice(len(vectors), MOST_USERS, replace=False))
+            vectors, history = vectors[drawn], history[drawn]
+        module = TowerModule(vectors.shape[1], history.shape[1], settings, blank, groups, after_epoch)
+        varies = (vectors != vectors[0]).any(axis=0) | (vectors[0] != blank)
+        module.network.begin(owners(history), varies, settings.seed)
+        shuffle = torch.Generator().manual_seed(settings.seed)
+        pairs = _Pairs(np.ascontiguousarray(vectors), history)
+        sampler = BatchSampler(RandomSampler(pairs, generator=shuffle), settings.batch, drop_last=False)
+        loader = DataLoader(pairs, batch_size=None, sampler=sampler)
+        with without_hints(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="pytorch_lightning")  # hints for authors of modules
+            make_trainer(self.trainer, settings.epochs if self.stop is None else self.stop).fit(module, loader)
+        self.network = module.network.cpu().eval().double()
+        return self
+
+    def scores(self, vectors: np.ndarray) -> np.ndarray:
+        """Logits, float64 [B, I]."""
+        if self.network is None:
+            raise NotFittedError("TowerScores has learnt nothing yet; call fit")
+        with torch.inference_mode():
+            return np.asarray(self.network(torch.from_numpy(vectors.astype(np.float64))).numpy())

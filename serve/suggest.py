@@ -1,0 +1,153 @@
+"""Suggestions of a recommender's bundle, by their options: what the graph masks, how many it ranks, in which order."""
+
+# N histories, B of a batch, I items, K answers
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from ludocast.serve.bundle import Bundle
+from ludocast.serve.catalogue import CATALOGUE_FILE, Catalogue
+from ludocast.serve.diversity import diverse_order
+from ludocast.serve.notes import Note
+from ludocast.serve.recommend_names import ALLOWED, BECAUSE, EXCLUDE_OWNED, K
+from ludocast.serve.sequence_feeds import SequenceFeeds, Tensors, unknown_items
+from ludocast.serve.suggest_options import SuggestOptions
+
+Array = np.ndarray[Any, Any]
+DIVERSE_OF = 100  # best items among which diverse ones are sought
+
+
+@dataclass(frozen=True)
+class Suggestions:
+    """Of N histories.
+
+    Attributes:
+        items: Objects [N], each a list of str, the best first.
+        scores: Objects [N], each float32 of the same length.
+        because: N lists, each of a list an item: what of the history speaks most for it. None where not asked.
+        notes: What was ignored, how often.
+    """
+
+    items: Array
+    scores: Array
+    because: list[list[list[str]]] | None
+    notes: dict[Note, int]
+
+
+class Suggester:
+    """Suggests by one bundle.
+
+    Args:
+        bundle: Of a recommender.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._run = bundle.session.run
+        self._outputs = list(bundle.manifest.outputs)
+        self._number = {item: number for number, item in enumerate(bundle.manifest.classes)}
+        has_file = CATALOGUE_FILE in bundle.manifest.files
+        items = bundle.manifest.classes
+        self.catalogue = Catalogue.load(bundle.folder, items) if has_file else Catalogue(items)
+        self._has_options = ALLOWED in {item.name for item in bundle.session.get_overridable_initializers()}
+
+    def suggest(
+        self, feeds: SequenceFeeds, options: SuggestOptions | Sequence[SuggestOptions], reasons: bool
+    ) -> Suggestions:
+        """Rank.
+
+        Args:
+            feeds: Of N histories.
+            options: Of all, or of each.
+            reasons: Whether `because` is wanted.
+
+        Raises:
+            ValueError: With the row, if an option asks for what the bundle has not.
+        """
+        items, scores = np.empty(feeds.rows, object), np.empty(feeds.rows, object)
+        because: list[list[list[str]]] = [[] for _ in range(feeds.rows)]
+        masks, notes = self._masks(options)
+        outputs = [*self._outputs, BECAUSE] if reasons else self._outputs
+        for index, tensors in feeds.batches():
+            asked = [options] if isinstance(options, SuggestOptions) else [options[row] for row in index.tolist()]
+            found, score, *told = self._run(outputs, tensors | self._tensors(asked, masks))
+            places = self._places(found, score, asked, len(index))
+            for place, row in enumerate(index.tolist()):
+                taken = places[place]
+                items[row], scores[row] = found[place, taken].tolist(), score[place, taken]
+                if reasons:
+                    because[row] = [[name for name in names if name] for names in told[0][place, taken].tolist()]
+        return Suggestions(items, scores, because if reasons else None, notes)
+
+    def known(self, option: SuggestOptions) -> tuple[SuggestOptions, dict[Note, int]]:
+        """An option without items that the catalogue has not, and a note that names them."""
+        notes: dict[Note, int] = {}
+        for name, ids in (("only", option.only), ("exclude", option.exclude)):
+            absent = [one for one in ids if one not in self._number] if ids is not None else []
+            notes |= unknown_items(absent, has_names=True, where=f'"{name}": ')
+        if not notes:
+            return option, notes
+        only = None if option.only is None else tuple(one for one in option.only if one in self._number)
+        return replace(option, only=only, exclude=tuple(one for one in option.exclude if one in self._number)), notes
+
+    def _masks(self, options: SuggestOptions | Sequence[SuggestOptions]) -> tuple[dict[Any, Array], dict[Note, int]]:
+        """Which items each distinct filter allows, bool [I] each."""
+        masks: dict[Any, Array] = {}
+        notes: Counter[Note] = Counter()
+        is_of_all = isinstance(options, SuggestOptions)
+        for row, one in enumerate([options] if isinstance(options, SuggestOptions) else options):
+            where = "" if is_of_all else f"row {row + 1}, "
+            if not self._has_options and (any(one.filters) or one.only is not None or not one.exclude_owned):
+                raise ValueError(f"{where}options need a bundle that was written since there are any; train it again")
+            if one.diversity and self.catalogue.vectors is None:
+                raise ValueError(f'{where}"diversity": this bundle knows no likeness of items; train it again')
+            if one.filters not in masks:
+                known, told = self.known(one)
+                notes.update(told)
+                try:
+                    masks[one.filters] = self._mask(known)
+                except ValueError as error:
+                    raise ValueError(f"{where}{error}") from None
+        return masks, dict(notes)
+
+    def _mask(self, option: SuggestOptions) -> Array:
+        allowed = np.full(len(self._number), option.only is None)
+        if option.only is not None:
+            allowed[[self._number[one] for one in option.only]] = True
+        allowed[[self._number[one] for one in option.exclude]] = False
+        if option.category is not None:
+            allowed &= self.catalogue.of_category(option.category)
+        return allowed
+
+    def _tensors(self, asked: Sequence[SuggestOptions], masks: dict[Any, Array]) -> Tensors:
+        """Option inputs [1 or B, …] of a batch; none where nothing is asked that is not the default."""
+        if not self._has_options:
+            return {}
+        tensors: Tensors = {K: np.array([max(DIVERSE_OF if one.diversity else one.k for one in asked)])}
+        if any(not masks[one.filters].all() for one in asked):
+            alike = len({one.filters for one in asked}) == 1
+            tensors[ALLOWED] = np.stack([masks[one.filters] for one in (asked[:1] if alike else asked)])
+        if not all(one.exclude_owned for one in asked):
+            tensors[EXCLUDE_OWNED] = np.array([[one.exclude_owned] for one in asked])
+        return tensors
+
+    def _places(self, found: Array, score: Array, asked: Sequence[SuggestOptions], rows: int) -> list[Array]:
+        """Which of the ranked items each history is answered, in order."""
+        every = list(asked) if len(asked) == rows else [asked[0]] * rows
+        sizes = (found != "").sum(axis=1)
+        places = [np.arange(min(one.k, size)) for one, size in zip(every, sizes.tolist(), strict=True)]
+        for diversity in {one.diversity for one in every if one.diversity}:
+            of = [place for place, one in enumerate(every) if one.diversity == diversity]
+            assert self.catalogue.vectors is not None
+            number = np.array([[self._number.get(item, 0) for item in row] for row in found[of].tolist()], np.int64)
+            most = max(every[place].k for place in of)
+            order = diverse_order(
+                score[of].astype(np.float64), self.catalogue.vectors[number], found[of] != "", diversity, most
+            )
+            for place, taken in zip(of, order, strict=True):
+                places[place] = taken[: min(every[place].k, int(sizes[place]))]
+        return places
