@@ -156,11 +156,11 @@ def train_recommend(
     folder = RunFolder(out, resume=None, overwrite=overwrite)
     every = read_user_items(data, user, item, value, time, at_least, encoding, delimiter)
     found = k_core(every, users_of_item, items_of_user)
+    about, repeated = read_items(found, item, items, item_name, item_category, encoding, delimiter), repeats_of(found)
     table = None if users is None else read_players(users, user, found, encoding, delimiter)
     catalogue = None
     if items is not None and new_items != "never":
         catalogue = read_catalogue(items, item, found, every.items, encoding, delimiter)
-    about, repeated = read_items(found, item, items, item_name, item_category, encoding, delimiter), repeats_of(found)
     told = repeated.note(found.items, is_used=repeats != "never")
     newcomers = [*(() if table is None else table.notes), *(() if catalogue is None else catalogue.notes)]
     found = replace(found, notes=(*found.notes, *about.notes, *newcomers, *([told] if told else [])))
