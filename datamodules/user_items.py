@@ -31,6 +31,8 @@ class UserItems:
         users: Ids in ascending order, int64 or objects of str [U].
         items: The same of items, [I].
         time: Seconds since 1970 in UTC of each pair's first row, float64 [P] as `matrix.data`; None without times.
+        rows: At how many distinct times each pair was met, or without times in how many rows, int64 [P]; None where
+            that is not known.
         notes: What was merged or left out, a sentence each.
     """
 
@@ -39,6 +41,7 @@ class UserItems:
     items: np.ndarray
     time: np.ndarray | None = None
     notes: tuple[str, ...] = ()
+    rows: np.ndarray | None = None
 
     @property
     def history(self) -> sparse.csr_matrix:
@@ -62,7 +65,8 @@ class UserItems:
         matrix = sparse.csr_matrix(
             (self.matrix.data[is_kept], self.matrix.indices[is_kept], indptr), shape=self.matrix.shape
         )
-        return replace(self, matrix=matrix, time=None if self.time is None else self.time[is_kept])
+        time, rows = (None if one is None else one[is_kept] for one in (self.time, self.rows))
+        return replace(self, matrix=matrix, time=time, rows=rows)
 
 
 def read_user_items(
@@ -228,6 +232,11 @@ def _merged(
     if len(begin) < len(user):
         notes = [*notes, f"{len(user) - len(begin):,} rows repeat a pair of user and item and were merged"]
     total = np.add.reduceat(weight, begin) if len(begin) else weight
+    is_other = np.ones(len(user), np.int64)  # than the row before: another pair, or another time
+    if seconds is not None and len(begin):
+        is_other = (np.diff(seconds[order], prepend=np.nan) != 0).astype(np.int64)
+        is_other[begin] = 1
+    rows = np.add.reduceat(is_other, begin) if len(begin) else is_other
     kept = total >= at_least if at_least is not None else total > 0
     kept &= total > 0
     if not kept.all():
@@ -236,7 +245,7 @@ def _merged(
     first = begin[kept]
     matrix = sparse.csr_matrix((total[kept], (user[first], item[first])), shape=(len(users), len(items)))
     time = None if seconds is None else seconds[order][first]
-    return _checked(_without_empty(UserItems(matrix, users, items, time, tuple(notes))))
+    return _checked(_without_empty(UserItems(matrix, users, items, time, tuple(notes), rows[kept])))
 
 
 def _checked(data: UserItems) -> UserItems:
