@@ -96,7 +96,13 @@ def make_plan(
     else:
         times = windows.times(log.first_day, log.end_day)
         grid = Grid(int(times[0]), rules.step, 0, len(times))
-        parts = split_times(times, windows.label)
+        try:
+            parts = split_times(times, windows.label)
+        except ValueError as error:
+            raise ValueError(
+                f"the log is {log.end_day - log.first_day} days long; three parts whose labels do not overlap "
+                f"need {windows.shortest():g} days with these windows: give a longer log, or shorter windows"
+            ) from error
     if contents is None:
         contents = contents_of(engine, log, rules, grid.first)
     return Plan(rules, contents, grid, parts, **options)

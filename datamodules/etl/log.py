@@ -186,11 +186,6 @@ def _checked(log: Log, seen: dict[str, Any]) -> Log:
     columns, whole = log.columns, seen["all"]
     if not whole:
         raise ValueError("the log has no rows")
-    if not seen["rows"]:
-        raise ValueError(
-            f'no row of the log has both a "{columns.player}" and a "{columns.time}" from 2000 to now; are these the '
-            "right columns?"
-        )
     for count, what in (
         (seen["no_player"], f'without a "{columns.player}"'), (seen["no_time"], f'without a "{columns.time}"'),
         (seen["early"], "from before the year 2000"), (seen["late"], "from the future"),
@@ -199,6 +194,11 @@ def _checked(log: Log, seen: dict[str, Any]) -> Log:
             raise ValueError(
                 f"{count:,} of {whole:,} rows of the log are {what}; are columns and units the right ones?"
             )
+    if not seen["rows"]:
+        raise ValueError(
+            f'no row of the log has both a "{columns.player}" and a "{columns.time}" from 2000 to now; are these the '
+            "right columns?"
+        )
     notes = list(log.notes)
     left_out = {
         f'{seen["no_player"] or 0:,} without a "{columns.player}"': seen["no_player"],
