@@ -27,10 +27,12 @@ from ludocast.models.recommend.choose import (
 from ludocast.models.recommend.evaluation import evaluate
 from ludocast.models.recommend.item_item import ItemItem
 from ludocast.models.recommend.item_vectors import item_vectors
+from ludocast.models.recommend.precision import Precision
 from ludocast.models.recommend.products import owners
 from ludocast.models.recommend.ranking import Recommender, recommend
 from ludocast.models.recommend.repeats import repeats_of
 from ludocast.models.recommend.rerank import Reranker, RerankSettings
+from ludocast.models.recommend.stored_weights import store_at
 from ludocast.models.trainer import TrainerSettings
 from ludocast.recipes.recommend_bundle import write_recommend_bundle
 from ludocast.recipes.recommend_items import read_items
@@ -81,6 +83,7 @@ def train_recommend(
     item_name: str | None = None,
     item_category: str | None = None,
     repeats: Literal["never", "auto", "always"] = "never",
+    weights_precision: Precision = "float32",
     seed: int = 0,
     encoding: str = "utf-8",
     delimiter: str | None = None,
@@ -116,6 +119,7 @@ def train_recommend(
         item_category: Its column of categories, by which suggestions can be filtered.
         repeats: Whether items that are bought again are suggested to those who have them: never, always, or auto for
             those items of which the log tells it.
+        weights_precision: At which the bundle stores weights of items by items: float16 halves it, int8 quarters it.
         seed: Equal seeds give equal results.
         encoding: Of CSV files, such as cp949.
         delimiter: Of CSV files; found by itself.
@@ -150,7 +154,7 @@ def train_recommend(
         "data_sha256": parts.sha256, "user": user, "item": item, "value": value, "time": time, "at_least": at_least,
         "users_of_item": users_of_item, "items_of_user": items_of_user, "split": parts.test.rule, "model": model,
         "draws": draws, "members": members, "epochs": epochs, "seed": seed,
-        "item_category": item_category, "repeats": repeats,
+        "item_category": item_category, "repeats": repeats, "weights_precision": weights_precision,
     }  # fmt: skip
     rerank = RerankSettings(draws=draws, members=members, epochs=epochs, seed=seed)
     trainer = TrainerSettings(progress=True, callbacks=(StopOnCtrlC(),))
@@ -158,8 +162,9 @@ def train_recommend(
     with telling_of_stops(folder):
         partial = folder.begin(settings)
         best = shippable_first(_chosen(parts, FAMILIES if model == "auto" else (model,), rerank, trainer))
-        report = _report(title, parts, best, about.names, seed)
+        report = _report(title, parts, best, about.names, seed, weights_precision)
         shipped = best[0].candidate.make().fit(found.history)
+        store_at(shipped, weights_precision)
         repeatable = {"never": None, "auto": repeated.is_repeated, "always": np.ones(len(found.items), bool)}[repeats]
         _write(partial, parts, report, shipped, PairColumns(user, item), about.categories, repeatable)
         folder.finish()
@@ -192,13 +197,18 @@ def _chosen(
     return best_of_families(tried)
 
 
-def _report(title: str, parts: Parts, best: list[Validated], names: list[str], seed: int) -> RecommendReport:
+def _report(
+    title: str, parts: Parts, best: list[Validated], names: list[str], seed: int, precision: Precision
+) -> RecommendReport:
     print("evaluating on the test part …", flush=True)
     known, hidden = parts.test.known.history, parts.test.hidden
-    leaderboard, first = [], None
+    leaderboard, first, notes = [], None, list(parts.data.notes)
     for one in best:
         model = one.candidate.make().fit(known)
-        first = model if first is None else first
+        if first is None:
+            first = model
+            if precision != "float32":
+                notes.append(_stored(model, known, hidden, precision))
         name, found = FAMILY_NAMES[one.candidate.family], evaluate(model, known, hidden, seed)
         leaderboard.append(Contender(name, one.candidate.settings, one.ndcg, found, one.seconds, one.of_users))
     assert first is not None
@@ -207,7 +217,6 @@ def _report(title: str, parts: Parts, best: list[Validated], names: list[str], s
         f"rest ({parts.inner.rule}); the hidden pairs of this report were used for it only.",
         "Every model of the leaderboard was then fitted on all that is known here; the shipped one on all pairs.",
     ]
-    notes = list(parts.data.notes)
     without = parts.test.without
     if len(without):
         some = ", ".join(str(one) for one in without[:10].tolist())
@@ -219,6 +228,14 @@ def _report(title: str, parts: Parts, best: list[Validated], names: list[str], s
         "hidden pairs": hidden.nnz,
     }  # fmt: skip
     return RecommendReport(title, leaderboard, rows, protocol, notes, names, _examples(first, parts.test, names, seed))
+
+
+def _stored(model: Recommender, known: sparse.csr_matrix, hidden: sparse.csr_matrix, precision: Precision) -> str:
+    """Round the model's weights, and say what that costs."""
+    before = evaluate(model, known, hidden).metrics["ndcg@10"].value
+    store_at(model, precision)
+    after = evaluate(model, known, hidden).metrics["ndcg@10"].value
+    return f"weights are stored as {precision}: NDCG@10 {after:.4f} on the test part, {before:.4f} as float32"
 
 
 def _examples(model: Recommender, split: UserItemSplit, names: list[str], seed: int) -> list[Example]:
