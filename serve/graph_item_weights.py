@@ -63,8 +63,8 @@ def add_weights(graph: GraphBuilder, codes: str, weights: np.ndarray, precision:
 def _dense(graph: GraphBuilder, weights: np.ndarray, precision: Precision) -> tuple[str, str | None]:
     """All weights, row after row, and a row of zeros for unknown items: [(I + 1) I], one constant a model.
 
-    They have the values of the precision already. Of int8 they are whole numbers, and their scales, float [I], are given
-    beside them.
+    They have the values of the precision already. Of int8 they are whole numbers, and their scales, float [I], are
+    given beside them.
     """
     stored, scale = weights.astype(np.float16 if precision == "float16" else np.float32), None
     if precision == "int8":
