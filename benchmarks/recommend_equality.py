@@ -124,9 +124,8 @@ def measure(model: Recommender, split: UserItemSplit, ids: np.ndarray, precision
     ndcg = user_metrics(wanted[0][asked], hidden[asked], (10,))["ndcg@10"].mean()
     size = len(export.model.SerializeToString()) / 1e6
     print(f"\n{precision}: {size:.1f} MB, NDCG@10 {ndcg:.4f}; {export.answers} ranks\n")
-    print(
-        "| graph | all ranks alike | first 20 alike | scores within | gap | CPU time a user |\n|---|---|---|---|---|---|"
-    )
+    print("| graph | all ranks alike | first 20 alike | scores within | gap | CPU time a user |")
+    print("|---|---|---|---|---|---|")
     for name, run in runtimes(export).items():
         compare(name, run, known, wanted)
     return wanted[0][:, :20]

@@ -48,6 +48,8 @@ def export_core(bundle: Path, out: Path, overwrite: bool = False) -> None:
     document = json.loads(found[PREPROCESSING])
     manifest = loaded.manifest
     if manifest.task == "items" and manifest.sequence is not None:
+        if len(manifest.inputs) > 1:
+            raise ValueError(f"{bundle} reads attributes of players, for which there is no core graph; train without them")
         core = cut_recommender(model, len(manifest.classes))
         document = foreign_document(document, manifest.classes, manifest.sequence.longest)
     else:

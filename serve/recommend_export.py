@@ -9,10 +9,11 @@ the order of close scores is the same in every runtime.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
+from ludocast.models.recommend.cold_start import ColdStart
 from ludocast.models.recommend.ranking import Recommender
 from ludocast.models.recommend.rerank import Reranker
 from ludocast.models.recommend.stored_weights import item_models, stored_bytes
@@ -21,6 +22,7 @@ from ludocast.serve.export import PREPROCESSING
 from ludocast.serve.graph import GraphBuilder
 from ludocast.serve.graph_because import add_because
 from ludocast.serve.graph_candidates import NEVER, add_best, add_reranked
+from ludocast.serve.graph_cold_start import add_cold_start
 from ludocast.serve.graph_history import add_history
 from ludocast.serve.graph_item_weights import add_scores
 from ludocast.serve.graph_options import add_options
@@ -55,6 +57,7 @@ def export_recommender(
     answers: int = MOST_ANSWERS,
     description: str = "",
     repeatable: np.ndarray | None = None,
+    cold: ColdStart | None = None,
 ) -> RecommendExport:
     """Export a fitted model.
 
@@ -64,6 +67,7 @@ def export_recommender(
         answers: K; of a re-ranker at most its candidates, of a smaller catalogue all its items.
         description: Of the graph.
         repeatable: Items that are suggested though they are owned, bool [I]; None for none.
+        cold: What answers records without history by attributes, which become inputs [N, 1]; None for popularity.
 
     Raises:
         ValueError: If the model has no graph, two ids have one text, or the file would pass 2 GB.
@@ -79,6 +83,8 @@ def export_recommender(
         )
     graph = GraphBuilder()
     history = add_history(graph, texts)
+    if cold is not None:
+        history = replace(history, cold=add_cold_start(graph, cold))
     answers = min(answers, len(texts))
     if isinstance(model, Reranker):
         answers = min(answers, model.signals.candidates)

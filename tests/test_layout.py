@@ -37,7 +37,7 @@ TRAINING_FILES = {
         "graph_sparse_weights.py",
     ),
     *("graph.py", "graph_inputs.py", "graph_learners.py", "graph_events.py", "graph_recurrent.py", "graph_sequence.py"),
-    *("graph_steps.py", "sequence_export.py", "core_sequence.py", "graph_players.py"),
+    *("graph_steps.py", "sequence_export.py", "core_sequence.py", "graph_players.py", "graph_cold_start.py"),
 }
 LIGHT_DATAMODULES = {"cells", "read", "schema"}
 

@@ -14,8 +14,9 @@ from ludocast.datamodules.attributes import UserColumns, fit_user_columns, is_bl
 from ludocast.datamodules.infer import RawColumns
 from ludocast.datamodules.schema import Schema
 from ludocast.models.metrics import Interval
-from ludocast.models.recommend.item_item import Popularity, owners
+from ludocast.models.recommend.item_item import Popularity
 from ludocast.models.recommend.metrics import mean_metrics, user_metrics
+from ludocast.models.recommend.products import owners
 from ludocast.models.recommend.ranking import BATCH_SCORES, top_items
 from ludocast.models.recommend.segments import SegmentPopularity
 from ludocast.models.recommend.tower_network import TowerSettings, UserTower
