@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import importlib
 import logging
 import sys
 import time
@@ -75,7 +76,7 @@ def runtimes(export: RecommendExport) -> dict[str, Run]:
 
     every: dict[str, Run] = {"bundle, onnxruntime": by_bundle, "core, onnxruntime": by_core}
     try:
-        import openvino
+        openvino = importlib.import_module("openvino")
     except ImportError as error:
         print(f"OpenVINO does not take part: {error}")
         return every
@@ -107,9 +108,9 @@ def compare(name: str, run: Run, known: sparse.csr_matrix, wanted: Ranked) -> No
             of = dict(zip(target[row].tolist(), target_scores[row].tolist(), strict=True))
             other = np.array([of.get(item, np.nan) for item in items[row].tolist()])
             gap = max(gap, float(np.nanmax(np.abs(other - target_scores[row])[real[row]])))
-    of = f"{len(order):,}"
+    users = f"{len(order):,}"
     print(
-        f"| {name} | {same:,} of {of} | {same_20:,} of {of} | {furthest:.1e} | {gap:.1e} | "
+        f"| {name} | {same:,} of {users} | {same_20:,} of {users} | {furthest:.1e} | {gap:.1e} | "
         f"{1e3 * spent / len(order):.2f} ms |", flush=True,
     )  # fmt: skip
 

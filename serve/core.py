@@ -49,7 +49,7 @@ def export_core(bundle: Path, out: Path, overwrite: bool = False) -> None:
     manifest = loaded.manifest
     if manifest.task == "items" and manifest.sequence is not None:
         if len(manifest.inputs) > 1:
-            raise ValueError(f"{bundle} reads attributes of players, for which there is no core graph; train without them")
+            raise ValueError(f"{bundle} reads attributes of players, of which there is no core graph; train without")
         core = cut_recommender(model, len(manifest.classes))
         document = foreign_document(document, manifest.classes, manifest.sequence.longest)
     else:

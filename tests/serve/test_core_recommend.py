@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,18 +31,13 @@ def reranker() -> Reranker:
     return Reranker(signals, RerankSettings(epochs=3, members=2))
 
 
-def int8_ease() -> Recommender:
-    model = EASE(5.0, 0.5).fit(HISTORY)
-    store_at(model, "int8")
-    return model
-
-
 @pytest.fixture(scope="module", params=["popularity", "ease", "int8", "reranker"])
 def core(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Scorer, bytes, Any]:
-    model: Recommender = {
-        "popularity": lambda: Popularity().fit(HISTORY), "ease": lambda: EASE(5.0, 0.5).fit(HISTORY),
-        "int8": int8_ease, "reranker": lambda: reranker().fit(HISTORY),
-    }[request.param]()  # fmt: skip
+    makers: dict[str, Callable[[], Recommender]] = {
+        "popularity": Popularity, "ease": lambda: EASE(5.0, 0.5), "int8": lambda: EASE(5.0, 0.5), "reranker": reranker,
+    }  # fmt: skip
+    model = makers[request.param]().fit(HISTORY)
+    store_at(model, "int8" if request.param == "int8" else "float32")
     folder = tmp_path_factory.mktemp("core")
     write_recommend_bundle(
         folder / "bundle", "shop", model, IDS, HISTORY.toarray().sum(0), PairColumns("player", "thing"), {}, ""
@@ -71,7 +67,8 @@ def histories() -> list[list[str]]:
     ]
 
 
-def check(scorer: Scorer, document: dict[str, Any], items: np.ndarray, scores: np.ndarray, k: int) -> None:
+def check(scorer: Scorer, document: dict[str, Any], ranked: Sequence[np.ndarray], k: int) -> None:
+    items, scores = ranked
     found = scorer.predict_rows([{"history": one, "k": k} for one in histories()])
     for row, (wanted, wanted_scores) in enumerate(zip(found.labels, found.probabilities, strict=True)):
         size = len(wanted)
@@ -85,8 +82,8 @@ def test_onnxruntime_ranks_as_the_bundle(core: tuple[Scorer, bytes, Any]) -> Non
     session = ort.InferenceSession(content, providers=["CPUExecutionProvider"])
     assert {item.name for item in session.get_inputs()} == {"codes", "length", "allowed", "exclude_owned", "k"}
     most = document["options"]["k"]["largest"]
-    check(scorer, document, *session.run(["items", "scores"], fed(document, histories())), k=most)
-    check(scorer, document, *session.run(["items", "scores"], fed(document, histories(), k=np.array([3]))), k=3)
+    check(scorer, document, session.run(["items", "scores"], fed(document, histories())), most)
+    check(scorer, document, session.run(["items", "scores"], fed(document, histories(), k=np.array([3]))), 3)
     allowed = np.zeros((1, 40), bool)
     allowed[0, [5, 9]] = True
     items, _ = session.run(["items", "scores"], fed(document, histories(), allowed=allowed))
@@ -101,6 +98,6 @@ def test_openvino_ranks_alike(core: tuple[Scorer, bytes, Any]) -> None:
     compiled = runtime.compile_model(runtime.read_model(content, b""), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     most = document["options"]["k"]["largest"]
     found = compiled(fed(document, histories()))
-    check(scorer, document, found["items"], found["scores"], most)
+    check(scorer, document, [found["items"], found["scores"]], most)
     found = compiled(fed(document, histories(), k=np.array([3])))
-    check(scorer, document, found["items"], found["scores"], 3)
+    check(scorer, document, [found["items"], found["scores"]], 3)
