@@ -55,10 +55,10 @@ class SessionRules:
         turn: That the direction turns before a step.
     """
 
-    items: int = 1_000
-    clusters: int = 40
+    items: int = 600
+    clusters: int = 30
     types: int = 8
-    days: int = 60
+    days: int = 40
     players: int = 5_000
     sessions: int = 500
     more: float = 0.8

@@ -20,6 +20,7 @@ from ludocast.models.sequence.predict import Example, evaluated, ranked_steps
 from ludocast.models.sequence.tasks import LanguageModule, LeavingModule, NextModule, TagModule
 from ludocast.models.sequence.timelines import timelines
 from ludocast.recipes.sequence_output import leaving_answers, next_event_answers, tag_answers
+from ludocast.recipes.session_rivals import session_rivals
 from ludocast.serve.measured import measure
 from ludocast.serve.sequence_report import MEASURES, Guess, Table, TaggedWord
 
@@ -167,7 +168,9 @@ def _next_tokens(module: LanguageModule, data: SequenceDataModule) -> Outcome:
     found, examples = ranked_steps(module, data)
     counted = counted_tokens(parts.train, parts.test, data.sizes["tokens"])
     measures = found.measures(TOPS)
-    document = {"metrics": measures, "baselines": {name: rival.measures(TOPS) for name, rival in counted.items()}}
+    baselines = {name: rival.measures(TOPS) for name, rival in counted.items()}
+    document = {"metrics": measures, "baselines": baselines}
+    tables = [_beside(found, counted)]
     unit = "event" if is_event else "token"
     alone, after = counted.values()
     order = ("perplexity", "loss", *(f"hit_rate_{top}" for top in TOPS), "mrr_20")
@@ -179,8 +182,13 @@ def _next_tokens(module: LanguageModule, data: SequenceDataModule) -> Outcome:
         f"Perplexity, the number of equally likely {unit}s that would be as hard to tell, is "
         f"{measures['perplexity']:.2f}, and {_perplexity(alone)} and {_perplexity(after)} by those counts.",
     ]
+    if is_event:
+        rivals = session_rivals(parts)
+        baselines |= rivals.measures()
+        tables.append(rivals.table(found.rank))
+        lead += rivals.lead(found.rank)
     shown = {
-        "question": f"the next {unit}", "lead": lead, "numbers": numbers, "tables": [_beside(found, counted)],
+        "question": f"the next {unit}", "lead": lead, "numbers": numbers, "tables": tables,
         "guesses": [_guess(example, parts.vocabulary) for example in examples],
     }  # fmt: skip
     return Outcome(document, next_event_answers(module, data) if isinstance(module, NextModule) else None, shown)

@@ -19,7 +19,7 @@ import numpy as np
 from ludocast.models.recommend.memory import dense_items
 from ludocast.models.recommend.precision import Precision
 from ludocast.models.recommend.products import Products, owners, user_weights
-from ludocast.models.recommend.sparse_fit import cosine_weights, ease_weights, walk_weights
+from ludocast.models.recommend.sparse_fit import conditional_weights, cosine_weights, ease_weights, walk_weights
 from ludocast.models.recommend.sparse_weights import SparseWeights
 from scipy import linalg, sparse
 
@@ -198,6 +198,28 @@ class CosineNeighbours(ItemItem):
 
     def _fitted_sparse(self, products: Products, neighbours: int) -> SparseWeights:
         return cosine_weights(products.cosine(0.0), neighbours, self.shrink)
+
+
+class ConditionalNeighbours(ItemItem):
+    """Share of an item's users who have another one too (Deshpande & Karypis, TOIS 2004, section 4.2.2, its α 0).
+
+    Args:
+        neighbours: As of `CosineNeighbours`; the most similar are those by cosine.
+        shrink: Added to the number of users, so that a share of few users counts less.
+    """
+
+    def __init__(self, neighbours: int | None = None, shrink: float = 2.0) -> None:
+        super().__init__(neighbours)
+        self.shrink = shrink
+
+    def _fitted(self, history: sparse.csr_matrix) -> np.ndarray:
+        common = (history.T @ history).toarray()
+        weights = common / np.maximum(np.diag(common)[:, None] + self.shrink, 1.0)
+        np.fill_diagonal(weights, 0)
+        return np.asarray(weights)
+
+    def _fitted_sparse(self, products: Products, neighbours: int) -> SparseWeights:
+        return conditional_weights(products.cosine(0.0), neighbours, self.shrink)
 
 
 class RP3Beta(ItemItem):

@@ -120,8 +120,8 @@ class Reranker:
         lists = self.signals.lists(history, excluded)
         is_real = lists.items >= 0
         with torch.inference_mode():
-            inputs = torch.from_numpy(lists.inputs)
-            found = torch.stack([module(inputs) for module in self.modules]).mean(0).numpy()
+            inputs, real = torch.from_numpy(lists.inputs), torch.from_numpy(is_real)
+            found = torch.stack([module(inputs, real) for module in self.modules]).mean(0).numpy()
         lowest = np.where(is_real, found, np.inf).min(axis=1, keepdims=True)
         scores = lists.base - lists.base.max(axis=1, keepdims=True) + lowest - MARGIN
         row, place = np.nonzero(is_real)

@@ -18,7 +18,7 @@ from ludocast.models.recommend.item_item import NotFittedError
 from ludocast.models.sequence.metrics import rank_of_target
 from scipy import sparse
 
-BATCH_SCORES = 1 << 21  # scores at once: 16 MB
+BATCH_SCORES, LEAST_ITEMS = 1 << 21, 1 << 11  # scores at once: 16 MB; of few items no more than 1,024 questions
 Fading = Literal["none", "linear", "reciprocal"]
 
 
@@ -78,7 +78,7 @@ def session_ranks(model: SessionModel, part: Sequences, items: int, asked: np.nd
     each = questions(part)
     target = part.steps["target"][each.end - 1].astype(np.int64)
     which = np.arange(len(each)) if asked is None else asked
-    size = max(1, BATCH_SCORES // items)
+    size = max(1, BATCH_SCORES // max(items, LEAST_ITEMS))
     parts = [which[start : start + size] for start in range(0, len(which), size)]
     found = [rank_of_target(model.scores(each.rows(rows)), target[rows]) for rows in parts]
     return np.concatenate(found) if found else np.zeros(0, np.int64)
