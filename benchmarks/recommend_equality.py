@@ -34,7 +34,7 @@ from ludocast.serve.core_recommend import cut_recommender
 from ludocast.serve.recommend_export import RecommendExport, export_recommender
 from scipy import sparse
 
-from benchmarks.recommend import PURCHASES, padded
+from benchmarks.recommend import STEAM, padded
 
 BATCH = 128
 PRECISIONS: tuple[Precision, ...] = ("float32", "float16", "int8")
@@ -139,7 +139,7 @@ def main() -> None:
     options = parser.parse_args()
     for noisy in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    data = k_core(read_user_items(PURCHASES, "User_ID", "Game_ID"), 5, 5, rounds=1)
+    data = k_core(read_user_items(STEAM / "game_purchase.csv", "User_ID", "Game_ID"), 5, 5, rounds=1)
     split = split_by_share(data, 0.2, seed=2024)
     one = candidates([options.model])[0]
     model = one.make().fit(split.known.history)
