@@ -20,7 +20,7 @@ from ludocast.datamodules.split import Split, time_split
 from ludocast.datamodules.step_inputs import StepInputs
 from ludocast.datamodules.time_features import log_ages, log_gaps, periodic
 from ludocast.datamodules.timelines import Encode, Timelines
-from ludocast.datamodules.vocabulary import fit_vocabulary
+from ludocast.datamodules.vocabulary import UNKNOWN, fit_vocabulary
 
 ChurnInputs = Literal["days", "events", "stream"]
 
@@ -159,7 +159,9 @@ class ChurnSource(SequenceSource):
 
 
 class NextEventSource(SequenceSource):
-    """Sessions of players: steps "token", "numbers" (log gap) and "target", the event that follows.
+    """Sessions of players: steps "token", "numbers" (log gap) and "target", the event that follows; static "time".
+
+    That time, float64 seconds since 1970, is of the session's last event.
 
     Args:
         log: The event log; its numbers are not used.
@@ -168,6 +170,8 @@ class NextEventSource(SequenceSource):
         test: Share of the sessions, the last to begin.
         min_count: Events seen less often are unknown.
         max_size: Most ids, padding and unknown among them.
+        is_known_only: Whether unknown events are left out of all parts, as the literature on sessions does, and then
+            sessions of which a single event is left; if not, they stay as the unknown one.
     """
 
     def __init__(
@@ -178,9 +182,10 @@ class NextEventSource(SequenceSource):
         test: float = 0.2,
         min_count: int = 1,
         max_size: int | None = None,
+        is_known_only: bool = False,
     ) -> None:
         self.log, self.pause, self.validation, self.test = log, pause, validation, test
-        self.min_count, self.max_size = min_count, max_size
+        self.min_count, self.max_size, self.is_known_only = min_count, max_size, is_known_only
 
     def read(self) -> SequenceParts:
         """Read the log, cut it into sessions, and split these by the time of their last event.
@@ -190,24 +195,40 @@ class NextEventSource(SequenceSource):
         """
         log = self.log.read()
         offsets = session_offsets(log, self.pause)
-        lengths = np.diff(offsets)
-        if (lengths < 2).all():
-            raise ValueError("no session has two events, so there is no next one to learn; give a longer pause")
-        kept = np.flatnonzero(lengths > 1)
+        kept = _of_two_or_more(offsets)
         # By its end: a session that reaches into a later part is of that part, so none of training is later than it.
-        split = time_split(log.times[offsets[kept + 1] - 1], self.test, self.validation)
-        train = kept[split.train]
+        time = log.times[offsets[1:] - 1]
+        split = time_split(time[kept], self.test, self.validation)
+        assert split.validation is not None
+        part = np.full(len(time), -1)
+        for number, rows in enumerate((split.train, split.validation, split.test)):
+            part[kept[rows]] = number
         tokens = log.tokens()
-        own = flat_positions(offsets[train], offsets[train + 1])
+        own = flat_positions(offsets[:-1][part == 0], offsets[1:][part == 0])
         vocabulary = fit_vocabulary(tokens.take(own), self.min_count, self.max_size)
-        steps = {"token": vocabulary.encode(tokens), "numbers": log_gaps(log.times, offsets)[:, None]}
-        sequences = from_offsets(steps, offsets).with_next("token").rows(kept)
+        token, times = vocabulary.encode(tokens), log.times
+        if self.is_known_only:
+            is_known = token != UNKNOWN
+            token, times = token[is_known], times[is_known]
+            offsets = offsets_of(is_known)[offsets]
+            kept = _of_two_or_more(offsets)
+        steps = {"token": token, "numbers": log_gaps(times, offsets)[:, None]}
+        sequences = from_offsets(steps, offsets, {"time": time}).with_next("token")
         sizes = {"tokens": len(vocabulary), "numbers": 1, "classes": len(vocabulary)}
         inputs = StepInputs(
             vocabulary, self.log.name, self.log.time, has_gaps=True, pause=self.pause,
             times=(float(log.times[own].min()), float(log.times[own].max())),
         )  # fmt: skip
-        return _split_parts(sequences, split, sizes, inputs)
+        train, validation, test = (kept[part[kept] == number] for number in range(3))
+        return _split_parts(sequences, Split(train, validation, test, split.rule), sizes, inputs)
+
+
+def _of_two_or_more(offsets: np.ndarray) -> np.ndarray:
+    """Sessions with a next event, int64."""
+    kept = np.flatnonzero(np.diff(offsets) > 1)
+    if not len(kept):
+        raise ValueError("no session has two events, so there is no next one to learn; give a longer pause")
+    return kept
 
 
 def _split_parts(

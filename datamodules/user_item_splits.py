@@ -10,7 +10,6 @@ import numpy as np
 from ludocast.datamodules.user_items import UserItems
 from scipy import sparse
 
-
 BLOCK_USERS = 50_000
 
 

@@ -32,6 +32,8 @@ class UserItems:
         users: Ids in ascending order, int64 or objects of str [U].
         items: The same of items, [I].
         time: Seconds since 1970 in UTC of each pair's first row, float64 [P] as `matrix.data`; None without times.
+        rows: At how many distinct times each pair was met, or without times in how many rows, int32 [P]; None where
+            that is not known.
         notes: What was merged or left out, a sentence each.
     """
 
@@ -40,6 +42,7 @@ class UserItems:
     items: np.ndarray
     time: np.ndarray | None = None
     notes: tuple[str, ...] = ()
+    rows: np.ndarray | None = None
 
     @property
     def history(self) -> sparse.csr_matrix:
@@ -62,7 +65,8 @@ class UserItems:
         matrix = sparse.csr_matrix(
             (self.matrix.data[is_kept], self.matrix.indices[is_kept], indptr), shape=self.matrix.shape
         )
-        return replace(self, matrix=matrix, time=None if self.time is None else self.time[is_kept])
+        time, rows = (None if one is None else one[is_kept] for one in (self.time, self.rows))
+        return replace(self, matrix=matrix, time=time, rows=rows)
 
 
 def read_user_items(
@@ -236,19 +240,23 @@ def _merged(
     notes: list[str],
 ) -> UserItems:
     """Rows of one pair as one: weights added up, 1 a row where there are none, the first time kept."""
+    is_counted = weight is None
     if weight is None:
         weight = np.ones(len(user))
     wrong = np.flatnonzero(~((weight >= 0) & np.isfinite(weight)))
     if len(wrong):
         raise ValueError(f"row {wrong[0] + 1}: a weight of {weight[wrong[0]]:g}; weights are finite and 0 or more")
-    time = None if seconds is None else _first_times(user, item, seconds)
-    matrix = sparse.csr_matrix(sparse.coo_matrix((weight, (user, item)), (len(users), len(items))))  # adds them up
-    matrix.sort_indices()
+    shape = len(users), len(items)
+    matrix = _added_up(weight, user, item, shape)
+    if seconds is None:
+        time, rows = None, matrix.data if is_counted else _added_up(np.ones(len(user)), user, item, shape).data
+    else:
+        time, rows = _times(user, item, seconds)
     if matrix.nnz < len(user):
         notes = [*notes, f"{len(user) - matrix.nnz:,} rows repeat a pair of user and item and were merged"]
     is_kept = matrix.data >= at_least if at_least is not None else matrix.data > 0
     is_kept &= matrix.data > 0
-    found = UserItems(matrix, users, items, time, tuple(notes))
+    found = UserItems(matrix, users, items, time, tuple(notes), rows.astype(np.int32))
     if not is_kept.all():
         which = "of weight 0" if at_least is None else f"of weight below {at_least:g}"
         note = f"{int((~is_kept).sum()):,} pairs {which} were left out"
@@ -256,13 +264,22 @@ def _merged(
     return _checked(_without_empty(found))
 
 
-def _first_times(user: np.ndarray, item: np.ndarray, seconds: np.ndarray) -> np.ndarray:
-    """Of each distinct pair, sorted by user and item."""
+def _added_up(weight: np.ndarray, user: np.ndarray, item: np.ndarray, shape: tuple[int, int]) -> sparse.csr_matrix:
+    """Weights of one place as one, items of a row ascending; of weight 0 too."""
+    matrix = sparse.csr_matrix(sparse.coo_matrix((weight, (user, item)), shape))
+    matrix.sort_indices()
+    return matrix
+
+
+def _times(user: np.ndarray, item: np.ndarray, seconds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The first time of each distinct pair, and the number of its distinct times; pairs sorted by user and item."""
     order = np.lexsort((seconds, item, user))
-    user, item = user[order], item[order]
+    user, item, seconds = user[order], item[order], seconds[order]
     is_first = np.diff(user, prepend=-1) != 0
     is_first |= np.diff(item, prepend=-1) != 0
-    return np.asarray(seconds[order[is_first]])
+    is_other = is_first | (np.diff(seconds, prepend=np.nan) != 0)  # than the row before: another pair, or another time
+    begin = np.flatnonzero(is_first)
+    return seconds[begin], np.add.reduceat(is_other, begin, dtype=np.int32)
 
 
 def _checked(data: UserItems) -> UserItems:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from ludocast.datamodules.read import read_table
 from ludocast.datamodules.user_item_splits import UserItemSplit, split_by_share, split_by_time, split_last
 from ludocast.datamodules.user_items import UserItems, k_core, read_user_items
 from ludocast.models.interrupt import StopOnCtrlC
@@ -27,13 +26,27 @@ from ludocast.models.recommend.choose import (
 )
 from ludocast.models.recommend.evaluation import evaluate
 from ludocast.models.recommend.item_item import ItemItem
+from ludocast.models.recommend.item_vectors import item_vectors
 from ludocast.models.recommend.products import owners
 from ludocast.models.recommend.ranking import Recommender, recommend
+from ludocast.models.recommend.repeats import repeats_of
 from ludocast.models.recommend.rerank import Reranker, RerankSettings
 from ludocast.models.trainer import TrainerSettings
+from ludocast.recipes.recommend_answers import Answered, longer, suggestions, suggestions_for_new
 from ludocast.recipes.recommend_bundle import write_recommend_bundle
+from ludocast.recipes.recommend_cold import (
+    Join,
+    about_items,
+    about_players,
+    learn_new_items,
+    learn_new_players,
+    read_catalogue,
+    read_players,
+)
+from ludocast.recipes.recommend_items import read_items
 from ludocast.recipes.run_folder import RunFolder
 from ludocast.recipes.stops import telling_of_stops
+from ludocast.serve.catalogue import Catalogue
 from ludocast.serve.manifest import PairColumns
 from ludocast.serve.recommend_report import Contender, Example, RecommendReport, write_recommend_report
 
@@ -75,6 +88,10 @@ def train_recommend(
     epochs: int = RerankSettings.epochs,
     items: Path | None = None,
     item_name: str | None = None,
+    item_category: str | None = None,
+    repeats: Literal["never", "auto", "always"] = "never",
+    users: Path | None = None,
+    new_items: Join = "auto",
     seed: int = 0,
     encoding: str = "utf-8",
     delimiter: str | None = None,
@@ -85,6 +102,9 @@ def train_recommend(
 
     Writes OUT/report.html, OUT/metrics.json, OUT/suggestions.parquet (the best 20 items of every user, none of them
     owned) and OUT/bundle.
+
+    Attributes of users (--users) answer those without a history, attributes of items (--items) bring items into the
+    catalogue that nobody has yet; both are held against popularity on users and items held out whole.
 
     Example: ludocast train recommend --data purchases.csv --user user_id --item item_id --time bought_at --out run
 
@@ -105,8 +125,14 @@ def train_recommend(
         draws: Times that pairs are hidden for the network to learn from.
         members: Networks whose scores are averaged.
         epochs: Of each network.
-        items: CSV or Parquet file with names of items, for the report.
-        item_name: Its column of names; its column of ids is named as --item.
+        items: CSV or Parquet file of items; its column of ids is named as --item, the others are attributes.
+        item_name: Its column of names, for the report.
+        item_category: Its column of categories, by which suggestions can be filtered.
+        repeats: Whether items that are bought again are suggested to those who have them: never, always, or auto for
+            those items of which the log tells it.
+        users: CSV or Parquet file of users and their attributes; its column of ids is named as --user.
+        new_items: Whether items of --items that nobody has join the catalogue: never, always, or auto where their
+            attributes are found to tell who would have them.
         seed: Equal seeds give equal results.
         encoding: Of CSV files, such as cp949.
         delimiter: Of CSV files; found by itself.
@@ -128,27 +154,52 @@ def train_recommend(
     for noisy in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     folder = RunFolder(out, resume=None, overwrite=overwrite)
-    found = read_user_items(data, user, item, value, time, at_least, encoding, delimiter)
-    found = k_core(found, users_of_item, items_of_user)
+    every = read_user_items(data, user, item, value, time, at_least, encoding, delimiter)
+    found = k_core(every, users_of_item, items_of_user)
+    about, repeated = read_items(found, item, items, item_name, item_category, encoding, delimiter), repeats_of(found)
+    table = None if users is None else read_players(users, user, found, encoding, delimiter)
+    catalogue = None
+    if items is not None and new_items != "never":
+        catalogue = read_catalogue(items, item, found, every.items, encoding, delimiter)
+    told = repeated.note(found.items, is_used=repeats != "never")
+    newcomers = [*(() if table is None else table.notes), *(() if catalogue is None else catalogue.notes)]
+    found = replace(found, notes=(*found.notes, *about.notes, *newcomers, *([told] if told else [])))
     for note in found.notes:
         print(f"note: {note}", flush=True)
     with data.open("rb") as file:
         parts = _parts(found, split, share, seed, hashlib.file_digest(file, "sha256").hexdigest())
-    names = _names(found, item, items, item_name, encoding, delimiter)
     settings = {
         "data_sha256": parts.sha256, "user": user, "item": item, "value": value, "time": time, "at_least": at_least,
         "users_of_item": users_of_item, "items_of_user": items_of_user, "split": parts.test.rule, "model": model,
         "draws": draws, "members": members, "epochs": epochs, "seed": seed,
+        "item_category": item_category, "repeats": repeats, "users": str(users), "new_items": new_items,
     }  # fmt: skip
     rerank = RerankSettings(draws=draws, members=members, epochs=epochs, seed=seed)
     trainer = TrainerSettings(progress=True, callbacks=(StopOnCtrlC(),))
     title = out.name if name is None else name
     with telling_of_stops(folder):
         partial = folder.begin(settings)
+        players = None if table is None else learn_new_players(table, found, seed, trainer)
         best = shippable_first(_chosen(parts, FAMILIES if model == "auto" else (model,), rerank, trainer))
-        report = _report(title, parts, best, names, seed)
+        report = _report(title, parts, best, about.names, seed)
         shipped = best[0].candidate.make().fit(found.history)
-        _write(partial, parts, report, shipped, PairColumns(user, item))
+        repeatable = {"never": None, "auto": repeated.is_repeated, "always": np.ones(len(found.items), bool)}[repeats]
+        answered = Answered(shipped, found, about.categories, repeatable)
+        if players is not None:
+            assert table is not None
+            report = replace(report, newcomers=[*report.newcomers, about_players(players[0])])
+            answered = replace(answered, cold=players[1], table=table)
+        if catalogue is not None:
+            tried, joined = learn_new_items(catalogue, shipped, best[0].candidate.make, found, new_items, seed)
+            report = replace(report, newcomers=[*report.newcomers, about_items(tried, joined)])
+            if joined is not None:
+                wide = joined.data(found)
+                about = read_items(wide, item, items, item_name, item_category, encoding, delimiter)
+                answered = replace(
+                    answered, model=joined.joined.model, data=wide, categories=about.categories,
+                    repeatable=longer(repeatable, len(wide.items)), cold=joined.cold(answered.cold),
+                )  # fmt: skip
+        _write(partial, parts.sha256, report, answered, PairColumns(user, item))
         folder.finish()
     _print_summary(out, report)
 
@@ -164,21 +215,6 @@ def _parts(data: UserItems, split: str, share: float, seed: int, sha256: str) ->
     test = parted(data)
     print(f"split: {test.rule}; {len(test.asked):,} users are asked about", flush=True)
     return Parts(data, test, parted(test.known), sha256)
-
-
-def _names(
-    data: UserItems, item: str, path: Path | None, column: str | None, encoding: str, delimiter: str | None
-) -> list[str]:
-    """What the report calls the items."""
-    names = [str(one) for one in data.items.tolist()]
-    if path is None:
-        return names
-    table = read_table(path, encoding, delimiter)
-    if column is None or {item, column} - set(table.column_names):
-        have = ", ".join(table.column_names[:10])
-        raise ValueError(f'{path} needs the columns "{item}" and --item_name; it has {have}')
-    told = dict(zip(map(str, table[item].to_pylist()), map(str, table[column].to_pylist()), strict=True))
-    return [told.get(one, one) for one in names]
 
 
 def _chosen(
@@ -202,7 +238,7 @@ def _report(title: str, parts: Parts, best: list[Validated], names: list[str], s
         model = one.candidate.make().fit(known)
         first = model if first is None else first
         name, found = FAMILY_NAMES[one.candidate.family], evaluate(model, known, hidden, seed)
-        leaderboard.append(Contender(name, one.candidate.settings, one.ndcg, found, one.seconds))
+        leaderboard.append(Contender(name, one.candidate.settings, one.ndcg, found, one.seconds, one.of_users))
     assert first is not None
     protocol = [
         f"Hidden for this report: {parts.test.rule}. Models and settings were chosen by NDCG@10 on hidden pairs of the "
@@ -242,33 +278,23 @@ def _examples(model: Recommender, split: UserItemSplit, names: list[str], seed: 
     return found
 
 
-def _write(partial: Path, parts: Parts, report: RecommendReport, model: Recommender, pairs: PairColumns) -> None:
+def _write(partial: Path, sha256: str, report: RecommendReport, answered: Answered, pairs: PairColumns) -> None:
     metrics = report.metrics()
     text = json.dumps(metrics, ensure_ascii=False, indent=1, allow_nan=False)
     (partial / "metrics.json").write_text(text + "\n", encoding="utf-8")
     write_recommend_report(report, partial / "report.html")
-    suggestions(model, parts.data, pairs.user, pairs.item).to_parquet(partial / "suggestions.parquet", index=False)
+    data, repeatable = answered.data, answered.repeatable
+    best = suggestions(answered.model, data, pairs.user, pairs.item, repeatable=repeatable)
+    if answered.table is not None:
+        best = pd.concat([best, suggestions_for_new(answered, answered.table, pairs)], ignore_index=True)
+        best = best.sort_values(pairs.user, kind="stable", ignore_index=True)
+    best.to_parquet(partial / "suggestions.parquet", index=False)
+    history, items = data.history, data.items
+    catalogue = Catalogue([str(one) for one in items.tolist()], answered.categories, item_vectors(history))
     write_recommend_bundle(
-        partial / "bundle", report.name, model, parts.data.items, owners(parts.data.history), pairs,
-        metrics["metrics"], parts.sha256,
+        partial / "bundle", report.name, answered.model, items, owners(history), pairs, metrics["metrics"], sha256,
+        catalogue, repeatable, answered.cold,
     )  # fmt: skip
-
-
-def suggestions(model: Recommender, data: UserItems, user: str, item: str, k: int = 20) -> pd.DataFrame:
-    """A row for each suggestion: the user, the item, its rank from 1, its score; users and ranks ascending.
-
-    Args:
-        model: Fitted.
-        data: Whose histories it answers.
-        user: Name of the column of users.
-        item: Name of the column of items.
-        k: Ranks.
-    """
-    items, scores = recommend(model, data.history, k)
-    row, rank = np.nonzero(items >= 0)
-    return pd.DataFrame(
-        {user: data.users[row], item: data.items[items[row, rank]], "rank": rank + 1, "score": scores[row, rank]}
-    )
 
 
 def _print_summary(out: Path, report: RecommendReport) -> None:

@@ -20,11 +20,12 @@ from ludocast.models.sequence.predict import Example, evaluated, ranked_steps
 from ludocast.models.sequence.tasks import LanguageModule, LeavingModule, NextModule, TagModule
 from ludocast.models.sequence.timelines import timelines
 from ludocast.recipes.sequence_output import leaving_answers, next_event_answers, tag_answers
+from ludocast.recipes.session_rivals import session_rivals
 from ludocast.serve.measured import measure
 from ludocast.serve.sequence_report import MEASURES, Guess, Table, TaggedWord
 
 RESAMPLES = 200
-TOPS = (1, 5, 10)
+TOPS = (1, 5, 10, 20)
 ERRORS, CONFUSED = 5, 15  # sentences and pairs of tags that are shown
 
 
@@ -166,12 +167,14 @@ def _next_tokens(module: LanguageModule, data: SequenceDataModule) -> Outcome:
     assert parts.vocabulary is not None
     found, examples = ranked_steps(module, data)
     counted = counted_tokens(parts.train, parts.test, data.sizes["tokens"])
-    measures = {**evaluated(module, data), **found.measures(TOPS)}
-    document = {"metrics": measures, "baselines": {name: rival.measures(TOPS) for name, rival in counted.items()}}
+    measures = found.measures(TOPS)
+    baselines = {name: rival.measures(TOPS) for name, rival in counted.items()}
+    document = {"metrics": measures, "baselines": baselines}
+    tables = [_beside(found, counted)]
     unit = "event" if is_event else "token"
     alone, after = counted.values()
-    order = ("perplexity", "loss", *(f"hit_rate_{top}" for top in TOPS), "mrr_10")
-    numbers = {_title(name): measures[name] for name in order if name in measures}
+    order = ("perplexity", "loss", *(f"hit_rate_{top}" for top in TOPS), "mrr_20")
+    numbers = {_title(name): measures[name] for name in order}
     hits = {name: float((each.rank == 0).mean()) for name, each in (("own", found), ("alone", alone), ("after", after))}
     lead = [
         f"What comes next is the first answer in {hits['own']:.1%} of all steps; by counts of single {unit}s it is in "
@@ -179,8 +182,13 @@ def _next_tokens(module: LanguageModule, data: SequenceDataModule) -> Outcome:
         f"Perplexity, the number of equally likely {unit}s that would be as hard to tell, is "
         f"{measures['perplexity']:.2f}, and {_perplexity(alone)} and {_perplexity(after)} by those counts.",
     ]
+    if is_event:
+        rivals = session_rivals(parts)
+        baselines |= rivals.measures()
+        tables.append(rivals.table(found.rank))
+        lead += rivals.lead(found.rank)
     shown = {
-        "question": f"the next {unit}", "lead": lead, "numbers": numbers, "tables": [_beside(found, counted)],
+        "question": f"the next {unit}", "lead": lead, "numbers": numbers, "tables": tables,
         "guesses": [_guess(example, parts.vocabulary) for example in examples],
     }  # fmt: skip
     return Outcome(document, next_event_answers(module, data) if isinstance(module, NextModule) else None, shown)

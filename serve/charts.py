@@ -58,13 +58,21 @@ def line_chart(
     return _figure(title, "".join(body), _legend(series))
 
 
-def bar_chart(title: str, names: Sequence[str], values: Sequence[float], spread: Sequence[float], unit: str) -> Markup:
-    """Horizontal bars, names beside them; negative values go to the left of the line."""
+def bar_chart(
+    title: str,
+    names: Sequence[str],
+    values: Sequence[float],
+    spread: Sequence[float],
+    unit: str,
+    is_difference: bool = True,
+) -> Markup:
+    """Horizontal bars, names beside them; negative values go to the left of the line; differences have a sign."""
     row, label_width = 26, 150
     height = row * len(names) + 34
     low, high = min(0.0, *values, 0.0), max(1e-9, *values)
     scale = (WIDTH - label_width - 62) / (high - low)
     zero = label_width - low * scale
+    sign_shown = "+" if is_difference else ""
     body = []
     for i, (name, value, deviation) in enumerate(zip(names, values, spread, strict=True)):
         y = i * row + 6
@@ -77,7 +85,7 @@ def bar_chart(title: str, names: Sequence[str], values: Sequence[float], spread:
         if half > 0.5:
             body.append(f'<line class="axis" x1="{at - half:.1f}" x2="{at + half:.1f}" y1="{y + 8}" y2="{y + 8}"/>')
         where = max(at + half, zero) + 5
-        body.append(f'<text class="tick" x="{where:.1f}" y="{y + 12}">{value:+.3f}</text>')
+        body.append(f'<text class="tick" x="{where:.1f}" y="{y + 12}">{value:{sign_shown}.3f}</text>')
     body.append(f'<line class="axis" x1="{zero:.1f}" x2="{zero:.1f}" y1="2" y2="{row * len(names) + 4}"/>')
     body.append(f'<text class="tick" x="{label_width}" y="{height - 10}">{escape(unit)}</text>')
     return _figure(title, "".join(body), "", height)
@@ -89,7 +97,7 @@ def effect_chart(
     """A curve over numbers, points over categories."""
     if values and isinstance(values[0], str):
         names = [str(value) for value in values]
-        return bar_chart(title, names, probability, [0.0] * len(names), "mean probability")
+        return bar_chart(title, names, probability, [0.0] * len(names), "mean probability", is_difference=False)
     x = np.asarray(values, float)
     span = (float(x.min()), float(x.max())) if x.max() > x.min() else (float(x.min()) - 1, float(x.min()) + 1)
     one = Series("mean probability", x.tolist(), list(probability), marks=True)

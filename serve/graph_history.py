@@ -23,12 +23,14 @@ class History:
         codes: Its items, each once, int64 [N, T]; I for what is unknown, repeated, or beyond the length.
         is_new: Whether it has no known item, bool [N, 1].
         names: As they came, strings [N, T].
+        cold: Scores of those that are new, by their attributes, double [N, I]; None where popularity is their answer.
     """
 
     owned: str
     codes: str
     is_new: str
     names: str
+    cold: str | None = None
 
 
 def add_history(graph: GraphBuilder, texts: Sequence[str]) -> History:

@@ -19,7 +19,8 @@ def add_scores(graph: GraphBuilder, history: History, model: Recommender) -> str
     if isinstance(model, Popularity):
         assert model.popularity is not None
         zeros = graph.op("Mul", history.owned, graph.doubles(0.0))
-        return graph.op("Add", zeros, graph.constant(model.popularity))
+        popular = graph.op("Add", zeros, graph.constant(model.popularity))
+        return popular if history.cold is None else graph.op("Where", history.is_new, history.cold, popular)
     if not isinstance(model, ItemItem):
         raise ValueError(f"{type(model).__name__} has no graph yet; take another --model for a bundle")
     weights, popularity = model.fitted()
@@ -27,7 +28,8 @@ def add_scores(graph: GraphBuilder, history: History, model: Recommender) -> str
         own = add_sparse_scores(graph, history, weights)
     else:
         own = _add_dense_scores(graph, history, weights)
-    return graph.op("Where", history.is_new, graph.constant(popularity), own)
+    new = graph.constant(popularity) if history.cold is None else history.cold
+    return graph.op("Where", history.is_new, new, own)
 
 
 def _add_dense_scores(graph: GraphBuilder, history: History, weights: np.ndarray) -> str:

@@ -169,6 +169,11 @@ class Manifest:
         """Position of the positive class."""
         return None if self.positive is None else self.classes.index(self.positive)
 
+    @property
+    def attributes(self) -> tuple[Input, ...]:
+        """What a recommender reads of a player beside the history: one that is absent counts as missing."""
+        return tuple(item for item in self.inputs if item.form == "cell") if self.task == "items" else ()
+
     def to_json(self) -> str:
         """The text of `bundle.json`.
 

@@ -14,7 +14,7 @@ def openapi(manifest: Manifest) -> dict[str, Any]:
     """OpenAPI 3.1 as a JSON document."""
     record: dict[str, Any] = {
         "type": "object",
-        "required": [item.column for item in manifest.inputs],
+        "required": [item.column for item in manifest.inputs if item not in manifest.attributes],
         "properties": {item.column: _property(item) for item in manifest.inputs},
     }
     if manifest.task == "items":

@@ -8,16 +8,18 @@ in float64, as in training, so that the order of close scores is the same in eve
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
+from ludocast.models.recommend.cold_start import ColdStart
 from ludocast.models.recommend.item_item import ItemItem
 from ludocast.models.recommend.ranking import Recommender
 from ludocast.models.recommend.rerank import Reranker
 from ludocast.serve.graph import GraphBuilder
 from ludocast.serve.graph_because import add_because
 from ludocast.serve.graph_candidates import NEVER, add_best, add_reranked
+from ludocast.serve.graph_cold_start import add_cold_start
 from ludocast.serve.graph_history import add_history
 from ludocast.serve.graph_item_weights import add_scores
 from ludocast.serve.graph_options import add_options
@@ -52,6 +54,7 @@ def export_recommender(
     answers: int = MOST_ANSWERS,
     description: str = "",
     repeatable: np.ndarray | None = None,
+    cold: ColdStart | None = None,
 ) -> RecommendExport:
     """Export a fitted model.
 
@@ -61,6 +64,7 @@ def export_recommender(
         answers: K; of a re-ranker at most its candidates, of a smaller catalogue all its items.
         description: Of the graph.
         repeatable: Items that are suggested though they are owned, bool [I]; None for none.
+        cold: What answers records without history by attributes, which become inputs [N, 1]; None for popularity.
 
     Raises:
         ValueError: If the model has no graph, two ids have one text, or the file would pass 2 GB.
@@ -76,6 +80,8 @@ def export_recommender(
         )
     graph = GraphBuilder()
     history = add_history(graph, texts)
+    if cold is not None:
+        history = replace(history, cold=add_cold_start(graph, cold))
     answers = min(answers, len(texts))
     if isinstance(model, Reranker):
         answers = min(answers, model.signals.candidates)

@@ -18,6 +18,7 @@ from markupsafe import Markup
 SHOWN_MEASURES = ("ndcg@10", "recall@10", "recall@20", "precision@10", "map@10", "mrr@10", "hit@10")
 TITLES = {"ndcg": "NDCG", "map": "MAP", "mrr": "MRR", "hit": "hit rate"}
 SHOWN_ITEMS = 15
+DEVIATIONS = 1.96  # of a mean, on each side of it: a 95 % interval
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Contender:
         validation: NDCG@10 by which it was chosen.
         evaluation: On the test part.
         seconds: Of fitting and ranking in validation.
+        of_users: NDCG@10 of each user in validation, [U].
     """
 
     name: str
@@ -37,6 +39,7 @@ class Contender:
     validation: float
     evaluation: Evaluation
     seconds: float
+    of_users: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,32 @@ class Example:
 
     history: tuple[str, ...]
     suggested: tuple[tuple[str, tuple[str, ...], bool], ...]
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to answer for what has no pairs yet.
+
+    Attributes:
+        name: In words.
+        settings: The chosen ones.
+        validation: NDCG@10 by which it was chosen.
+        metrics: On the test part.
+    """
+
+    name: str
+    settings: str
+    validation: float
+    metrics: Mapping[str, Interval]
+
+
+@dataclass(frozen=True)
+class Newcomers:
+    """New players or new items: a title, what was chosen, and the ways, the best one by validation first."""
+
+    title: str
+    sentence: str
+    ways: Sequence[Way]
 
 
 @dataclass(frozen=True)
@@ -59,6 +88,7 @@ class RecommendReport:
         notes: What is to be known of the data.
         names: Of items, [I].
         examples: Players.
+        newcomers: New players, new items.
     """
 
     name: str
@@ -68,6 +98,7 @@ class RecommendReport:
     notes: Sequence[str]
     names: Sequence[str]
     examples: Sequence[Example] = field(default=())
+    newcomers: Sequence[Newcomers] = field(default=())
 
     def metrics(self) -> dict[str, Any]:
         """The document `metrics.json`."""
@@ -87,6 +118,19 @@ class RecommendReport:
                     "coverage@10": one.evaluation.catalogue["coverage@10"], "seconds": one.seconds,
                 }
                 for one in self.leaderboard
+            ],
+            "newcomers": [
+                {
+                    "title": one.title, "sentence": one.sentence,
+                    "ways": [
+                        {
+                            "way": way.name, "settings": way.settings, "validation_ndcg@10": way.validation,
+                            **{name: way.metrics[name].value for name in SHOWN_MEASURES},
+                        }
+                        for way in one.ways
+                    ],
+                }
+                for one in self.newcomers
             ],
         }  # fmt: skip
 
@@ -108,6 +152,7 @@ def write_recommend_report(report: RecommendReport, path: Path) -> None:
         items=len(report.names),
         users=len(ours.evaluation.ranked),
         examples=report.examples,
+        newcomers=report.newcomers,
         rows=report.rows,
         notes=report.notes,
         protocol=report.protocol,
@@ -131,17 +176,32 @@ def _headline(report: RecommendReport) -> list[str]:
         f"Of players with hidden items, {hit.value:.0%} find one or more of them among 10 suggestions "
         f"({hit.low:.0%} to {hit.high:.0%})."
     ]
-    linear = next((one for one in report.leaderboard if one.name != "network"), None)
-    if ours.name != "network" and any(one.name == "network" for one in report.leaderboard):
-        found.append(f"The network did not pass {ours.name} by validation here, so {ours.name} is what is shipped.")
-    ahead_of_ours = [one.name for one in report.leaderboard if one.validation > ours.validation]
-    if ahead_of_ours:
-        found.append(f"By validation {' and '.join(ahead_of_ours)} was ahead, which no bundle can hold.")
-    elif ours.name == "network" and linear is not None:
-        ahead = ours.evaluation.metrics["ndcg@10"].value - linear.evaluation.metrics["ndcg@10"].value
-        where = f"{abs(ahead):.4f} {'ahead of' if ahead >= 0 else 'behind'} {linear.name}"
-        found.append(f"The network was chosen by validation; its NDCG@10 on the test part is {where}.")
+    network = next((one for one in report.leaderboard if one.name == "network"), None)
+    other = next((one for one in report.leaderboard[1:] if one.name != "network"), None)
+    if network is not None and ours is not network:
+        found.append(
+            f"The network did not pass {ours.name} by validation here ({_compared(network, ours)}), so {ours.name} is "
+            "what is shipped."
+        )
+    ahead_of_ours = [one for one in report.leaderboard if one.validation > ours.validation]
+    for one in ahead_of_ours:
+        found.append(f"By validation {one.name}, which no bundle can hold, was ahead ({_compared(one, ours)}).")
+    if ours is network and other is not None and not ahead_of_ours:
+        ahead = ours.evaluation.metrics["ndcg@10"].value - other.evaluation.metrics["ndcg@10"].value
+        where = f"{abs(ahead):.4f} {'ahead of' if ahead >= 0 else 'behind'} {other.name}"
+        found.append(
+            f"The network was chosen by validation ({_compared(ours, other)}); its NDCG@10 on the test part is {where}."
+        )
     return found
+
+
+def _compared(one: Contender, other: Contender) -> str:
+    """The difference of two by validation, with the interval of its mean over the same users."""
+    difference = one.of_users - other.of_users
+    mean = float(difference.mean())
+    half = DEVIATIONS * float(difference.std()) / max(1, len(difference)) ** 0.5
+    chance = "within chance" if mean - half <= 0 <= mean + half else "beyond chance"
+    return f"NDCG@10 {mean:+.4f}, 95 % interval {mean - half:+.4f} to {mean + half:+.4f}: {chance}"
 
 
 def _charts(report: RecommendReport) -> list[str]:
@@ -167,4 +227,5 @@ def _charts(report: RecommendReport) -> list[str]:
 def _bars(title: str, groups: Sequence[Group], unit: str) -> str:
     known = [group for group in groups if group.value is not None]
     names = [f"{group.name} ({group.count:,})" for group in known]
-    return bar_chart(title, names, [group.value or 0.0 for group in known], [0.0] * len(known), unit)
+    values = [group.value for group in known if group.value is not None]
+    return bar_chart(title, names, values, [0.0] * len(values), unit, is_difference=False)

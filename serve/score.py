@@ -7,7 +7,7 @@ import gc
 import io
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -29,7 +29,7 @@ from ludocast.serve.answers import SCORED, answer_columns, answer_names
 from ludocast.serve.manifest import Manifest
 from ludocast.serve.notes import Note, sentences
 from ludocast.serve.recommend_names import HISTORY
-from ludocast.serve.score_pairs import reads_pairs, score_pairs
+from ludocast.serve.score_pairs import reads_pairs, reads_players, score_pairs
 from ludocast.serve.scorer import Predictions, Scorer
 from ludocast.serve.suggest_options import USUAL_K, SuggestOptions, ids_of_words
 from tqdm import tqdm
@@ -53,6 +53,7 @@ def score(
     only: list[str] | None = None,
     category: list[str] | None = None,
     diversity: float = 0.0,
+    users: Path | None = None,
     overwrite: bool = False,
 ) -> None:
     """Score every row of a CSV or Parquet file, in order.
@@ -65,7 +66,8 @@ def score(
     scored_labels and scored_probabilities in the same way.
 
     To a recommender a table of pairs is a history of each user: OUTPUT then has a row for each suggestion, with the
-    columns of users and items under their own names, rank from 1 and score.
+    columns of users and items under their own names, rank from 1 and score. A table of users and the attributes that
+    the model knows, as INPUT or as --users beside the pairs, is answered too: by attributes where there is no history.
 
     Example: ludocast score --bundle run/bundle --input players.csv --output scored.parquet --keep player_id
 
@@ -82,6 +84,7 @@ def score(
         only: Items of which alone it suggests, given likewise.
         category: Values of the catalogue's category; it suggests items of these alone.
         diversity: From 0, the order of scores, to 1, as different as can be.
+        users: CSV or Parquet file of users and their attributes; those without pairs in INPUT are answered too.
         overwrite: Replace OUTPUT.
     """
     options = _options(k, exclude_owned, exclude, only, category, diversity)
@@ -98,13 +101,20 @@ def score(
         _whole(output) as file,
         _without_collector(),
     ):
-        if reads_pairs(scorer.manifest, names):
+        are_players = reads_players(scorer.manifest, names)
+        if users is not None and not reads_pairs(scorer.manifest, names):
+            raise ValueError("--users stands beside a table of pairs for a recommender; here it has no meaning")
+        if are_players or reads_pairs(scorer.manifest, names):
             if keep is not None:
                 raise ValueError("--keep is for tables of one row an answer; suggestions have columns of their own")
             table_writer = _TableWriter(file, output)
-            columns_of = (dict(zip(names, chunk.columns, strict=True)) for chunk in _with_bar(chunks, total, size))
+            own = (dict(zip(names, chunk.columns, strict=True)) for chunk in _with_bar(chunks, total, size))
             options, told = scorer.known_options(options)
-            rows, notes = score_pairs(scorer, columns_of, input.stat().st_size, options, table_writer.write)
+            with _players(users, scorer.manifest, encoding, delimiter) as (players, more):
+                rows, notes = score_pairs(
+                    scorer, () if are_players else own, input.stat().st_size + more, options, table_writer.write,
+                    own if are_players else players,
+                )  # fmt: skip
             notes.update(told)
             if rows == 0:
                 raise ValueError(f"{input} has no row with a user")
@@ -152,6 +162,24 @@ def _options(
         USUAL_K if k is None else k, exclude_owned, () if excluded is None else excluded, ids_of_words(only),
         None if category is None else tuple(category), diversity,
     )  # fmt: skip
+
+
+@contextmanager
+def _players(
+    path: Path | None, manifest: Manifest, encoding: str, delimiter: str | None
+) -> Iterator[tuple[Iterable[Mapping[str, Any]], int]]:
+    """Columns of a table of players, some rows at a time, and its bytes."""
+    if path is None:
+        yield (), 0
+        return
+    check_file(path)
+    with _source(path, encoding, delimiter, CHUNK_ROWS) as (names, chunks, _):
+        if not reads_players(manifest, names):
+            user = "" if manifest.pairs is None else manifest.pairs.user
+            known = ", ".join(item.column for item in manifest.attributes)
+            wanted = f'"{user}" and one of {known}' if known else "attributes, of which this bundle knows none"
+            raise ValueError(f"--users {path} needs the columns {wanted}; it has {', '.join(names[:10])}")
+        yield (dict(zip(names, chunk.columns, strict=True)) for chunk in chunks), path.stat().st_size
 
 
 def _with_bar(chunks: Iterator[pa.RecordBatch], total: int | None, size: int) -> Iterator[pa.RecordBatch]:

@@ -6,18 +6,20 @@ to be gathered in memory.
 
 from __future__ import annotations
 
+import re
 import tempfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from ludocast.serve.manifest import Manifest
+from ludocast.serve.manifest import Manifest, PairColumns
 from ludocast.serve.notes import Note
 from ludocast.serve.recommend_names import HISTORY
 from ludocast.serve.scorer import Scorer
@@ -26,6 +28,8 @@ from ludocast.serve.suggest_options import SuggestOptions
 PART_BYTES = 64 << 20  # of the table in one temporary file
 CHUNK_USERS = 4_096
 RANK, SCORE = "rank", "score"
+WHOLE = re.compile(r"^(0|-?[1-9][0-9]{0,17})$")  # as `datamodules.user_items` reads ids
+Chunks = Iterable[Mapping[str, Any]]
 
 
 def reads_pairs(manifest: Manifest, names: list[str]) -> bool:
@@ -33,57 +37,152 @@ def reads_pairs(manifest: Manifest, names: list[str]) -> bool:
     return manifest.pairs is not None and {manifest.pairs.user, manifest.pairs.item} <= set(names)
 
 
+def reads_players(manifest: Manifest, names: list[str]) -> bool:
+    """Whether a table of these columns is one of players without history, by attributes that the bundle knows."""
+    pairs = manifest.pairs
+    if pairs is None or pairs.user not in names or {pairs.item, HISTORY} & set(names):
+        return False
+    return any(item.column in names for item in manifest.attributes)
+
+
 def score_pairs(
     scorer: Scorer,
-    chunks: Iterator[Mapping[str, Any]],
+    chunks: Chunks,
     size: int,
     options: SuggestOptions,
     write: Callable[[pa.Table], None],
+    players: Chunks = (),
 ) -> tuple[int, Counter[Note]]:
-    """Suggest items for every user of a table.
+    """Suggest items for every user of a table of pairs, and for every player of one of attributes.
 
     Args:
         scorer: Of a recommender.
-        chunks: Columns by name, some rows at a time.
-        size: Bytes of the table, by which it is dealt.
+        chunks: Of the pairs: columns by name, some rows at a time.
+        size: Bytes of both tables, by which they are dealt.
         options: Of the suggestions of each user.
         write: Takes tables of the user, the item, `rank` from 1 and `score`.
+        players: Of the attributes, one row a player; those without pairs are answered too.
 
     Returns:
         Number of users, and what was ignored, how often.
 
+    Raises:
+        ValueError: If a player stands twice in the table of attributes.
     """
     pairs = scorer.manifest.pairs
     assert pairs is not None
     users, notes = 0, Counter[Note]()
+    attributes = [item.column for item in scorer.manifest.attributes]
+    parts = max(1, -(-size // PART_BYTES))
     with tempfile.TemporaryDirectory(prefix="ludocast") as folder:
-        files = _deal(chunks, pairs.user, pairs.item, max(1, -(-size // PART_BYTES)), Path(folder))
-        for file in files:
-            with pa.memory_map(str(file)) as source:
-                table = pa.ipc.open_file(source).read_all()
-            for ids, histories in _gathered(table, pairs.user, pairs.item):
-                found = scorer.predict_columns({HISTORY: histories}, options=options)
-                write(_answers(ids, found.labels, found.probabilities, table.schema, pairs.item))
+        known = _deal(chunks, pairs.user, [pairs.item], parts, Path(folder), "pairs")
+        told = _deal(players, pairs.user, attributes, parts, Path(folder), "players")
+        kinds = _kinds(known, told, pairs, scorer.manifest)
+        for part in sorted({*known.files, *told.files}):
+            answered = _asked(_table(known.files.get(part)), _Told.of(_table(told.files.get(part)), pairs.user), pairs)
+            for ids, columns in answered:
+                found = scorer.predict_columns(columns, options=options)
+                own = _as_type(ids, kinds[0], pairs.user)
+                write(_answers(own, found.labels, found.probabilities, (pairs.user, pairs.item), kinds))
                 users += len(ids)
                 notes.update(found.notes)
     return users, notes
 
 
-def _deal(chunks: Iterator[Mapping[str, Any]], user: str, item: str, parts: int, folder: Path) -> list[Path]:
-    """The pairs in files, all of a user in one; rows without a user left out."""
-    files = [folder / f"{part}.arrow" for part in range(parts)]
+@dataclass(frozen=True)
+class _Dealt:
+    """A table in files: part to file, the types of its columns, and whether ids that are texts are whole numbers."""
+
+    files: Mapping[int, Path]
+    types: Mapping[str, pa.DataType]
+    is_whole: bool
+
+
+def _kinds(known: _Dealt, told: _Dealt, pairs: PairColumns, manifest: Manifest) -> tuple[pa.DataType, pa.DataType]:
+    """Types of users and items in the answer, those of the pairs where there are any."""
+    types = {pairs.item: pa.string(), **told.types, **known.types}
+    is_whole = all(WHOLE.match(item) for item in manifest.classes)
+    return _kind(types[pairs.user], known.is_whole and told.is_whole), _kind(types[pairs.item], is_whole)
+
+
+def _as_type(ids: pa.Array, kind: pa.DataType, user: str) -> pa.Array:
+    try:
+        return ids if ids.type == kind else ids.cast(kind)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise ValueError(f'column "{user}" is {kind} in the table of pairs, not in that of players: {error}') from error
+
+
+def _table(file: Path | None) -> pa.Table | None:
+    if file is None:
+        return None
+    with pa.memory_map(str(file)) as source:
+        return pa.ipc.open_file(source).read_all()
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What is told of some players: their ids, as texts too, and their attributes."""
+
+    ids: pa.Array
+    texts: pa.Array
+    attributes: pa.Table
+
+    @staticmethod
+    def of(table: pa.Table | None, user: str) -> _Told | None:
+        if table is None:
+            return None
+        ids = table[user].combine_chunks()
+        ids = ids if isinstance(ids, pa.Array) else pa.concat_arrays(ids.chunks)
+        texts = ids.cast(pa.string())
+        if len(pc.unique(texts)) < len(texts):
+            counts = pc.value_counts(texts)
+            twice = counts.filter(pc.greater(counts.field("counts"), 1))[0]["values"].as_py()
+            raise ValueError(f'the table of players has "{user}" = "{twice}" twice; give one row each')
+        return _Told(ids, texts, table.drop_columns([user]))
+
+    def columns(self, rows: pa.Array) -> dict[str, pa.ChunkedArray]:
+        """The attributes of these rows, nothing where a row is null."""
+        return {name: self.attributes[name].take(rows) for name in self.attributes.column_names}
+
+
+def _asked(pairs: pa.Table | None, told: _Told | None, names: PairColumns) -> Iterator[tuple[pa.Array, dict[str, Any]]]:
+    """Ids of some users, and columns to be answered: first of users with pairs, then of the rest."""
+    known = pa.array([], pa.string())
+    if pairs is not None:
+        known = pc.unique(pairs[names.user].cast(pa.string()))
+        for ids, histories in _gathered(pairs, names.user, names.item):
+            own = {} if told is None else told.columns(pc.index_in(ids.cast(pa.string()), told.texts))
+            yield ids, {HISTORY: histories, **own}
+    if told is None:
+        return
+    rest = pc.indices_nonzero(pc.invert(pc.is_in(told.texts, known)))
+    for start in range(0, len(rest), CHUNK_USERS):
+        rows = rest.slice(start, CHUNK_USERS)
+        empty = pa.ListArray.from_arrays(pa.array(np.zeros(len(rows) + 1, np.int32)), pa.array([], pa.string()))
+        yield told.ids.take(rows), {HISTORY: empty, **told.columns(rows)}
+
+
+def _deal(chunks: Chunks, user: str, others: Sequence[str], parts: int, folder: Path, name: str) -> _Dealt:
+    """Some columns in files by part, all rows of a user in one; rows without a user left out."""
+    files: dict[int, Path] = {}
+    types: dict[str, pa.DataType] = {user: pa.string()}
+    is_whole = True
     with ExitStack() as stack:
         writers: dict[int, Any] = {}
         for columns in chunks:
-            table = pa.table({user: columns[user], item: columns[item]})
+            table = pa.table({user: columns[user], **{one: columns[one] for one in others if one in columns}})
             absent = pc.is_in(table[user].cast(pa.string()), pa.array(["", None], pa.string()))
             table = table.filter(pc.invert(absent))
+            types = {one.name: one.type for one in table.schema}
+            if is_whole and _is_text(table[user].type):
+                is_whole = pc.all(pc.match_substring_regex(table[user], WHOLE.pattern)).as_py() is not False
             part = np.zeros(len(table), np.int64) if parts == 1 else _hash(table[user], parts)
             for number in np.unique(part).tolist():
                 if number not in writers:
+                    files[number] = folder / f"{name}{number}.arrow"
                     writers[number] = stack.enter_context(pa.ipc.new_file(str(files[number]), table.schema))
                 writers[number].write_table(table.filter(pa.array(part == number)))
-    return [file for file in files if file.exists()]
+    return _Dealt(files, types if files else {}, is_whole)
 
 
 def _hash(column: pa.ChunkedArray, parts: int) -> np.ndarray[Any, Any]:
@@ -105,24 +204,32 @@ def _gathered(table: pa.Table, user: str, item: str) -> Iterator[tuple[pa.Array,
         yield encoded.dictionary.slice(start, len(own) - 1), lists
 
 
-def _answers(ids: pa.Array, items: Any, scores: Any, schema: pa.Schema, item: str) -> pa.Table:
-    """A row for each suggestion; items are of the type that the table has."""
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _kind(kind: pa.DataType, is_whole: bool) -> pa.DataType:
+    """The type of ids in the answer: as training reads them, texts that are all whole numbers are numbers."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return pa.int64() if is_whole and _is_text(kind) else kind
+
+
+def _answers(
+    ids: pa.Array, items: Any, scores: Any, names: tuple[str, str], kinds: tuple[pa.DataType, pa.DataType]
+) -> pa.Table:
+    """A row for each suggestion."""
     lists = items.tolist()
     lengths = np.fromiter(map(len, lists), np.int64, len(lists))
-    if not lengths.sum():
-        flat, score = [], np.zeros(0, np.float32)
-    else:
-        flat = [one for row in lists for one in row]
-        score = np.concatenate([np.asarray(row, np.float32) for row in scores])
+    score = np.concatenate([np.zeros(0, np.float32), *(np.asarray(row, np.float32) for row in scores)])
     begin = np.cumsum(lengths) - lengths
     rank = np.arange(lengths.sum()) - np.repeat(begin, lengths) + 1
-    names = [name for name in schema.names if name != item]
-    kind = schema.field(item).type
-    column = pa.array(flat, pa.string())
+    user = ids.take(pa.array(np.repeat(np.arange(len(ids)), lengths)))
+    item = pa.array([one for row in lists for one in row], pa.string())
     return pa.table(
         {
-            names[0]: ids.take(pa.array(np.repeat(np.arange(len(ids)), lengths))),
-            item: pc.cast(column, kind) if not pa.types.is_dictionary(kind) else column,
+            names[0]: pc.cast(user, kinds[0]),
+            names[1]: pc.cast(item, kinds[1]),
             RANK: pa.array(rank, pa.int32()),
             SCORE: pa.array(score),
         }

@@ -99,6 +99,8 @@ class SequenceReader:
         self._options = frozenset(OPTIONS if manifest.task == "items" else ())  # `serve.suggest` reads them
         self._lists = [item for item in self.inputs if item.form != "cell"]
         self._cells = [item for item in self.inputs if item.form == "cell"]
+        self._optional = frozenset(item.column for item in manifest.attributes)
+        self._required = [item for item in self.inputs if item.column not in self._optional]
         self._tensors = {item.column: item.tensor for item in self.inputs}
 
     def from_rows(self, rows: Sequence[Mapping[str, object]]) -> SequenceFeeds:
@@ -108,11 +110,13 @@ class SequenceReader:
             ValueError: With row and column, if a cell is absent or does not fit.
         """
         try:
-            columns = {item.column: [row[item.column] for row in rows] for item in self.inputs}
+            columns = {item.column: [row[item.column] for row in rows] for item in self._required}
         except (KeyError, TypeError, IndexError):
-            raise refused_rows(self.inputs, rows) from None
+            raise refused_rows(self._required, rows) from None
         if not all(isinstance(row, Mapping) for row in rows):
-            raise refused_rows(self.inputs, rows)
+            raise refused_rows(self._required, rows)
+        for name in self._optional:
+            columns[name] = [row.get(name) for row in rows]
         feeds = self._read(columns, 0, has_names=True)
         names = dict.fromkeys(name for row in rows for name in row)
         feeds.unknown = [name for name in names if name not in columns and name not in self._options]
@@ -133,6 +137,10 @@ class SequenceReader:
     def _read(self, columns: Mapping[str, Any], first_row: int, has_names: bool) -> SequenceFeeds:
         """The same; with names of unknown items in its notes, which then add up over no file."""
         self.check_columns(list(columns))
+        absent = self._optional - set(columns)
+        if absent:
+            rows = len(columns[self._lists[0].column])
+            columns = {**columns, **{name: [None] * rows for name in absent}}
         overflowed: dict[str, int] = {}
         cells = {
             item.column: self._cell_column(columns[item.column], item, first_row, overflowed) for item in self._cells
@@ -165,7 +173,7 @@ class SequenceReader:
         Raises:
             ValueError: With the nearest name there is.
         """
-        check_columns(self.inputs, names)
+        check_columns(self._required, names)
 
     def _cell_column(
         self, values: Any, item: Input, first_row: int, overflowed: dict[str, int]

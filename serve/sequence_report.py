@@ -23,7 +23,8 @@ SHARES = ("auc", "f1", "accuracy", "hit_rate_10", "mrr_10")  # drawn over the ep
 MEASURES = {
     "auc": "AUC", "loss": "cross-entropy, nats", "accuracy": "right tags", "precision": "precision of chunks",
     "recall": "recall of chunks", "f1": "F1 of chunks", "hit_rate_1": "is the first answer",
-    "hit_rate_5": "among the first 5", "hit_rate_10": "among the first 10", "mrr_10": "mean reciprocal rank, first 10",
+    "hit_rate_5": "among the first 5", "hit_rate_10": "among the first 10", "hit_rate_20": "among the first 20",
+    "mrr_10": "mean reciprocal rank, first 10", "mrr_20": "mean reciprocal rank, first 20",
 }  # fmt: skip
 
 

@@ -58,11 +58,13 @@ class Validated:
         candidate: That was fitted on what is known.
         ndcg: NDCG@10 on the hidden pairs, mean over users.
         seconds: Of fitting and ranking.
+        of_users: NDCG@10 of each user, [U].
     """
 
     candidate: Candidate
     ndcg: float
     seconds: float
+    of_users: np.ndarray
 
 
 def candidates(
@@ -111,8 +113,8 @@ def validate(candidate: Candidate, known: sparse.csr_matrix, hidden: sparse.csr_
     model = candidate.make().fit(known)
     asked = np.flatnonzero(np.diff(hidden.indptr))
     ranked, _ = recommend(model, known[asked], RANKS)
-    ndcg = float(user_metrics(ranked, hidden[asked], (10,))[CHOSEN_BY].mean())
-    return Validated(candidate, ndcg, time.perf_counter() - begin)
+    ndcg = user_metrics(ranked, hidden[asked], (10,))[CHOSEN_BY]
+    return Validated(candidate, float(ndcg.mean()), time.perf_counter() - begin, ndcg)
 
 
 def best_of_families(found: Sequence[Validated]) -> list[Validated]:

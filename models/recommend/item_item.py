@@ -16,9 +16,11 @@ from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
+from ludocast.models.recommend.best_items import best_items
 from ludocast.models.recommend.memory import dense_items
 from ludocast.models.recommend.products import Products, owners, user_weights
-from ludocast.models.recommend.sparse_fit import cosine_weights, ease_weights, walk_weights
+from ludocast.models.recommend.ranking import rank_all
+from ludocast.models.recommend.sparse_fit import conditional_weights, cosine_weights, ease_weights, walk_weights
 from ludocast.models.recommend.sparse_weights import SparseWeights
 from scipy import linalg, sparse
 
@@ -94,6 +96,13 @@ class ItemItem(ABC):
         is_new = np.diff(history.indptr) == 0
         found[is_new] = popularity[items[is_new]]
         return found
+
+    def best(self, history: sparse.csr_matrix, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The k best items that are not in the history; as `RanksAlone`."""
+        weights, popularity = self.fitted()
+        if isinstance(weights, SparseWeights):
+            return best_items(weights, popularity, history, k)
+        return rank_all(self, history, k)
 
     def because(self, history: sparse.csr_matrix, item: int, count: int = 3) -> np.ndarray:
         """The items of one history that speak most for an item, the strongest first; int64, `count` at most.
@@ -195,6 +204,28 @@ class CosineNeighbours(ItemItem):
 
     def _fitted_sparse(self, products: Products, neighbours: int) -> SparseWeights:
         return cosine_weights(products.cosine(0.0), neighbours, self.shrink)
+
+
+class ConditionalNeighbours(ItemItem):
+    """Share of an item's users who have another one too (Deshpande & Karypis, TOIS 2004, section 4.2.2, its α 0).
+
+    Args:
+        neighbours: As of `CosineNeighbours`; the most similar are those by cosine.
+        shrink: Added to the number of users, so that a share of few users counts less.
+    """
+
+    def __init__(self, neighbours: int | None = None, shrink: float = 2.0) -> None:
+        super().__init__(neighbours)
+        self.shrink = shrink
+
+    def _fitted(self, history: sparse.csr_matrix) -> np.ndarray:
+        common = (history.T @ history).toarray()
+        weights = common / np.maximum(np.diag(common)[:, None] + self.shrink, 1.0)
+        np.fill_diagonal(weights, 0)
+        return np.asarray(weights)
+
+    def _fitted_sparse(self, products: Products, neighbours: int) -> SparseWeights:
+        return conditional_weights(products.cosine(0.0), neighbours, self.shrink)
 
 
 class RP3Beta(ItemItem):

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from ludocast.models.metrics import Interval
-from ludocast.models.recommend.item_item import owners
 from ludocast.models.recommend.metrics import mean_metrics, user_metrics
 from ludocast.models.recommend.new_items import ShareSettings, shares_of, with_new_items
+from ludocast.models.recommend.products import owners
 from ludocast.models.recommend.ranking import Recommender, recommend, top_items, user_batches
 from scipy import sparse
 

@@ -12,6 +12,7 @@ import numpy as np
 from ludocast.models.recommend.item_item import ItemItem, Popularity
 from ludocast.models.recommend.ranking import Recommender
 from ludocast.models.recommend.rerank import Reranker
+from ludocast.models.recommend.sparse_weights import SparseWeights
 from scipy import linalg, sparse
 
 Model = TypeVar("Model", bound=Recommender)
@@ -78,8 +79,11 @@ def with_new_items(model: Model, shares: np.ndarray, own: float, scale: float) -
     assert found.popularity is not None
     found.popularity = _popularity(found.popularity, shares, scale)
     if isinstance(found, ItemItem):
-        assert found.weights is not None
-        found.weights = _weights(found.weights.astype(np.float64), shares, own, scale).astype(np.float32)
+        weights, _ = found.fitted()
+        if isinstance(weights, SparseWeights):
+            found.weights = _sparse_weights(weights, shares, own, scale)
+        else:
+            found.weights = _weights(weights.astype(np.float64), shares, own, scale).astype(np.float32)
     return found
 
 
@@ -93,3 +97,16 @@ def _weights(weights: np.ndarray, shares: np.ndarray, own: float, scale: float) 
     between = shares.T @ with_own @ shares
     np.fill_diagonal(between, 0)
     return np.block([[weights, scale * towards], [away, scale * between]])
+
+
+def _sparse_weights(weights: SparseWeights, shares: np.ndarray, own: float, scale: float) -> SparseWeights:
+    """The same where an item has a few weights: a new one has as many, and speaks for nothing itself."""
+    items, width = weights.sources.shape
+    greatest = weights.values.max(axis=1, initial=0).astype(np.float64)
+    towards = scale * (weights.outgoing @ shares + own * greatest[:, None] * shares)
+    kept = np.sort(np.argsort(-np.abs(towards), axis=0, kind="stable")[:width], axis=0)
+    values = np.take_along_axis(towards, kept, 0).T
+    sources = np.where(weights.sources == items, items + shares.shape[1], weights.sources)
+    return SparseWeights(
+        np.concatenate([sources, kept.T]).astype(np.int32), np.concatenate([weights.values, values]).astype(np.float32)
+    )

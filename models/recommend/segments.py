@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from ludocast.models.recommend.item_item import NotFittedError, owners
+from ludocast.models.recommend.item_item import NotFittedError
+from ludocast.models.recommend.products import owners
 from scipy import sparse
 from sklearn.tree import DecisionTreeRegressor
 

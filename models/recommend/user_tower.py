@@ -10,7 +10,8 @@ from typing import Self
 
 import numpy as np
 import torch
-from ludocast.models.recommend.item_item import NotFittedError, owners
+from ludocast.models.recommend.item_item import NotFittedError
+from ludocast.models.recommend.products import owners
 from ludocast.models.recommend.tower_module import Batch, TowerModule
 from ludocast.models.recommend.tower_network import TowerSettings, UserTower
 from ludocast.models.trainer import TrainerSettings, make_trainer, without_hints

@@ -114,10 +114,20 @@ class Ranked:
     rank: np.ndarray
 
     def measures(self, tops: Sequence[int]) -> dict[str, float]:
-        """Mean loss, perplexity, and the share of what was among the first answers."""
+        """Mean loss, perplexity, and `rank_measures`."""
         loss = float(self.loss.mean())
-        hits = {f"hit_rate_{top}": float((self.rank < top).mean()) for top in tops}
-        return {"loss": loss, "perplexity": perplexity(loss), **hits}
+        return {"loss": loss, "perplexity": perplexity(loss), **rank_measures(self.rank, tops)}
+
+
+def rank_measures(rank: np.ndarray, tops: Sequence[int]) -> dict[str, float]:
+    """Share of what was among the first answers, which is recall where one answer is right; its reciprocal rank.
+
+    Args:
+        rank: Places of what came, from 0, [T].
+        tops: How many answers count; "mrr_k" is 0 for a place beyond k.
+    """
+    hits = {f"hit_rate_{top}": float((rank < top).mean()) for top in tops}
+    return hits | {f"mrr_{top}": float(((rank < top) / np.maximum(rank + 1.0, 1)).mean()) for top in tops if top > 1}
 
 
 def perplexity(loss: float) -> float:

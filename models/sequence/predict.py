@@ -87,10 +87,13 @@ class Example:
 
 
 def ranked_steps(module: LanguageModule, data: SequenceDataModule, examples: int = 6) -> tuple[Ranked, list[Example]]:
-    """What came at all steps of the test part as the network expected it, and some of them, evenly spread."""
+    """What came at all steps of the test part as the network expected it, and some of them, evenly spread.
+
+    The steps stand in the part's own order, sequence by sequence.
+    """
     loader = data.test_dataloader()
     wanted = np.linspace(0, loader.sampler.total - 1, examples + 2)[1:-1].astype(np.int64)
-    losses, ranks, shown, count = [], [], [], 0
+    losses, ranks, places, shown, count = [], [], [], [], 0
     behind = np.zeros(len(loader.data), np.int64)  # steps of each sequence in the batches before
     for batch, logits in batch_logits(module, loader):
         target = batch.steps["target"][batch.mask]
@@ -98,15 +101,18 @@ def ranked_steps(module: LanguageModule, data: SequenceDataModule, examples: int
         own = logarithms.gather(1, target[:, None])
         losses.append(-own[:, 0].double().numpy())
         ranks.append(((logarithms >= own).sum(1) - 1).numpy())
-        lanes, places = (index.numpy() for index in torch.nonzero(batch.mask, as_tuple=True))
+        lanes, within = (index.numpy() for index in torch.nonzero(batch.mask, as_tuple=True))
+        rows = batch.row.numpy()[lanes]
+        step = behind[rows] + within
+        places.append(np.stack([step, rows]))
         for k in np.unique(wanted[(wanted >= count) & (wanted < count + len(lanes))] - count):
-            row = int(batch.row[lanes[k]])
-            before = _before(loader, row, int(behind[row] + places[k]))
+            before = _before(loader, int(rows[k]), int(step[k]))
             shown.append(Example(before, int(target[k]), _likeliest(logarithms[k])))
         real = batch.length > 0
         behind[batch.row[real].numpy()] += batch.length[real].numpy()
         count += len(lanes)
-    return Ranked(np.concatenate(losses), np.concatenate(ranks)), shown
+    order = np.lexsort(np.concatenate(places, axis=1))
+    return Ranked(np.concatenate(losses)[order], np.concatenate(ranks)[order]), shown
 
 
 def _before(loader: SequenceLoader, row: int, step: int) -> list[int]:

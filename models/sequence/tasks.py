@@ -11,7 +11,7 @@ import torch
 from ludocast.datamodules.ragged import offsets_of
 from ludocast.datamodules.sequence_batches import SequenceBatch
 from ludocast.models.metrics import macro_auc
-from ludocast.models.sequence.metrics import ChunkCounts, chunk_tags, perplexity, rank_of_target
+from ludocast.models.sequence.metrics import ChunkCounts, chunk_tags, perplexity, rank_measures, rank_of_target
 from ludocast.models.sequence.module import LearningSettings, Losses, SequenceModule, inputs_of
 from ludocast.models.sequence.network import NetworkSettings, SequenceNetwork
 from ludocast.models.sequence.softmax import AdaptiveHead, Softmax, log_uniform, sampled_loss
@@ -172,10 +172,7 @@ class NextModule(LanguageModule):
 
     def scores(self, loss: float) -> dict[str, float]:
         """Loss, perplexity, share of hits among the first `TOP` answers, and mean reciprocal rank among these."""
-        rank = np.concatenate(self._ranks)
-        hit = rank < TOP
-        found = {f"hit_rate_{TOP}": float(hit.mean()), f"mrr_{TOP}": float(np.where(hit, 1 / (rank + 1), 0).mean())}
-        return super().scores(loss) | found
+        return super().scores(loss) | rank_measures(np.concatenate(self._ranks), (TOP,))
 
 
 class LeavingModule(SequenceModule):

@@ -216,6 +216,24 @@ def test_next_events_by_hand(tmp_path: Path) -> None:
         NextEventSource(LogColumns(tmp_path / "log.csv", "p", "t", "e"), pause=0.5).read()
 
 
+def test_unknown_events_are_left_out_of_all_parts_if_asked_to(tmp_path: Path) -> None:
+    sessions = {"a": "xyx", "b": "xry", "c": "yxy", "d": "rx", "e": "xny", "f": "nxn", "g": "yyx"}
+    rows = [
+        f"{name},{100_000 * k + 60 * n},{e}" for k, (name, s) in enumerate(sessions.items()) for n, e in enumerate(s)
+    ]
+    (tmp_path / "log.csv").write_text("\n".join(["p,t,e", *rows]))
+    log = LogColumns(tmp_path / "log.csv", "p", "t", "e")
+    parts = NextEventSource(log, None, validation=0.3, test=0.4, min_count=2, is_known_only=True).read()
+    # Training is a, b and c, whose r comes once; of d and f one item is left, so neither is asked about.
+    assert parts.vocabulary is not None
+    assert set(parts.vocabulary.tokens) == {"x", "y"}
+    said = [[parts.vocabulary.decode(row) for row in values(part, "target")] for part in (parts.train, parts.test)]
+    assert said == [[["y", "x"], ["y"], ["x", "y"]], [["y"], ["y", "x"]]]
+    assert len(parts.validation) == 0
+    np.testing.assert_allclose(parts.test.steps["numbers"][parts.test.end[0], 0], np.log1p(120 / 3_600), rtol=1e-6)
+    assert parts.test.static["time"].tolist() == [400_120, 600_120]
+
+
 class Drawn(SequenceSource):
     """Random sequences, one of them empty."""
 

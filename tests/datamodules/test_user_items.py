@@ -46,6 +46,12 @@ def test_equals_a_loop_over_the_rows() -> None:
     assert found.matrix.data.tolist() == [wanted[pair] for pair in names]
     assert found.time.tolist() == [first[pair] for pair in names]
     assert found.history.data.tolist() == [1.0] * len(wanted)
+    times = table.groupby(["user", "item"])["at"].nunique()
+    assert found.rows is not None
+    assert found.rows.tolist() == [times[pair] for pair in names]
+    without_times = user_items_of_frame(table, "user", "item", "hours").rows
+    assert without_times is not None
+    assert without_times.tolist() == [table.groupby(["user", "item"]).size()[pair] for pair in names]
     assert [note.split(" ", 1)[1] for note in found.notes] == [
         "rows repeat a pair of user and item and were merged", "pairs of weight 0 were left out",
     ]  # fmt: skip

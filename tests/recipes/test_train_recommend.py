@@ -62,6 +62,8 @@ def test_auto_leaves_a_leaderboard_a_report_and_a_bundle(capsys: pytest.CaptureF
     page = Path("run", "report.html").read_text()
     assert all(one["model"] in page for one in board)
     assert "<script" not in page
+    assert "within chance" in page or "beyond chance" in page
+    assert ">+0." not in page  # levels have no sign
     assert "report.html" in capsys.readouterr().out
 
 
@@ -78,6 +80,8 @@ def test_score_answers_every_user_as_training_does(model: str, suffix: str, caps
     assert list(found.columns) == ["player", "thing", "rank", "score"]
     assert found["thing"].dtype.kind == "i"
     wanted = pd.read_parquet("run/suggestions.parquet").query("rank <= 7")
+    if suffix == "parquet":
+        assert found.dtypes.to_dict() == wanted.dtypes.to_dict()
     both = found.merge(wanted, on=["player", "thing", "rank"])
     assert len(both) == len(wanted) == len(found) - 7
     np.testing.assert_allclose(both["score_x"], both["score_y"], rtol=1e-5, atol=1e-5)
@@ -129,6 +133,51 @@ def test_served_over_http() -> None:
     assert "items" in described["components"]["schemas"]["Prediction"]["properties"]
 
 
+def test_ids_of_a_csv_are_the_numbers_that_training_took_them_for() -> None:
+    log().assign(player=lambda one: one["player"].str[1:].astype(int)).to_csv("log.csv", index=False)
+    assert train("--model", "popularity") == 0
+    assert main(["score", "--bundle", "run/bundle", "--input", "log.csv", "--output", "found.parquet"]) == 0
+    one, other = pq.read_schema("found.parquet"), pq.read_schema("run/suggestions.parquet")
+    assert one.types == other.types
+    assert [str(kind) for kind in one.types] == ["int64", "int64", "int32", "float"]
+
+
+def test_what_is_bought_again_is_learnt_and_suggested_where_wished(capsys: pytest.CaptureFixture[str]) -> None:
+    once = log().assign(at="2024-01-01")
+    again = once[once["thing"] == 4].assign(at="2024-02-01")  # all who have it bought it twice
+    same = once[once["thing"] == 7]  # rows of one time are one purchase
+    pd.concat([once, again, same]).to_csv("log.csv", index=False)
+    options = ("--model", "ease_weighted", "--time", "at", "--split", "share")
+    assert train(*options) == 0
+    told = next(line for line in capsys.readouterr().out.splitlines() if "bought again" in line)
+    assert told.startswith("note: 1 of 36 items are bought again by 25% of their buyers or more (4 ")
+    assert told.endswith("they are not suggested to those who have them; --repeats auto would")
+    assert train(*options, "--repeats", "auto", "--overwrite") == 0
+    assert "they are suggested to those who have them too" in capsys.readouterr().out
+    owners = once[once["thing"] == 4]["player"].tolist()
+    assert main(["score", "--bundle", "run/bundle", "--input", "log.csv", "--k", "40", "--output", "found.csv"]) == 0
+    pairs = set(once[["player", "thing"]].itertuples(index=False, name=None))
+    shown = set(pd.read_csv("found.csv")[["player", "thing"]].itertuples(index=False, name=None))
+    assert pairs & shown == {(player, 4) for player in owners}
+    trained = pd.read_parquet("run/suggestions.parquet")
+    assert {thing for _, thing in pairs & set(trained[["player", "thing"]].itertuples(index=False, name=None))} <= {4}
+    assert train(*options, "--repeats", "always", "--overwrite") == 0
+    assert main(["score", "--bundle", "run/bundle", "--input", "log.csv", "--k", "40", "--output", "all.csv"]) == 0
+    assert len(pd.read_csv("all.csv")) == 90 * 36
+
+
+def test_categories_of_a_catalogue_filter() -> None:
+    kinds = pd.DataFrame({"thing": range(35), "kind": ["swords" if k % 2 else "gems" for k in range(35)]})
+    kinds.to_csv("items.csv", index=False)
+    assert train("--model", "popularity", "--items", "items.csv", "--item_category", "kind") == 0
+    assert any("1 of 36 items have no category" in note for note in document()["notes"])
+    words = ["score", "--bundle", "run/bundle", "--input", "log.csv", "--output", "found.csv", "--overwrite"]
+    assert main([*words, "--category", "gems", "--k", "40"]) == 0
+    assert set(pd.read_csv("found.csv")["thing"]) == set(range(0, 35, 2))
+    found = Scorer.load("run/bundle").predict_rows([{"history": [], "category": ["swords"], "diversity": 0.5}])
+    assert {int(one) % 2 for one in found.labels[0]} == {1}
+
+
 def test_times_split_by_time_and_weights_count(capsys: pytest.CaptureFixture[str]) -> None:
     assert train("--model", "ease", "--time", "at", "--value", "hours", "--at_least", "1") == 0
     found = document()
@@ -155,7 +204,9 @@ def test_equal_seeds_give_equal_runs() -> None:
         (["--time", "gone"], 'there is no column "gone" for --time'),
         (["--users_of_item", "500"], "lower the limits"),
         (["--split", "time"], "name the column of times"),
-        (["--items", "log.csv"], "needs the columns"),
+        (["--items", "log.csv"], "twice; give one row each"),
+        (["--items", "log.csv", "--item_category", "colour"], 'needs the columns "thing" and --item_category; it has'),
+        (["--item_category", "kind"], "name it with --items"),
     ],
 )
 def test_refused_by_a_sentence(options: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:

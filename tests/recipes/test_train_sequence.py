@@ -96,7 +96,11 @@ def test_the_next_event_is_found() -> None:
     assert train("next", "--epochs", "15") == 0
     answers = pd.read_csv("run/predictions.csv")
     assert (answers["came"] == answers["answer 1"]).mean() > 0.95
-    assert measures()["metrics"]["mrr_10"] > 0.95
+    document = measures()
+    assert document["metrics"]["mrr_10"] > 0.95
+    beside = document["baselines"]["what came after the last one"]  # the next event follows from the last one
+    assert beside["hit_rate_1"] == 1.0
+    assert "similar sessions (V-SKNN)" in Path("run/report.html").read_text(encoding="utf-8")
 
 
 def test_equal_seeds_give_equal_networks_and_others_do_not() -> None:
@@ -282,6 +286,6 @@ def test_the_reports_of_the_other_tasks_stand_beside_counts() -> None:
             counts = pd.read_csv("run/predictions.csv")["tag"].value_counts()
             assert support == counts.to_dict()
             continue
-        assert len(document["baselines"]) == 2
+        assert len(document["baselines"]) == (7 if task == "next" else 2)
         assert document["metrics"]["loss"] == pytest.approx(np.log(document["metrics"]["perplexity"]))
         assert page.count("came: <b>") == 6

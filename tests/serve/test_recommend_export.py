@@ -9,7 +9,14 @@ import onnx
 import onnxruntime as ort
 import pytest
 from ludocast.models.recommend.als import ImplicitALS
-from ludocast.models.recommend.item_item import EASE, CosineNeighbours, ItemItem, Popularity, RP3Beta
+from ludocast.models.recommend.item_item import (
+    EASE,
+    ConditionalNeighbours,
+    CosineNeighbours,
+    ItemItem,
+    Popularity,
+    RP3Beta,
+)
 from ludocast.models.recommend.ranking import Recommender, recommend
 from ludocast.models.recommend.rerank import Reranker, RerankSettings
 from ludocast.models.recommend.signals import Signals
@@ -25,8 +32,11 @@ IDS = np.array([f"item {k}" if k % 3 else f"물건\n{k}" for k in range(40)], ob
 
 
 def reranker(few: int | None = None) -> Reranker:
-    models = {"ease": EASE(5.0, 0.5, neighbours=few), "cosine": CosineNeighbours(few), "walks": RP3Beta(neighbours=few)}
-    return Reranker(Signals(models, candidates=15), RerankSettings(epochs=3, members=2))
+    models: dict[str, ItemItem] = {
+        "ease": EASE(5.0, 0.5, neighbours=few), "cosine": CosineNeighbours(few), "walks": RP3Beta(neighbours=few),
+        "conditional": ConditionalNeighbours(few),
+    }  # fmt: skip
+    return Reranker(Signals(models, 15, ("ease", "conditional")), RerankSettings(epochs=3, members=2))
 
 
 MAKERS: dict[str, Callable[[], Recommender]] = {

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from ludocast.models.recommend.als import ImplicitALS
-from ludocast.models.recommend.item_item import EASE, CosineNeighbours, Popularity, RP3Beta
+from ludocast.models.recommend.item_item import EASE, ConditionalNeighbours, CosineNeighbours, Popularity, RP3Beta
 from ludocast.models.recommend.ranking import Recommender, recommend
 from ludocast.models.recommend.rerank import Reranker, RerankSettings
 from ludocast.models.recommend.signals import Signals
@@ -18,18 +18,20 @@ from tests.models.recommend.made import checkerboard, random_history
 
 def reranker(few: int | None = None) -> Reranker:
     found = {"ease": EASE(5.0, 0.5, neighbours=few), "cosine": CosineNeighbours(few), "walks": RP3Beta(neighbours=few)}
-    return Reranker(Signals(found, candidates=15), RerankSettings(epochs=8, batch=16))
+    return Reranker(Signals(found, candidates=15, told=("ease", "cosine")), RerankSettings(epochs=8, batch=16))
 
 
 LINEAR: dict[str, Callable[[], Recommender]] = {
     "cosine": CosineNeighbours,
     "rp3beta": RP3Beta,
+    "conditional": ConditionalNeighbours,
     "als": lambda: ImplicitALS(8),
     "ease": lambda: EASE(5.0),
     "ease, users weighted": lambda: EASE(5.0, 0.5),
     "edlae": lambda: EASE(5.0, 0.5, 0.3),
     "ease, few neighbours": lambda: EASE(5.0, 0.5, neighbours=11),
     "cosine, few neighbours": lambda: CosineNeighbours(11),
+    "conditional, few neighbours": lambda: ConditionalNeighbours(11),
     "walks, few neighbours": lambda: RP3Beta(neighbours=11),
 }
 PERSONAL: dict[str, Callable[[], Recommender]] = {

@@ -6,12 +6,14 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from ludocast.models.recommend.item_item import EASE, CosineNeighbours, Popularity, owners
+from ludocast.models.recommend.item_item import EASE, CosineNeighbours, Popularity
 from ludocast.models.recommend.new_item_choice import join_new_items, try_new_items
 from ludocast.models.recommend.new_items import shares_of, with_new_items
+from ludocast.models.recommend.products import owners
 from ludocast.models.recommend.ranking import Recommender, recommend
 from ludocast.models.recommend.rerank import Reranker, RerankSettings
 from ludocast.models.recommend.signals import Signals
+from ludocast.models.recommend.sparse_weights import SparseWeights
 from scipy import sparse
 
 from tests.models.recommend.made import random_history
@@ -35,7 +37,7 @@ def test_weights_of_a_new_item_by_hand() -> None:
     model.weights = np.array([[0, 0.5, 0.1], [0.5, 0, 0.2], [0.1, 0.2, 0]], np.float32)
     model.popularity = np.array([4.0, 2.0, 1.0])
     found = with_new_items(model, np.array([[0.75], [0.25], [0.0]]), own=0.5, scale=0.5)
-    assert found.weights is not None
+    assert isinstance(found.weights, np.ndarray)
     # Towards it: 0.75 of column 0 with an own weight of 0.25, and 0.25 of column 1 with 0.25; halved.
     towards = [0.5 * (0.75 * 0.25 + 0.25 * 0.5), 0.5 * (0.75 * 0.5 + 0.25 * 0.25), 0.5 * (0.75 * 0.1 + 0.25 * 0.2)]
     np.testing.assert_allclose(found.weights[:3, 3], towards, rtol=1e-6)
@@ -93,3 +95,20 @@ def test_new_items_are_shown_but_no_more_than_they_would_be_bought(name: str) ->
     if name == "ease":
         assert joined.shown > 0
     assert sorted(set(items.ravel().tolist()) - {-1}) == list(range(40))
+
+
+def test_sparse_weights_are_the_greatest_of_the_dense_ones() -> None:
+    known = sparse.csr_matrix(HISTORY[:, :32])
+    shares = shares_of(FEATURES[32:], FEATURES[:32], owners(known), 3.0)
+    dense, few = (
+        with_new_items(model.fit(known), shares, 0.5, 0.7).weights
+        for model in (CosineNeighbours(), CosineNeighbours(neighbours=32))
+    )
+    assert isinstance(dense, np.ndarray)
+    assert isinstance(few, SparseWeights)
+    width = few.sources.shape[1]
+    wanted = dense.copy()
+    wanted[32:] = 0  # a new item speaks for nothing
+    for new in range(32, 40):
+        wanted[np.argsort(-np.abs(wanted[:, new]))[width:], new] = 0
+    np.testing.assert_allclose(few.outgoing.toarray(), wanted, rtol=1e-5, atol=1e-7)

@@ -41,7 +41,9 @@ def test_counts_are_those_of_a_plain_loop() -> None:
 
 def test_measures_of_ranks_by_hand() -> None:
     found = Ranked(np.array([math.log(2), math.log(8)]), np.array([0, 4])).measures((1, 5))
-    assert found == pytest.approx({"loss": math.log(4), "perplexity": 4, "hit_rate_1": 0.5, "hit_rate_5": 1.0})
+    wanted = {"loss": math.log(4), "perplexity": 4, "hit_rate_1": 0.5, "hit_rate_5": 1.0, "mrr_5": (1 + 1 / 5) / 2}
+    assert found == pytest.approx(wanted)
+    assert Ranked(np.zeros(2), np.array([1, 5])).measures((5,))["mrr_5"] == pytest.approx(1 / 4)  # beyond 5: 0
 
 
 def test_the_usual_tag_of_a_word_by_hand() -> None:
