@@ -32,7 +32,7 @@ from ludocast.models.recommend.metrics import user_metrics
 from ludocast.models.recommend.ranking import NOBODY, recommend
 from ludocast.models.recommend.rerank import Reranker, RerankSettings
 
-PURCHASES = Path(__file__).parent.parent.parent / "shared" / "data" / "steam200k" / "game_purchase.csv"
+STEAM = Path(__file__).parent.parent.parent / "shared" / "data" / "steam200k"
 SHOWN = ("ndcg@10", "capped_recall@10", "capped_recall@20")
 Rank = Callable[[sparse.csr_matrix], np.ndarray]
 
@@ -42,13 +42,15 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="of the re-ranker")
     parser.add_argument("--models", nargs="*", default=list(FAMILIES), help="families to run")
     parser.add_argument("--peers", type=Path, help="folder into which pip installed implicit and lightfm-next")
+    parser.add_argument("--plays", action="store_true", help="games that were played, not all that were bought")
     parser.add_argument("--graph", action="store_true", help="hold the ONNX graph of the last re-ranker against it")
     parser.add_argument("--draws", type=int, default=RerankSettings.draws)
     parser.add_argument("--members", type=int, default=RerankSettings.members)
     options = parser.parse_args()
     for noisy in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    data = k_core(read_user_items(PURCHASES, "User_ID", "Game_ID"), 5, 5, rounds=1)
+    table = STEAM / ("game_play.csv" if options.plays else "game_purchase.csv")
+    data = k_core(read_user_items(table, "User_ID", "Game_ID"), 5, 5, rounds=1)
     for note in data.notes:
         print(f"note: {note}")
     split = split_by_share(data, 0.2, seed=2024)

@@ -1,32 +1,40 @@
 """The network that scores a candidate, as nodes of a graph."""
 
-# N histories, C candidates, F inputs of a candidate
+# N histories, C candidates, F inputs of a candidate, H units
 
 from __future__ import annotations
 
-import numpy as np
 from ludocast.models.recommend.network import CandidateNetwork
 from ludocast.serve.graph import GraphBuilder
-from torch import nn
+from torch import Tensor, nn
 
 
-def add_network(graph: GraphBuilder, inputs: str, network: CandidateNetwork) -> str:
-    """Scores of one network, double [N, C]."""
-    mean, deviation = (graph.constant(buffer.double().numpy()) for buffer in (network.mean, network.deviation))
-    x = graph.op("Div", graph.op("Sub", inputs, mean), deviation)
-    for layer in network.layers:
-        if isinstance(layer, nn.Linear):
-            weight = graph.constant(layer.weight.detach().double().numpy().T.copy())
-            x = graph.op("Add", graph.op("MatMul", x, weight), graph.constant(layer.bias.detach().double().numpy()))
-        elif isinstance(layer, nn.GELU):
-            x = _add_gelu(graph, x)
-    return graph.op("Squeeze", x, graph.ints(2))
+def add_network(graph: GraphBuilder, inputs: str, real: str, network: CandidateNetwork) -> str:
+    """Scores of one network, double [N, C].
+
+    Args:
+        graph: That gets it.
+        inputs: Double [N, C, F].
+        real: 1 for a candidate, 0 where a list has no further one, double [N, C].
+        network: Trained.
+    """
+    x = graph.op("Div", graph.op("Sub", inputs, _double(graph, network.mean)), _double(graph, network.deviation))
+    h = _add_silu(graph, _add_linear(graph, x, network.first))
+    counted = graph.op("Max", graph.op("ReduceSum", real, graph.ints(1), keepdims=1), graph.doubles(1.0))
+    share = graph.op("Unsqueeze", graph.op("Div", real, counted), graph.ints(1))
+    of_list = _add_linear(graph, graph.op("MatMul", share, h), network.of_list)  # [N, 1, H]
+    h = _add_silu(graph, graph.op("Add", _add_linear(graph, h, network.second), of_list))
+    return graph.op("Squeeze", _add_linear(graph, h, network.last), graph.ints(2))
 
 
-def _add_gelu(graph: GraphBuilder, x: str) -> str:
-    """GELU by tanh (Hendrycks & Gimpel 2016); runtimes have Gelu itself for float32 alone."""
-    cube = graph.op("Mul", graph.op("Mul", x, x), x)
-    inner = graph.op("Add", x, graph.op("Mul", cube, graph.doubles(0.044715)))
-    bent = graph.op("Tanh", graph.op("Mul", inner, graph.doubles(np.sqrt(2 / np.pi))))
-    half = graph.op("Mul", x, graph.doubles(0.5))
-    return graph.op("Mul", half, graph.op("Add", bent, graph.doubles(1.0)))
+def _double(graph: GraphBuilder, values: Tensor) -> str:
+    return graph.constant(values.detach().double().numpy().copy())
+
+
+def _add_linear(graph: GraphBuilder, x: str, layer: nn.Linear) -> str:
+    product = graph.op("MatMul", x, _double(graph, layer.weight.T))
+    return product if layer.bias is None else graph.op("Add", product, _double(graph, layer.bias))
+
+
+def _add_silu(graph: GraphBuilder, x: str) -> str:
+    return graph.op("Mul", x, graph.op("Sigmoid", x))

@@ -9,6 +9,7 @@ from ludocast.models.recommend.rerank import Reranker
 from ludocast.models.recommend.signals import NO_SCORE
 from ludocast.serve.graph import GraphBuilder
 from ludocast.serve.graph_candidate_network import add_network
+from ludocast.serve.graph_contributions import add_contributions
 from ludocast.serve.graph_history import History
 from ludocast.serve.graph_item_weights import add_scores, add_scores_of
 from ludocast.serve.graph_options import Options, add_masked
@@ -37,13 +38,15 @@ def add_reranked(graph: GraphBuilder, history: History, options: Options, model:
     own += [add_scores_of(graph, history, one, item, popular) for one in others]
     columns = [*own, *(_add_standardised(graph, one, real) for one in own)]
     columns += [_add_log_rank(graph, one, is_real, count) for one in own]
+    for name in signals.told:
+        columns += add_contributions(graph, history, signals.models[name], item)
     columns.append(graph.op("Gather", graph.constant(np.log1p(signals.popularity)), item, axis=0))
     length = graph.op("ReduceSum", history.owned, graph.ints(1), keepdims=1)
     log_length = graph.op("Log", graph.op("Add", length, graph.doubles(1.0)))
     columns.append(graph.op("Add", graph.op("Mul", real, graph.doubles(0.0)), log_length))
     stacked = [graph.op("Unsqueeze", column, graph.ints(2)) for column in columns]
     inputs = graph.op("Mul", graph.op("Concat", *stacked, axis=2), graph.op("Unsqueeze", real, graph.ints(2)))
-    found = [add_network(graph, inputs, module.network) for module in model.modules]
+    found = [add_network(graph, inputs, real, module.network) for module in model.modules]
     total = found[0] if len(found) == 1 else graph.op("Sum", *found)
     network = graph.op("Div", total, graph.doubles(float(len(found))))
     score = graph.op("Where", history.is_new, best, network)

@@ -44,9 +44,9 @@ class RecommenderModule(pl.LightningModule):
             torch.manual_seed(seed)
             self.network = CandidateNetwork(inputs, hidden, dropout)
 
-    def forward(self, inputs_NCF: Tensor) -> Tensor:
+    def forward(self, inputs_NCF: Tensor, is_real_NC: Tensor) -> Tensor:
         """Scores [N, C]."""
-        scores: Tensor = self.network(inputs_NCF)
+        scores: Tensor = self.network(inputs_NCF, is_real_NC)
         return scores
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
@@ -57,14 +57,14 @@ class RecommenderModule(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Mean over lists of the listwise loss."""
         inputs, is_hidden, is_real = batch
-        loss = listwise_loss(self(inputs), is_hidden, is_real)
+        loss = listwise_loss(self(inputs, is_real), is_hidden, is_real)
         self.log("train_loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(inputs))
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """The same of lists that change nothing."""
         inputs, is_hidden, is_real = batch
-        loss = listwise_loss(self(inputs), is_hidden, is_real)
+        loss = listwise_loss(self(inputs, is_real), is_hidden, is_real)
         self.log("validation_loss", loss, prog_bar=True, batch_size=len(inputs), sync_dist=True)
 
     def configure_optimizers(self) -> Any:

@@ -9,12 +9,21 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from ludocast.models.recommend.item_item import EASE, CosineNeighbours, ItemItem, RP3Beta, fit_together
+from ludocast.models.recommend.contributions import contribution_names, contributions
+from ludocast.models.recommend.item_item import (
+    EASE,
+    ConditionalNeighbours,
+    CosineNeighbours,
+    ItemItem,
+    RP3Beta,
+    fit_together,
+)
 from ludocast.models.recommend.products import owners
-from ludocast.models.recommend.ranking import top_items
+from ludocast.models.recommend.ranking import recommend
 from scipy import sparse
 
 CANDIDATES = 100
+TOLD = ("EASE, users weighted, 20", "conditional")
 NO_SCORE = 1e-6  # below this deviation all scores of a list count as equal
 
 
@@ -27,6 +36,7 @@ def default_signals() -> dict[str, ItemItem]:
         "EASE, 400": EASE(400),
         "cosine": CosineNeighbours(),
         "RP3beta": RP3Beta(),
+        "conditional": ConditionalNeighbours(),
     }
 
 
@@ -37,35 +47,49 @@ class CandidateLists:
     Attributes:
         items: int64 [B, C], `NOBODY` where a user has no further candidate.
         inputs: float64 [B, C, F]; 0 there.
-        base: Scores of the first signal, float64 [B, I].
+        best: Scores of the first signal, float64 [B, C].
     """
 
     items: np.ndarray
     inputs: np.ndarray
-    base: np.ndarray
+    best: np.ndarray
 
 
 class Signals:
     """Fitted linear models and what else is told of a candidate.
 
     Inputs of a candidate: of each signal its score, that score standardised within the user's list, and the logarithm
-    of its rank there; then the logarithm of the item's number of users, and that of the length of the history.
+    of its rank there; of some the single weights that make up the score; then the logarithm of the item's number of
+    users, and that of the length of the history.
 
     Args:
         models: Name to model; the first one names the candidates.
         candidates: C, at most.
+        told: Models of which single weights are told; by default none of models that are given.
     """
 
-    def __init__(self, models: Mapping[str, ItemItem] | None = None, candidates: int = CANDIDATES) -> None:
+    def __init__(
+        self,
+        models: Mapping[str, ItemItem] | None = None,
+        candidates: int = CANDIDATES,
+        told: Sequence[str] | None = None,
+    ) -> None:
         self.models = dict(models) if models is not None else default_signals()
         self.candidates = candidates
+        self.told = tuple(told) if told is not None else TOLD if models is None else ()
         self.popularity: np.ndarray | None = None
 
     @property
     def names(self) -> list[str]:
         """Of the inputs, F."""
         kinds = ("score", "standardised score", "log rank")
-        return [f"{kind} of {name}" for kind in kinds for name in self.models] + ["log popularity", "log history"]
+        single = [column for name in self.told for column in contribution_names(name)]
+        return [
+            *(f"{kind} of {name}" for kind in kinds for name in self.models),
+            *single,
+            "log popularity",
+            "log history",
+        ]
 
     def fit(self, history: sparse.csr_matrix) -> Self:
         """Fit all of them; as `Recommender.fit`."""
@@ -83,18 +107,17 @@ class Signals:
         if self.popularity is None:
             raise ValueError("the signals have learnt nothing yet; call fit")
         first, *others = self.models.values()
-        base = first.scores(history)
-        items, _ = top_items(base, self.candidates, history if excluded is None else excluded)
+        items, best = recommend(first, history, self.candidates, excluded=excluded)
         is_real = items >= 0
         place = np.where(is_real, items, 0)
-        score_SBC = np.stack(
-            [np.take_along_axis(base, place, 1), *(model.scores_of(history, place) for model in others)]
-        )
+        score_SBC = np.stack([np.where(is_real, best, 0.0), *(model.scores_of(history, place) for model in others)])
         columns = [*score_SBC, *_standardised(score_SBC, is_real), *np.log1p(ranks(score_SBC, is_real))]
+        for name in self.told:
+            columns += list(np.moveaxis(contributions(self.models[name], history, place), 2, 0))
         length = np.diff(history.indptr)
         columns += [np.log1p(self.popularity)[place], np.broadcast_to(np.log1p(length)[:, None], items.shape)]
         inputs = np.stack(columns, axis=-1) * is_real[:, :, None]
-        return CandidateLists(items, inputs, base)
+        return CandidateLists(items, inputs, best)
 
 
 def _standardised(score_SBC: np.ndarray, is_real: np.ndarray) -> np.ndarray:

@@ -25,6 +25,13 @@ def cosine_weights(kept: Kept, neighbours: int, shrink: float) -> SparseWeights:
     return _sorted(near, values / np.maximum(length[near] * length[:-1, None] + shrink, np.finfo(float).tiny))
 
 
+def conditional_weights(kept: Kept, neighbours: int, shrink: float) -> SparseWeights:
+    """Product over the source's own one and the shrinkage, of the nearest ones."""
+    own = np.append(kept.own, 1.0)
+    near, values = kept.items[:, :neighbours], kept.values[:, :neighbours]
+    return _sorted(near, values / np.maximum(own[near] + shrink, 1.0))
+
+
 def walk_weights(kept: Kept, neighbours: int, alpha: float, beta: float) -> SparseWeights:
     """As of `RP3Beta`, of the nearest ones."""
     count = np.append(np.maximum(kept.owners, 1.0), 1.0)

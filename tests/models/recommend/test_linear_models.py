@@ -7,6 +7,7 @@ import pytest
 from ludocast.models.recommend.als import ImplicitALS
 from ludocast.models.recommend.item_item import (
     EASE,
+    ConditionalNeighbours,
     CosineNeighbours,
     NotFittedError,
     RP3Beta,
@@ -35,6 +36,16 @@ def test_ease_solves_each_items_weighted_ridge_without_itself(power: float, drop
         wanted, *_ = np.linalg.lstsq(rows, target, rcond=None)
         np.testing.assert_allclose(found[others, j], wanted, rtol=1e-6, atol=1e-10)
         assert found[j, j] == 0
+
+
+def test_conditional_is_the_share_of_an_items_users() -> None:
+    found = ConditionalNeighbours(shrink=1.5).fit(HISTORY).weights
+    assert isinstance(found, np.ndarray)
+    for own in range(ITEMS):
+        for item in range(ITEMS):
+            both = sum(x[own] and x[item] for x in X)
+            wanted = 0 if own == item else both / (X[:, own].sum() + 1.5)
+            np.testing.assert_allclose(found[own, item], wanted, rtol=1e-6)
 
 
 def test_edlae_is_the_mean_over_dropped_inputs() -> None:

@@ -7,6 +7,7 @@ from math import exp, log
 
 import numpy as np
 import torch
+from ludocast.models.recommend.contributions import contributions
 from ludocast.models.recommend.item_item import EASE, CosineNeighbours
 from ludocast.models.recommend.module import listwise_loss
 from ludocast.models.recommend.ranking import recommend
@@ -47,6 +48,15 @@ def test_inputs_of_candidates_equal_loops() -> None:
             columns["log popularity"][user], np.log1p(HISTORY.toarray().sum(0))[wanted], rtol=1e-6
         )
         np.testing.assert_allclose(columns["log history"][user], log(1 + len(own)), rtol=1e-6)
+
+
+def test_single_weights_stand_between_ranks_and_popularity() -> None:
+    found = Signals(signals().models, 12, ("cosine",)).fit(HISTORY)
+    lists = found.lists(HISTORY)
+    assert len(found.names) == lists.inputs.shape[2] == 6 + 7 + 2
+    wanted = contributions(found.models["cosine"], HISTORY, lists.items)
+    np.testing.assert_array_equal(lists.inputs[:, :, 6:13], wanted)
+    assert found.names[6] == "weight 1 of cosine"
 
 
 def test_listwise_loss_by_hand() -> None:

@@ -7,7 +7,14 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from ludocast.models.recommend import item_item, memory, products
-from ludocast.models.recommend.item_item import EASE, CosineNeighbours, ItemItem, RP3Beta, fit_together
+from ludocast.models.recommend.item_item import (
+    EASE,
+    ConditionalNeighbours,
+    CosineNeighbours,
+    ItemItem,
+    RP3Beta,
+    fit_together,
+)
 from ludocast.models.recommend.products import Products, user_weights
 from ludocast.models.recommend.sparse_weights import SparseWeights
 from scipy import sparse
@@ -23,6 +30,7 @@ MAKERS: dict[str, Make] = {
     "ease, users weighted": lambda k: EASE(3.0, 0.5, neighbours=k),
     "edlae": lambda k: EASE(3.0, 0.3, 0.2, neighbours=k),
     "cosine": lambda k: CosineNeighbours(k, 2.0),
+    "conditional": ConditionalNeighbours,
     "walks": lambda k: RP3Beta(0.8, 0.4, k),
 }
 each = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
