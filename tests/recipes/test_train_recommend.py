@@ -204,7 +204,7 @@ def test_equal_seeds_give_equal_runs() -> None:
         (["--time", "gone"], 'there is no column "gone" for --time'),
         (["--users_of_item", "500"], "lower the limits"),
         (["--split", "time"], "name the column of times"),
-        (["--items", "log.csv"], 'twice; give one row each'),
+        (["--items", "log.csv"], "twice; give one row each"),
         (["--items", "log.csv", "--item_category", "colour"], 'needs the columns "thing" and --item_category; it has'),
         (["--item_category", "kind"], "name it with --items"),
     ],
