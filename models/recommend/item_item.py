@@ -17,6 +17,7 @@ from typing import Self
 
 import numpy as np
 from ludocast.models.recommend.memory import dense_items
+from ludocast.models.recommend.precision import Precision
 from ludocast.models.recommend.products import Products, owners, user_weights
 from ludocast.models.recommend.sparse_fit import conditional_weights, cosine_weights, ease_weights, walk_weights
 from ludocast.models.recommend.sparse_weights import SparseWeights
@@ -38,6 +39,7 @@ class ItemItem(ABC):
         weights: float32 [I, I], from the item that a user has (row) to the item that is scored, 0 on the diagonal; or
             sparse.
         popularity: Users of each item, float64 [I].
+        precision: At which a graph stores dense weights; they have its values (`stored_weights.store_at`).
     """
 
     def __init__(self, neighbours: int | None = None) -> None:
@@ -46,6 +48,7 @@ class ItemItem(ABC):
         self.neighbours = neighbours
         self.weights: np.ndarray | SparseWeights | None = None
         self.popularity: np.ndarray | None = None
+        self.precision: Precision = "float32"
 
     def fit(self, history: sparse.csr_matrix) -> Self:
         """Learn from who had what.
@@ -130,7 +133,7 @@ def fit_together(models: Sequence[ItemItem], history: sparse.csr_matrix) -> None
     has_room = history.shape[1] <= dense_items()
     few: dict[int, ItemItem] = {}
     for place, model in enumerate(models):
-        model.popularity = owners(history)
+        model.popularity, model.precision = owners(history), "float32"
         if model.neighbours is None and has_room:
             model.weights = model._fitted(history.astype(np.float64)).astype(np.float32)
         else:
