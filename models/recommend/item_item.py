@@ -16,9 +16,11 @@ from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
+from ludocast.models.recommend.best_items import best_items
 from ludocast.models.recommend.memory import dense_items
 from ludocast.models.recommend.precision import Precision
 from ludocast.models.recommend.products import Products, owners, user_weights
+from ludocast.models.recommend.ranking import rank_all
 from ludocast.models.recommend.sparse_fit import conditional_weights, cosine_weights, ease_weights, walk_weights
 from ludocast.models.recommend.sparse_weights import SparseWeights
 from scipy import linalg, sparse
@@ -97,6 +99,13 @@ class ItemItem(ABC):
         is_new = np.diff(history.indptr) == 0
         found[is_new] = popularity[items[is_new]]
         return found
+
+    def best(self, history: sparse.csr_matrix, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The k best items that are not in the history; as `RanksAlone`."""
+        weights, popularity = self.fitted()
+        if isinstance(weights, SparseWeights):
+            return best_items(weights, popularity, history, k)
+        return rank_all(self, history, k)
 
     def because(self, history: sparse.csr_matrix, item: int, count: int = 3) -> np.ndarray:
         """The items of one history that speak most for an item, the strongest first; int64, `count` at most.

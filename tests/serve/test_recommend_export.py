@@ -106,6 +106,15 @@ def test_what_lies_beyond_the_length_counts_nothing(
         np.testing.assert_array_equal(one, other)
 
 
+def test_histories_of_no_width_get_what_most_have(
+    exported: tuple[Recommender, RecommendExport, ort.InferenceSession],
+) -> None:
+    model, export, session = exported
+    items, _, because = session.run(None, {"history": np.zeros((2, 0), object), "length": np.zeros(2, np.int64)})
+    assert items.tolist() == of_training(model, sparse.csr_matrix((2, 40)), export.answers)[0]
+    assert set(because.ravel()) == {""}
+
+
 def test_another_runtime_ranks_alike(exported: tuple[Recommender, RecommendExport, ort.InferenceSession]) -> None:
     _, export, session = exported
     feeds = padded([IDS[HISTORY[user].indices].tolist() for user in range(20)])
