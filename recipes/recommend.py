@@ -27,10 +27,12 @@ from ludocast.models.recommend.choose import (
 from ludocast.models.recommend.evaluation import evaluate
 from ludocast.models.recommend.item_item import ItemItem
 from ludocast.models.recommend.item_vectors import item_vectors
+from ludocast.models.recommend.precision import Precision
 from ludocast.models.recommend.products import owners
 from ludocast.models.recommend.ranking import Recommender, recommend
 from ludocast.models.recommend.repeats import repeats_of
 from ludocast.models.recommend.rerank import Reranker, RerankSettings
+from ludocast.models.recommend.stored_weights import store_at
 from ludocast.models.trainer import TrainerSettings
 from ludocast.recipes.recommend_answers import Answered, longer, suggestions, suggestions_for_new
 from ludocast.recipes.recommend_bundle import write_recommend_bundle
@@ -49,6 +51,7 @@ from ludocast.recipes.stops import telling_of_stops
 from ludocast.serve.catalogue import Catalogue
 from ludocast.serve.manifest import PairColumns
 from ludocast.serve.recommend_report import Contender, Example, RecommendReport, write_recommend_report
+from scipy import sparse
 
 EXAMPLES, SHOWN_HISTORY, SHOWN_SUGGESTIONS = 6, 12, 5
 
@@ -90,6 +93,7 @@ def train_recommend(
     item_name: str | None = None,
     item_category: str | None = None,
     repeats: Literal["never", "auto", "always"] = "never",
+    weights_precision: Precision = "float32",
     users: Path | None = None,
     new_items: Join = "auto",
     seed: int = 0,
@@ -130,6 +134,7 @@ def train_recommend(
         item_category: Its column of categories, by which suggestions can be filtered.
         repeats: Whether items that are bought again are suggested to those who have them: never, always, or auto for
             those items of which the log tells it.
+        weights_precision: At which the bundle stores weights of items by items: float16 halves it, int8 quarters it.
         users: CSV or Parquet file of users and their attributes; its column of ids is named as --user.
         new_items: Whether items of --items that nobody has join the catalogue: never, always, or auto where their
             attributes are found to tell who would have them.
@@ -172,7 +177,8 @@ def train_recommend(
         "data_sha256": parts.sha256, "user": user, "item": item, "value": value, "time": time, "at_least": at_least,
         "users_of_item": users_of_item, "items_of_user": items_of_user, "split": parts.test.rule, "model": model,
         "draws": draws, "members": members, "epochs": epochs, "seed": seed,
-        "item_category": item_category, "repeats": repeats, "users": str(users), "new_items": new_items,
+        "item_category": item_category, "repeats": repeats, "weights_precision": weights_precision,
+        "users": str(users), "new_items": new_items,
     }  # fmt: skip
     rerank = RerankSettings(draws=draws, members=members, epochs=epochs, seed=seed)
     trainer = TrainerSettings(progress=True, callbacks=(StopOnCtrlC(),))
@@ -181,7 +187,7 @@ def train_recommend(
         partial = folder.begin(settings)
         players = None if table is None else learn_new_players(table, found, seed, trainer)
         best = shippable_first(_chosen(parts, FAMILIES if model == "auto" else (model,), rerank, trainer))
-        report = _report(title, parts, best, about.names, seed)
+        report = _report(title, parts, best, about.names, seed, weights_precision)
         shipped = best[0].candidate.make().fit(found.history)
         repeatable = {"never": None, "auto": repeated.is_repeated, "always": np.ones(len(found.items), bool)}[repeats]
         answered = Answered(shipped, found, about.categories, repeatable)
@@ -199,6 +205,7 @@ def train_recommend(
                     answered, model=joined.joined.model, data=wide, categories=about.categories,
                     repeatable=longer(repeatable, len(wide.items)), cold=joined.cold(answered.cold),
                 )  # fmt: skip
+        store_at(answered.model, weights_precision)
         _write(partial, parts.sha256, report, answered, PairColumns(user, item))
         folder.finish()
     _print_summary(out, report)
@@ -230,13 +237,18 @@ def _chosen(
     return best_of_families(tried)
 
 
-def _report(title: str, parts: Parts, best: list[Validated], names: list[str], seed: int) -> RecommendReport:
+def _report(
+    title: str, parts: Parts, best: list[Validated], names: list[str], seed: int, precision: Precision
+) -> RecommendReport:
     print("evaluating on the test part …", flush=True)
     known, hidden = parts.test.known.history, parts.test.hidden
-    leaderboard, first = [], None
+    leaderboard, first, notes = [], None, list(parts.data.notes)
     for one in best:
         model = one.candidate.make().fit(known)
-        first = model if first is None else first
+        if first is None:
+            first = model
+            if precision != "float32":
+                notes.append(_stored(model, known, hidden, precision))
         name, found = FAMILY_NAMES[one.candidate.family], evaluate(model, known, hidden, seed)
         leaderboard.append(Contender(name, one.candidate.settings, one.ndcg, found, one.seconds, one.of_users))
     assert first is not None
@@ -245,7 +257,6 @@ def _report(title: str, parts: Parts, best: list[Validated], names: list[str], s
         f"rest ({parts.inner.rule}); the hidden pairs of this report were used for it only.",
         "Every model of the leaderboard was then fitted on all that is known here; the shipped one on all pairs.",
     ]
-    notes = list(parts.data.notes)
     without = parts.test.without
     if len(without):
         some = ", ".join(str(one) for one in without[:10].tolist())
@@ -257,6 +268,14 @@ def _report(title: str, parts: Parts, best: list[Validated], names: list[str], s
         "hidden pairs": hidden.nnz,
     }  # fmt: skip
     return RecommendReport(title, leaderboard, rows, protocol, notes, names, _examples(first, parts.test, names, seed))
+
+
+def _stored(model: Recommender, known: sparse.csr_matrix, hidden: sparse.csr_matrix, precision: Precision) -> str:
+    """Round the model's weights, and say what that costs."""
+    before = evaluate(model, known, hidden).metrics["ndcg@10"].value
+    store_at(model, precision)
+    after = evaluate(model, known, hidden).metrics["ndcg@10"].value
+    return f"weights are stored as {precision}: NDCG@10 {after:.4f} on the test part, {before:.4f} as float32"
 
 
 def _examples(model: Recommender, split: UserItemSplit, names: list[str], seed: int) -> list[Example]:

@@ -121,7 +121,7 @@ def test_attributes_that_tell_nothing_leave_popularity_and_new_items_may_stay_ou
         (players().assign(player="x" + players()["player"]), ["--users"], "no user of the pairs is in it"),
         (players().assign(country="KR", age=1), ["--users"], "no column that tells one from another"),
         (players().rename(columns={"age": "k"}), ["--users"], 'a request has a "k" of its own'),
-        (catalogue().drop(columns="thing"), ["--items"], 'needs the column "thing"'),
+        (catalogue().drop(columns="thing"), ["--items"], 'needs the columns "thing"'),
         (catalogue().assign(thing=catalogue()["thing"] + 100), ["--items"], "no item of the pairs is in it"),
         (catalogue()[["thing"]].assign(price=1), ["--items"], "no column that tells one item from another"),
         (pd.concat([catalogue(), catalogue().head(1)]), ["--items"], '"thing" = "0" twice'),
