@@ -90,8 +90,6 @@ def make_plan(
     """
     windows = rules.windows
     if at is not None:
-        if at <= log.first_day:
-            raise ValueError(f"nothing is known on {iso(at)}: the log begins on {iso(log.first_day)}")
         grid, parts = Grid(at, rules.observe, 0, 1), None
     else:
         times = windows.times(log.first_day, log.end_day)
