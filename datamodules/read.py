@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -22,20 +22,24 @@ LONGEST_CELL = 1_000_000  # characters; longer ones come from a quote that was n
 BLOCK_BYTES = 32 << 20  # a row has to fit into one block of the CSV reader
 
 
-def read_table(path: str | Path, encoding: str = "utf-8", delimiter: str | None = None) -> pa.Table:
+def read_table(
+    path: str | Path, encoding: str = "utf-8", delimiter: str | None = None, columns: Sequence[str] | None = None
+) -> pa.Table:
     """Read a table whole.
 
     Args:
         path: A `.parquet` file, or any text file with a header line.
         encoding: Any name that Python knows; a byte order mark is skipped.
         delimiter: One character; found by itself when None.
+        columns: Of a Parquet file that has them all, these alone are read; a CSV file is read whole.
 
     Raises:
         ValueError: If there is no such table, with what to do about it.
     """
     path = Path(path)
     check_file(path)
-    table = _read_parquet(path) if path.suffix.lower() in (".parquet", ".pq") else _read_csv(path, encoding, delimiter)
+    is_parquet = path.suffix.lower() in (".parquet", ".pq")
+    table = _read_parquet(path, columns) if is_parquet else _read_csv(path, encoding, delimiter)
     check_names(table.column_names, path)
     if table.num_rows == 0:
         raise ValueError(f"{path} has a header but no rows; a table to learn from needs rows below it")
@@ -96,10 +100,12 @@ def check_names(names: list[str], where: object) -> None:
         raise ValueError(f"{where} has the column name {doubled[0]!r} twice; rename one of them")
 
 
-def _read_parquet(path: Path) -> pa.Table:
+def _read_parquet(path: Path, columns: Sequence[str] | None) -> pa.Table:
     try:
-        check_names([str(name) for name in pq.read_schema(path).names], path)
-        return pq.read_table(path)
+        names = [str(name) for name in pq.read_schema(path).names]
+        check_names(names, path)
+        has_all = columns is not None and set(columns) <= set(names)
+        return pq.read_table(path, columns=list(columns) if columns is not None and has_all else None)
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{path} is not a readable Parquet file: {str(error).splitlines()[0]}") from error
 

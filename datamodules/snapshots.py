@@ -2,7 +2,7 @@
 
 At a snapshot time t a player is a row if there is an event of theirs in [t − active_within, t). Known are the events
 in [t − observe, t). The player has churned if there is no event in [t + gap, t + gap + horizon). All in days, all
-windows closed on the left and open on the right.
+windows closed on the left and open on the right; `datamodules/windows.py` holds the rules.
 """
 
 # T events, P players, S snapshots, K snapshot times
@@ -16,6 +16,7 @@ import numpy as np
 from ludocast.datamodules.ragged import first_at_least, flat_positions
 from ludocast.datamodules.split import Split
 from ludocast.datamodules.time_features import DAY
+from ludocast.datamodules.windows import Windows, split_times
 
 _BLOCK = 1 << 16  # snapshots whose events are unfolded at once
 
@@ -76,32 +77,18 @@ def find_snapshots(
     Raises:
         ValueError: If the rules contradict each other, or the log is too short for one snapshot.
     """
-    _check(observe, gap, horizon, active_within, step)
+    windows = Windows(observe, gap, horizon, active_within, step)
     if not len(times):
         raise ValueError("a log without events has no snapshots")
-    begin = np.floor(times.min() / DAY) * DAY if first_day is None else first_day
-    end = (np.floor(times.max() / DAY) + 1) * DAY if last_day is None else last_day
-    room = (end - begin) / DAY - observe - gap - horizon
-    if room < 0:
-        raise ValueError(
-            f"the log spans {(end - begin) / DAY:g} days; a snapshot needs {observe + gap + horizon:g} "
-            f"(observe {observe:g} + gap {gap:g} + horizon {horizon:g}): give a longer log, or lower one of them"
-        )
-    at = begin + (observe + step * np.arange(int(room / step) + 1)) * DAY
+    begin = np.floor(times.min() / DAY) if first_day is None else first_day / DAY
+    end = np.floor(times.max() / DAY) + 1 if last_day is None else last_day / DAY
+    at = windows.times(begin, end) * DAY
     player, time, first, stop = active_windows(times, offsets, at, observe, active_within)
     until = offsets[player + 1]
     following = first_at_least(times, stop, until, time + gap * DAY)
     next_time = np.where(following < until, times[np.minimum(following, len(times) - 1)], np.inf)
     churned = next_time >= time + (gap + horizon) * DAY
     return Snapshots(player, time, first, stop, churned, at, gap + horizon)
-
-
-def _check(observe: float, gap: float, horizon: float, active_within: float, step: float) -> None:
-    if not (0 < active_within <= observe and gap >= 0 and horizon > 0 and step > 0):
-        raise ValueError(
-            "snapshots need 0 < active_within <= observe, gap >= 0, horizon > 0 and step > 0 (days), "
-            f"got active_within {active_within:g}, observe {observe:g}, gap {gap:g}, horizon {horizon:g}, step {step:g}"
-        )
 
 
 def active_windows(
@@ -147,21 +134,14 @@ def split_snapshots(snapshots: Snapshots, validation: float = 0.05, test: float 
     Raises:
         ValueError: If no time is left for training.
     """
-    times, reach = snapshots.times, snapshots.label_days * DAY
-    first_test = times[len(times) - max(1, round(test * len(times)))]
-    known = times[times + reach <= first_test][-max(1, round(validation * len(times))) :]
-    train = times[times + reach <= known[0]] if len(known) else known
-    if not len(train):
-        raise ValueError(
-            f"{len(times)} snapshot times are too few for three parts whose labels ({snapshots.label_days:g} days) do "
-            "not overlap; give a longer log, a smaller step, or a shorter horizon"
-        )
+    times = snapshots.times
+    train, known, last = split_times(times, snapshots.label_days * DAY, validation, test)
     time = snapshots.time
     return Split(
         np.flatnonzero(time <= train[-1]),
         np.flatnonzero((time >= known[0]) & (time <= known[-1])),
-        np.flatnonzero(time >= first_test),
-        f"by time: train {_dates(train)}, validation {_dates(known)}, test {_dates(times[times >= first_test])}",
+        np.flatnonzero(time >= last[0]),
+        f"by time: train {_dates(train)}, validation {_dates(known)}, test {_dates(last)}",
     )
 
 

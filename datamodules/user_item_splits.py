@@ -10,6 +10,8 @@ import numpy as np
 from ludocast.datamodules.user_items import UserItems
 from scipy import sparse
 
+BLOCK_USERS = 50_000
+
 
 @dataclass(frozen=True)
 class UserItemSplit:
@@ -102,12 +104,15 @@ def split_by_time(data: UserItems, share: float = 0.2) -> UserItemSplit:
 
 
 def _first_of_each(data: UserItems, key: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """Whether a pair is among the `count` lowest keys of its user, bool [P]."""
-    user, _ = data.pairs()
-    order = np.lexsort((key, user))
-    place = np.empty(len(user), np.int64)
-    place[order] = np.arange(len(user)) - data.matrix.indptr[user]
-    return np.asarray(place < count[user])
+    """Whether a pair is among the `count` lowest keys of its user, bool [P]; some users after the other."""
+    indptr, found = data.matrix.indptr, np.zeros(len(key), bool)
+    for begin in range(0, len(count), BLOCK_USERS):
+        own = indptr[begin : begin + BLOCK_USERS + 1]
+        user = np.repeat(np.arange(len(own) - 1), np.diff(own))
+        order = np.lexsort((key[own[0] : own[-1]], user))
+        is_low = np.arange(len(user)) - (own[:-1] - own[0])[user] < count[begin : begin + BLOCK_USERS][user]
+        found[own[0] + order[is_low]] = True
+    return found
 
 
 def _split(data: UserItems, is_hidden: np.ndarray, rule: str) -> UserItemSplit:

@@ -19,6 +19,7 @@ from scipy import sparse
 if TYPE_CHECKING:
     import pandas as pd
 
+DENSE_IDS = 8  # ids of a range of so many times the rows are counted, others sorted
 WHOLE = r"^(0|-?[1-9][0-9]{0,17})$"  # texts that int64 gives back as they are
 
 
@@ -31,7 +32,7 @@ class UserItems:
         users: Ids in ascending order, int64 or objects of str [U].
         items: The same of items, [I].
         time: Seconds since 1970 in UTC of each pair's first row, float64 [P] as `matrix.data`; None without times.
-        rows: At how many distinct times each pair was met, or without times in how many rows, int64 [P]; None where
+        rows: At how many distinct times each pair was met, or without times in how many rows, int32 [P]; None where
             that is not known.
         notes: What was merged or left out, a sentence each.
     """
@@ -45,8 +46,8 @@ class UserItems:
 
     @property
     def history(self) -> sparse.csr_matrix:
-        """The pairs alone, 1 each, CSR float64 [U, I]."""
-        return _of_ones(self.matrix)
+        """The pairs alone, 1 each, CSR float64 [U, I]; the matrix itself where all weights are 1."""
+        return self.matrix if (self.matrix.data == 1).all() else _of_ones(self.matrix)
 
     def pairs(self) -> tuple[np.ndarray, np.ndarray]:
         """User and item number of each pair, sorted by both, int64 [P] each."""
@@ -59,9 +60,8 @@ class UserItems:
         Args:
             is_kept: bool [P].
         """
-        user, _ = self.pairs()
-        lengths = np.bincount(user[is_kept], minlength=len(self.users))
-        indptr = np.concatenate([[0], np.cumsum(lengths)])
+        before = np.concatenate([np.zeros(1, np.int32), np.cumsum(is_kept, dtype=np.int32)])
+        indptr = before[self.matrix.indptr]
         matrix = sparse.csr_matrix(
             (self.matrix.data[is_kept], self.matrix.indices[is_kept], indptr), shape=self.matrix.shape
         )
@@ -94,7 +94,8 @@ def read_user_items(
     Raises:
         ValueError: If a column is absent, a cell does not fit, or nothing can be learnt from the pairs.
     """
-    return user_items_of_table(read_table(path, encoding, delimiter), user, item, value, time, at_least)
+    columns = list(dict.fromkeys(name for name in (user, item, value, time) if name is not None))
+    return user_items_of_table(read_table(path, encoding, delimiter, columns), user, item, value, time, at_least)
 
 
 def user_items_of_frame(
@@ -165,8 +166,9 @@ def user_items_of_table(
         raise ValueError(f'no row has both "{user}" and "{item}"; are these the right columns?')
     users, user_code = _ids(table[user], user)
     items, item_code = _ids(table[item], item)
-    weight = np.ones(table.num_rows) if value is None else _numbers(table[value], value, "number")
+    weight = None if value is None else _numbers(table[value], value, "number")
     seconds = None if time is None else _numbers(table[time], time, "timestamp")
+    del table  # of a billion cells it is as large as all that comes
     return _merged(user_code, item_code, weight, seconds, users, items, at_least, notes)
 
 
@@ -180,14 +182,17 @@ def _is_missing(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _ids(column: pa.ChunkedArray, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct ids in ascending order, and which of them each row has; whole numbers stay such, texts too."""
+    """Distinct ids in ascending order, and which of them each row has, int32; whole numbers stay such, texts too."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if pa.types.is_integer(column.type):
         values = column.to_numpy()
     elif pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        is_whole = pc.all(pc.match_substring_regex(column, WHOLE)).as_py()
-        values = column.cast(pa.int64()).to_numpy() if is_whole else column.to_numpy()
+        encoded = column.dictionary_encode().combine_chunks()
+        texts = encoded.dictionary
+        is_whole = pc.all(pc.match_substring_regex(texts, WHOLE)).as_py()
+        ids, place = _distinct(texts.cast(pa.int64()).to_numpy() if is_whole else texts.to_numpy(zero_copy_only=False))
+        return ids, place[encoded.indices.to_numpy()]
     elif pa.types.is_floating(column.type):
         values = column.to_numpy()
         if not (np.isfinite(values) & (values == np.floor(values)) & (np.abs(values) < 2**53)).all():
@@ -195,8 +200,20 @@ def _ids(column: pa.ChunkedArray, name: str) -> tuple[np.ndarray, np.ndarray]:
         values = values.astype(np.int64)
     else:
         raise ValueError(f'column "{name}" holds {column.type} for ids; give whole numbers or texts')
+    return _distinct(values)
+
+
+def _distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct values in ascending order, and which of them each one is, int32."""
+    if values.dtype.kind in "iu":
+        lowest, highest = int(values.min()), int(values.max())
+        if highest - lowest < DENSE_IDS * len(values):
+            is_there = np.zeros(highest - lowest + 1, bool)
+            is_there[values - lowest] = True
+            place = np.cumsum(is_there, dtype=np.int32) - 1
+            return (np.flatnonzero(is_there) + lowest).astype(values.dtype), place[values - lowest]
     ids, code = np.unique(values, return_inverse=True)
-    return ids, code.astype(np.int64)
+    return ids, code.astype(np.int32)
 
 
 def _numbers(column: pa.ChunkedArray, name: str, kind: str) -> np.ndarray:
@@ -215,37 +232,54 @@ def _numbers(column: pa.ChunkedArray, name: str, kind: str) -> np.ndarray:
 def _merged(
     user: np.ndarray,
     item: np.ndarray,
-    weight: np.ndarray,
+    weight: np.ndarray | None,
     seconds: np.ndarray | None,
     users: np.ndarray,
     items: np.ndarray,
     at_least: float | None,
     notes: list[str],
 ) -> UserItems:
-    """Rows of one pair as one: weights added up, the first time kept."""
-    wrong = np.flatnonzero(~(weight >= 0) | ~np.isfinite(weight))
+    """Rows of one pair as one: weights added up, 1 a row where there are none, the first time kept."""
+    is_counted = weight is None
+    if weight is None:
+        weight = np.ones(len(user))
+    wrong = np.flatnonzero(~((weight >= 0) & np.isfinite(weight)))
     if len(wrong):
         raise ValueError(f"row {wrong[0] + 1}: a weight of {weight[wrong[0]]:g}; weights are finite and 0 or more")
-    order = np.lexsort((item, user)) if seconds is None else np.lexsort((seconds, item, user))
-    user, item, weight = user[order], item[order], weight[order]
-    begin = np.flatnonzero(np.diff(user, prepend=-1) | np.diff(item, prepend=-1))
-    if len(begin) < len(user):
-        notes = [*notes, f"{len(user) - len(begin):,} rows repeat a pair of user and item and were merged"]
-    total = np.add.reduceat(weight, begin) if len(begin) else weight
-    is_other = np.ones(len(user), np.int64)  # than the row before: another pair, or another time
-    if seconds is not None and len(begin):
-        is_other = (np.diff(seconds[order], prepend=np.nan) != 0).astype(np.int64)
-        is_other[begin] = 1
-    rows = np.add.reduceat(is_other, begin) if len(begin) else is_other
-    kept = total >= at_least if at_least is not None else total > 0
-    kept &= total > 0
-    if not kept.all():
+    shape = len(users), len(items)
+    matrix = _added_up(weight, user, item, shape)
+    if seconds is None:
+        time, rows = None, matrix.data if is_counted else _added_up(np.ones(len(user)), user, item, shape).data
+    else:
+        time, rows = _times(user, item, seconds)
+    if matrix.nnz < len(user):
+        notes = [*notes, f"{len(user) - matrix.nnz:,} rows repeat a pair of user and item and were merged"]
+    is_kept = matrix.data >= at_least if at_least is not None else matrix.data > 0
+    is_kept &= matrix.data > 0
+    found = UserItems(matrix, users, items, time, tuple(notes), rows.astype(np.int32))
+    if not is_kept.all():
         which = "of weight 0" if at_least is None else f"of weight below {at_least:g}"
-        notes = [*notes, f"{int((~kept).sum()):,} pairs {which} were left out"]
-    first = begin[kept]
-    matrix = sparse.csr_matrix((total[kept], (user[first], item[first])), shape=(len(users), len(items)))
-    time = None if seconds is None else seconds[order][first]
-    return _checked(_without_empty(UserItems(matrix, users, items, time, tuple(notes), rows[kept])))
+        note = f"{int((~is_kept).sum()):,} pairs {which} were left out"
+        found = replace(found.kept(is_kept), notes=(*notes, note))
+    return _checked(_without_empty(found))
+
+
+def _added_up(weight: np.ndarray, user: np.ndarray, item: np.ndarray, shape: tuple[int, int]) -> sparse.csr_matrix:
+    """Weights of one place as one, items of a row ascending; of weight 0 too."""
+    matrix = sparse.csr_matrix(sparse.coo_matrix((weight, (user, item)), shape))
+    matrix.sort_indices()
+    return matrix
+
+
+def _times(user: np.ndarray, item: np.ndarray, seconds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The first time of each distinct pair, and the number of its distinct times; pairs sorted by user and item."""
+    order = np.lexsort((seconds, item, user))
+    user, item, seconds = user[order], item[order], seconds[order]
+    is_first = np.diff(user, prepend=-1) != 0
+    is_first |= np.diff(item, prepend=-1) != 0
+    is_other = is_first | (np.diff(seconds, prepend=np.nan) != 0)  # than the row before: another pair, or another time
+    begin = np.flatnonzero(is_first)
+    return seconds[begin], np.add.reduceat(is_other, begin, dtype=np.int32)
 
 
 def _checked(data: UserItems) -> UserItems:
@@ -282,6 +316,8 @@ def k_core(data: UserItems, users_of_item: int = 1, items_of_user: int = 1, roun
         ValueError: If too little is left.
     """
     found, done = data, 0
+    if users_of_item <= 1 and items_of_user <= 1:  # as all data are
+        return _checked(data)
     while rounds is None or done < rounds:
         before = len(found.users), len(found.items)
         _, item = found.pairs()

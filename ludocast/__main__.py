@@ -35,6 +35,9 @@ COMMANDS = {
     "train recommend": Command(
         "ludocast.recipes.recommend:train_recommend", "train a recommender on a table of who had what", True
     ),
+    "snapshots": Command(
+        "ludocast.recipes.snapshots:snapshots", "turn an event log into snapshots: features, label, split", True
+    ),
     "score": Command("ludocast.serve.score:score", "score every row of a CSV or Parquet file"),
     "serve": Command("ludocast.serve.server:serve", "answer predictions over HTTP"),
     "simulate": Command("ludocast.datamodules.simulate:simulate", "make a player table of a simulated game", True),
@@ -54,7 +57,7 @@ COMMANDS = {
     },
 }
 MISSING_PART = "this command needs the training part: pip install 'ludocast[train]'"
-TRAINING_MODULES = ("torch", "pytorch_lightning", "pandas", "sklearn", "onnx", "scipy", "jinja2")
+TRAINING_MODULES = ("torch", "ibis", "duckdb", "pytorch_lightning", "pandas", "sklearn", "onnx", "scipy", "jinja2")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -27,12 +27,24 @@ from ludocast.models.recommend.choose import (
 from ludocast.models.recommend.evaluation import evaluate
 from ludocast.models.recommend.item_item import ItemItem
 from ludocast.models.recommend.item_vectors import item_vectors
+from ludocast.models.recommend.precision import Precision
 from ludocast.models.recommend.products import owners
 from ludocast.models.recommend.ranking import Recommender, recommend
 from ludocast.models.recommend.repeats import repeats_of
 from ludocast.models.recommend.rerank import Reranker, RerankSettings
+from ludocast.models.recommend.stored_weights import store_at
 from ludocast.models.trainer import TrainerSettings
+from ludocast.recipes.recommend_answers import Answered, longer, suggestions, suggestions_for_new
 from ludocast.recipes.recommend_bundle import write_recommend_bundle
+from ludocast.recipes.recommend_cold import (
+    Join,
+    about_items,
+    about_players,
+    learn_new_items,
+    learn_new_players,
+    read_catalogue,
+    read_players,
+)
 from ludocast.recipes.recommend_items import read_items
 from ludocast.recipes.run_folder import RunFolder
 from ludocast.recipes.stops import telling_of_stops
@@ -81,6 +93,9 @@ def train_recommend(
     item_name: str | None = None,
     item_category: str | None = None,
     repeats: Literal["never", "auto", "always"] = "never",
+    weights_precision: Precision = "float32",
+    users: Path | None = None,
+    new_items: Join = "auto",
     seed: int = 0,
     encoding: str = "utf-8",
     delimiter: str | None = None,
@@ -91,6 +106,9 @@ def train_recommend(
 
     Writes OUT/report.html, OUT/metrics.json, OUT/suggestions.parquet (the best 20 items of every user, none of them
     owned) and OUT/bundle.
+
+    Attributes of users (--users) answer those without a history, attributes of items (--items) bring items into the
+    catalogue that nobody has yet; both are held against popularity on users and items held out whole.
 
     Example: ludocast train recommend --data purchases.csv --user user_id --item item_id --time bought_at --out run
 
@@ -111,11 +129,15 @@ def train_recommend(
         draws: Times that pairs are hidden for the network to learn from.
         members: Networks whose scores are averaged.
         epochs: Of each network.
-        items: CSV or Parquet file of items; its column of ids is named as --item.
+        items: CSV or Parquet file of items; its column of ids is named as --item, the others are attributes.
         item_name: Its column of names, for the report.
         item_category: Its column of categories, by which suggestions can be filtered.
         repeats: Whether items that are bought again are suggested to those who have them: never, always, or auto for
             those items of which the log tells it.
+        weights_precision: At which the bundle stores weights of items by items: float16 halves it, int8 quarters it.
+        users: CSV or Parquet file of users and their attributes; its column of ids is named as --user.
+        new_items: Whether items of --items that nobody has join the catalogue: never, always, or auto where their
+            attributes are found to tell who would have them.
         seed: Equal seeds give equal results.
         encoding: Of CSV files, such as cp949.
         delimiter: Of CSV files; found by itself.
@@ -137,11 +159,16 @@ def train_recommend(
     for noisy in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     folder = RunFolder(out, resume=None, overwrite=overwrite)
-    found = read_user_items(data, user, item, value, time, at_least, encoding, delimiter)
-    found = k_core(found, users_of_item, items_of_user)
+    every = read_user_items(data, user, item, value, time, at_least, encoding, delimiter)
+    found = k_core(every, users_of_item, items_of_user)
     about, repeated = read_items(found, item, items, item_name, item_category, encoding, delimiter), repeats_of(found)
+    table = None if users is None else read_players(users, user, found, encoding, delimiter)
+    catalogue = None
+    if items is not None and new_items != "never":
+        catalogue = read_catalogue(items, item, found, every.items, encoding, delimiter)
     told = repeated.note(found.items, is_used=repeats != "never")
-    found = replace(found, notes=(*found.notes, *about.notes, *([told] if told else [])))
+    newcomers = [*(() if table is None else table.notes), *(() if catalogue is None else catalogue.notes)]
+    found = replace(found, notes=(*found.notes, *about.notes, *newcomers, *([told] if told else [])))
     for note in found.notes:
         print(f"note: {note}", flush=True)
     with data.open("rb") as file:
@@ -150,18 +177,36 @@ def train_recommend(
         "data_sha256": parts.sha256, "user": user, "item": item, "value": value, "time": time, "at_least": at_least,
         "users_of_item": users_of_item, "items_of_user": items_of_user, "split": parts.test.rule, "model": model,
         "draws": draws, "members": members, "epochs": epochs, "seed": seed,
-        "item_category": item_category, "repeats": repeats,
+        "item_category": item_category, "repeats": repeats, "weights_precision": weights_precision,
+        "users": str(users), "new_items": new_items,
     }  # fmt: skip
     rerank = RerankSettings(draws=draws, members=members, epochs=epochs, seed=seed)
     trainer = TrainerSettings(progress=True, callbacks=(StopOnCtrlC(),))
     title = out.name if name is None else name
     with telling_of_stops(folder):
         partial = folder.begin(settings)
+        players = None if table is None else learn_new_players(table, found, seed, trainer)
         best = shippable_first(_chosen(parts, FAMILIES if model == "auto" else (model,), rerank, trainer))
-        report = _report(title, parts, best, about.names, seed)
+        report = _report(title, parts, best, about.names, seed, weights_precision)
         shipped = best[0].candidate.make().fit(found.history)
         repeatable = {"never": None, "auto": repeated.is_repeated, "always": np.ones(len(found.items), bool)}[repeats]
-        _write(partial, parts, report, shipped, PairColumns(user, item), about.categories, repeatable)
+        answered = Answered(shipped, found, about.categories, repeatable)
+        if players is not None:
+            assert table is not None
+            report = replace(report, newcomers=[*report.newcomers, about_players(players[0])])
+            answered = replace(answered, cold=players[1], table=table)
+        if catalogue is not None:
+            tried, joined = learn_new_items(catalogue, shipped, best[0].candidate.make, found, new_items, seed)
+            report = replace(report, newcomers=[*report.newcomers, about_items(tried, joined)])
+            if joined is not None:
+                wide = joined.data(found)
+                about = read_items(wide, item, items, item_name, item_category, encoding, delimiter)
+                answered = replace(
+                    answered, model=joined.joined.model, data=wide, categories=about.categories,
+                    repeatable=longer(repeatable, len(wide.items)), cold=joined.cold(answered.cold),
+                )  # fmt: skip
+        store_at(answered.model, weights_precision)
+        _write(partial, parts.sha256, report, answered, PairColumns(user, item))
         folder.finish()
     _print_summary(out, report)
 
@@ -192,13 +237,18 @@ def _chosen(
     return best_of_families(tried)
 
 
-def _report(title: str, parts: Parts, best: list[Validated], names: list[str], seed: int) -> RecommendReport:
+def _report(
+    title: str, parts: Parts, best: list[Validated], names: list[str], seed: int, precision: Precision
+) -> RecommendReport:
     print("evaluating on the test part …", flush=True)
     known, hidden = parts.test.known.history, parts.test.hidden
-    leaderboard, first = [], None
+    leaderboard, first, notes = [], None, list(parts.data.notes)
     for one in best:
         model = one.candidate.make().fit(known)
-        first = model if first is None else first
+        if first is None:
+            first = model
+            if precision != "float32":
+                notes.append(_stored(model, known, hidden, precision))
         name, found = FAMILY_NAMES[one.candidate.family], evaluate(model, known, hidden, seed)
         leaderboard.append(Contender(name, one.candidate.settings, one.ndcg, found, one.seconds, one.of_users))
     assert first is not None
@@ -207,7 +257,6 @@ def _report(title: str, parts: Parts, best: list[Validated], names: list[str], s
         f"rest ({parts.inner.rule}); the hidden pairs of this report were used for it only.",
         "Every model of the leaderboard was then fitted on all that is known here; the shipped one on all pairs.",
     ]
-    notes = list(parts.data.notes)
     without = parts.test.without
     if len(without):
         some = ", ".join(str(one) for one in without[:10].tolist())
@@ -219,6 +268,14 @@ def _report(title: str, parts: Parts, best: list[Validated], names: list[str], s
         "hidden pairs": hidden.nnz,
     }  # fmt: skip
     return RecommendReport(title, leaderboard, rows, protocol, notes, names, _examples(first, parts.test, names, seed))
+
+
+def _stored(model: Recommender, known: sparse.csr_matrix, hidden: sparse.csr_matrix, precision: Precision) -> str:
+    """Round the model's weights, and say what that costs."""
+    before = evaluate(model, known, hidden).metrics["ndcg@10"].value
+    store_at(model, precision)
+    after = evaluate(model, known, hidden).metrics["ndcg@10"].value
+    return f"weights are stored as {precision}: NDCG@10 {after:.4f} on the test part, {before:.4f} as float32"
 
 
 def _examples(model: Recommender, split: UserItemSplit, names: list[str], seed: int) -> list[Example]:
@@ -240,55 +297,23 @@ def _examples(model: Recommender, split: UserItemSplit, names: list[str], seed: 
     return found
 
 
-def _write(
-    partial: Path,
-    parts: Parts,
-    report: RecommendReport,
-    model: Recommender,
-    pairs: PairColumns,
-    categories: np.ndarray | None,
-    repeatable: np.ndarray | None,
-) -> None:
+def _write(partial: Path, sha256: str, report: RecommendReport, answered: Answered, pairs: PairColumns) -> None:
     metrics = report.metrics()
     text = json.dumps(metrics, ensure_ascii=False, indent=1, allow_nan=False)
     (partial / "metrics.json").write_text(text + "\n", encoding="utf-8")
     write_recommend_report(report, partial / "report.html")
-    best = suggestions(model, parts.data, pairs.user, pairs.item, repeatable=repeatable)
+    data, repeatable = answered.data, answered.repeatable
+    best = suggestions(answered.model, data, pairs.user, pairs.item, repeatable=repeatable)
+    if answered.table is not None:
+        best = pd.concat([best, suggestions_for_new(answered, answered.table, pairs)], ignore_index=True)
+        best = best.sort_values(pairs.user, kind="stable", ignore_index=True)
     best.to_parquet(partial / "suggestions.parquet", index=False)
-    history, items = parts.data.history, parts.data.items
-    catalogue = Catalogue([str(one) for one in items.tolist()], categories, item_vectors(history))
+    history, items = data.history, data.items
+    catalogue = Catalogue([str(one) for one in items.tolist()], answered.categories, item_vectors(history))
     write_recommend_bundle(
-        partial / "bundle", report.name, model, items, owners(history), pairs, metrics["metrics"], parts.sha256,
-        catalogue, repeatable,
+        partial / "bundle", report.name, answered.model, items, owners(history), pairs, metrics["metrics"], sha256,
+        catalogue, repeatable, answered.cold,
     )  # fmt: skip
-
-
-def suggestions(
-    model: Recommender, data: UserItems, user: str, item: str, k: int = 20, repeatable: np.ndarray | None = None
-) -> pd.DataFrame:
-    """A row for each suggestion: the user, the item, its rank from 1, its score; users and ranks ascending.
-
-    Args:
-        model: Fitted.
-        data: Whose histories it answers.
-        user: Name of the column of users.
-        item: Name of the column of items.
-        k: Ranks.
-        repeatable: Items that are suggested though they are owned, bool [I]; None for none.
-    """
-    history = data.history
-    owned = history if repeatable is None else sparse.csr_matrix(history @ sparse.diags((~repeatable).astype(float)))
-    owned.eliminate_zeros()
-    items, scores = recommend(model, history, k, excluded=owned)
-    row, rank = np.nonzero(items >= 0)
-    return pd.DataFrame(
-        {
-            user: data.users[row],
-            item: data.items[items[row, rank]],
-            "rank": (rank + 1).astype(np.int32),
-            "score": scores[row, rank].astype(np.float32),
-        }
-    )
 
 
 def _print_summary(out: Path, report: RecommendReport) -> None:

@@ -46,7 +46,7 @@ def read_items(
         delimiter: Of a CSV file; found by itself when None.
 
     Raises:
-        ValueError: If a column is absent, none is named, or there is no table for it.
+        ValueError: If a column is absent, or there is no table for it.
     """
     ids = [str(one) for one in data.items.tolist()]
     if path is None:
@@ -56,11 +56,10 @@ def read_items(
     table = read_table(path, encoding, delimiter)
     named = {"--item_name": name, "--item_category": category}
     wanted = [item, *(column for column in named.values() if column is not None)]
-    if len(wanted) == 1 or set(wanted) - set(table.column_names):
-        what = " and ".join(option for option, column in named.items() if column is not None)
+    if set(wanted) - set(table.column_names):
+        what = "".join(f" and {option}" for option, column in named.items() if column is not None)
         have = ", ".join(table.column_names[:10])
-        needs = what if what else "--item_name or --item_category"
-        raise ValueError(f'{path} needs the columns "{item}" and {needs}; it has {have}')
+        raise ValueError(f'{path} needs the columns "{item}"{what}; it has {have}')
     keys = [str(one) for one in table[item].to_pylist()]
 
     def told(column: str) -> dict[str, str]:

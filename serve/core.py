@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 from ludocast.models.churn.boosting import Tree
 from ludocast.serve.bundle import Bundle
+from ludocast.serve.core_recommend import cut_recommender, foreign_document
 from ludocast.serve.core_sequence import cut_sequence_model
 from ludocast.serve.export import PREPROCESSING
 from ludocast.serve.graph import GraphBuilder
@@ -27,7 +28,9 @@ def export_core(bundle: Path, out: Path, overwrite: bool = False) -> None:
     a number lies between two knots and is (x - knot) * slope + score, 0 where missing, then come the missing flags;
     a code is the number of its value, or that of unknown or missing; `raw` are the plain numbers and the mean labels.
     Of sequences it takes `tokens` (int64 [N, T]), `numbers` (float [N, T, D]), `steps` (int64 [N], those that are real)
-    and `last_age` (float [N, 1]), as far as the model reads them.
+    and `last_age` (float [N, 1]), as far as the model reads them. Of a recommender it takes `codes` (int64 [N, T], the
+    places of a history's items in the catalogue), `length` (int64 [N]) and the options `allowed`, `exclude_owned` and
+    `k`, and gives `items`, places in the catalogue, and `scores`.
 
     Args:
         bundle: Folder of the bundle.
@@ -39,11 +42,18 @@ def export_core(bundle: Path, out: Path, overwrite: bool = False) -> None:
     found = {entry.key: entry.value for entry in model.metadata_props}
     if PREPROCESSING not in found:
         raise ValueError(
-            f"{bundle} tells no preprocessing: there is a core graph of what `ludocast train churn` makes, and `train "
-            "sequence` without --players; none of a recommender, nor of a bundle made otherwise"
+            f"{bundle} tells no preprocessing: there is a core graph of what `ludocast train churn` makes, `train "
+            "recommend`, and `train sequence` without --players; none of a bundle made otherwise"
         )
     document = json.loads(found[PREPROCESSING])
-    core = cut_sequence_model(model, document) if loaded.manifest.sequence is not None else core_model(model, document)
+    manifest = loaded.manifest
+    if manifest.task == "items" and manifest.sequence is not None:
+        if len(manifest.inputs) > 1:
+            raise ValueError(f"{bundle} reads attributes of players, of which there is no core graph; train without")
+        core = cut_recommender(model, len(manifest.classes))
+        document = foreign_document(document, manifest.classes, manifest.sequence.longest)
+    else:
+        core = cut_sequence_model(model, document) if manifest.sequence is not None else core_model(model, document)
     files = {
         "model_core.onnx": core.SerializeToString(),
         "preprocessing.json": (json.dumps(document, ensure_ascii=False, indent=1) + "\n").encode(),

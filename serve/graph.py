@@ -27,7 +27,7 @@ class GraphBuilder:
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         self.initializers: list[onnx.TensorProto] = []
         self._inputs: list[onnx.ValueInfoProto] = []
-        self._outputs: list[onnx.ValueInfoProto] = []
+        self.outputs: list[onnx.ValueInfoProto] = []
 
     def input(self, name: str, dtype: int, *widths: int | str) -> str:
         """A graph input [N, *widths] of an ONNX element type."""
@@ -44,7 +44,7 @@ class GraphBuilder:
     def output(self, value: str, name: str, dtype: int, shape: list[int | str]) -> None:
         """Name a value as a graph output."""
         self.nodes.append(helper.make_node("Identity", [value], [name]))
-        self._outputs.append(helper.make_tensor_value_info(name, dtype, shape))
+        self.outputs.append(helper.make_tensor_value_info(name, dtype, shape))
 
     def constant(self, array: np.ndarray) -> str:
         """The name of a constant; equal ones share it. Objects are strings."""
@@ -87,7 +87,7 @@ class GraphBuilder:
 
     def model(self, description: str, metadata: dict[str, str]) -> onnx.ModelProto:
         """The finished model, checked."""
-        graph = helper.make_graph(self.nodes, "ludocast", self._inputs, self._outputs, self.initializers)
+        graph = helper.make_graph(self.nodes, "ludocast", self._inputs, self.outputs, self.initializers)
         opsets = [helper.make_opsetid("", OPSET)]
         if any(node.domain for node in self.nodes):
             opsets.append(helper.make_opsetid("ai.onnx.ml", ML_OPSET))

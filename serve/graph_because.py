@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from ludocast.models.recommend.item_item import ItemItem
+from ludocast.models.recommend.precision import Precision
 from ludocast.models.recommend.ranking import Recommender
 from ludocast.models.recommend.sparse_weights import SparseWeights
 from ludocast.serve.graph import GraphBuilder
@@ -38,14 +39,16 @@ def add_because(
         source = graph.op("GatherElements", sources, place, axis=2)
         shaped = graph.op("Gather", graph.constant(np.array([*texts, ""], object)), source, axis=0)
     else:
-        strongest, shaped = _add_strongest(graph, history, weights, item)
+        strongest, shaped = _add_strongest(graph, history, weights, model.precision, item)
     is_told = graph.op(
         "And", graph.op("Greater", strongest, graph.floats(0.0)), graph.op("Unsqueeze", is_item, graph.ints(2))
     )
     graph.output(graph.op("Where", is_told, shaped, nothing), BECAUSE, TensorProto.STRING, shape)
 
 
-def _add_strongest(graph: GraphBuilder, history: History, weights: np.ndarray, item: str) -> tuple[str, str]:
+def _add_strongest(
+    graph: GraphBuilder, history: History, weights: np.ndarray, precision: Precision, item: str
+) -> tuple[str, str]:
     """The greatest weights of a history for each of the answers, float [N, K, 3], and whose they are, strings."""
     nothing = graph.constant(np.array([""], object))
     # A history may be shorter than the number of reasons: as many places of nothing are put behind it.
@@ -55,7 +58,7 @@ def _add_strongest(graph: GraphBuilder, history: History, weights: np.ndarray, i
     names = graph.op("Concat", history.names, graph.op("Expand", nothing, more), axis=1)
     # In the catalogue's order, so that of equal weights the first item is told.
     ordered, at = graph.several("TopK", 2, codes, _width(graph, codes), axis=1, largest=0)
-    found = add_weights(graph, ordered, weights, item)
+    found = add_weights(graph, ordered, weights, precision, item)
     strongest, place = graph.several("TopK", 2, found, graph.ints(REASONS), axis=2)
     flat = graph.op("Flatten", place, axis=1)
     told = graph.op("GatherElements", graph.op("GatherElements", names, at, axis=1), flat, axis=1)

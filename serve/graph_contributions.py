@@ -31,7 +31,7 @@ def add_contributions(graph: GraphBuilder, history: History, model: ItemItem, it
         # A history may be shorter than what is told: as many places of nothing are put behind it.
         none = graph.constant(np.array(len(weights)))
         codes = graph.op("Pad", history.codes, graph.ints(0, 0, 0, STRONGEST), none)
-        spoken = add_weights(graph, codes, weights, item)
+        spoken = add_weights(graph, codes, weights, model.precision, item)
     spoken = graph.op("Cast", spoken, to=TensorProto.DOUBLE)
     positive = graph.op("Max", spoken, graph.doubles(0.0))
     greatest, _ = graph.several("TopK", 2, positive, graph.ints(STRONGEST), axis=2)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
+from ludocast.serve.core_recommend import CORE_CODES
 from ludocast.serve.graph import GraphBuilder
 from ludocast.serve.recommend_names import HISTORY, LENGTH
 from onnx import TensorProto
@@ -44,8 +45,9 @@ def add_history(graph: GraphBuilder, texts: Sequence[str]) -> History:
     length = graph.input(LENGTH, TensorProto.INT64)
     count = len(texts)
     code = graph.op(
-        "LabelEncoder", names, keys_strings=list(texts), values_int64s=list(range(count)), default_int64=count
-    )
+        "LabelEncoder", names, name=CORE_CODES, keys_strings=list(texts), values_int64s=list(range(count)),
+        default_int64=count,
+    )  # fmt: skip
     return _of_codes(graph, code, length, count, names)
 
 

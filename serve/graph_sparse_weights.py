@@ -39,7 +39,8 @@ def add_sparse_scores(graph: GraphBuilder, history: History, weights: SparseWeig
     begin = graph.op("Sub", graph.op("Gather", first, codes), starts)
     edge = graph.op("Add", graph.op("Gather", begin, place), along)
     shape = graph.op("Shape", history.codes)
-    row = graph.op("Div", place, graph.op("Gather", shape, graph.ints(1), axis=0))
+    width = graph.op("Max", graph.op("Gather", shape, graph.ints(1), axis=0), graph.ints(1))  # may be none at all
+    row = graph.op("Div", place, width)
     target = graph.op("Cast", graph.op("Gather", targets, edge), to=TensorProto.INT64)
     at = graph.op("Add", graph.op("Mul", row, graph.ints(items)), target)
     value = graph.op("Cast", graph.op("Gather", values, edge), to=TensorProto.DOUBLE)

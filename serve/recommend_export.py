@@ -1,7 +1,8 @@
 """A fitted recommender as an ONNX graph: a history of item ids in, ranked items and their scores out.
 
-What is owned is masked and the best items are taken inside the graph. Weights are stored as float32; all sums are taken
-in float64, as in training, so that the order of close scores is the same in every runtime.
+What is owned is masked and the best items are taken inside the graph. Weights are stored as float32, or at the
+precision that the model was given (`stored_weights.store_at`); all sums are taken in float64, as in training, so that
+the order of close scores is the same in every runtime.
 """
 
 # N histories, T ids of the longest, I items, K answers
@@ -13,9 +14,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx
 from ludocast.models.recommend.cold_start import ColdStart
-from ludocast.models.recommend.item_item import ItemItem
 from ludocast.models.recommend.ranking import Recommender
 from ludocast.models.recommend.rerank import Reranker
+from ludocast.models.recommend.stored_weights import item_models, stored_bytes
+from ludocast.serve.core_recommend import CORE_ITEMS, CORE_SCORES, recommend_document
+from ludocast.serve.export import PREPROCESSING
 from ludocast.serve.graph import GraphBuilder
 from ludocast.serve.graph_because import add_because
 from ludocast.serve.graph_candidates import NEVER, add_best, add_reranked
@@ -72,11 +75,11 @@ def export_recommender(
     texts = tuple(str(item) for item in items.tolist())
     if "" in texts or len(set(texts)) < len(texts):
         raise ValueError("two items have one text for an id, or an empty one; rename one of them")
-    matrices = list(model.signals.models.values()) if isinstance(model, Reranker) else [model]
-    if sum(one.fitted()[0].nbytes for one in matrices if isinstance(one, ItemItem)) > TWO_GB:
+    if stored_bytes(model) > TWO_GB:
         raise ValueError(
-            f"{len(matrices)} matrices of {len(texts):,} × {len(texts):,} items pass the 2 GB of one model.onnx; leave "
-            "rare items out (--users_of_item), or take a model of one matrix (--model ease_weighted)"
+            f"{len(item_models(model))} matrices of {len(texts):,} × {len(texts):,} items pass the 2 GB of one "
+            "model.onnx; leave rare items out (--users_of_item), store fewer bits (--weights_precision float16 or "
+            "int8), or take a model of one matrix (--model ease_weighted)"
         )
     graph = GraphBuilder()
     history = add_history(graph, texts)
@@ -92,10 +95,11 @@ def export_recommender(
     else:
         score, item = add_best(graph, history, options, add_scores(graph, history, model), options.k)
         speaking = model
+    item, score = graph.op("Identity", item, name=CORE_ITEMS), graph.op("Identity", score, name=CORE_SCORES)
     names = graph.op("Gather", graph.constant(np.array(texts, object)), item, axis=0)
     is_item = graph.op("Greater", score, graph.doubles(NEVER))
     shown = graph.op("Where", is_item, names, graph.constant(np.array([""], object)))
     graph.output(shown, ITEMS, TensorProto.STRING, ["N", "K"])
     graph.output(graph.op("Cast", score, to=TensorProto.FLOAT), SCORES, TensorProto.FLOAT, ["N", "K"])
     add_because(graph, history, speaking, item, is_item, texts)
-    return RecommendExport(graph.model(description, {}), texts, answers)
+    return RecommendExport(graph.model(description, {PREPROCESSING: recommend_document(answers)}), texts, answers)

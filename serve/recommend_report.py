@@ -51,6 +51,32 @@ class Example:
 
 
 @dataclass(frozen=True)
+class Way:
+    """A way to answer for what has no pairs yet.
+
+    Attributes:
+        name: In words.
+        settings: The chosen ones.
+        validation: NDCG@10 by which it was chosen.
+        metrics: On the test part.
+    """
+
+    name: str
+    settings: str
+    validation: float
+    metrics: Mapping[str, Interval]
+
+
+@dataclass(frozen=True)
+class Newcomers:
+    """New players or new items: a title, what was chosen, and the ways, the best one by validation first."""
+
+    title: str
+    sentence: str
+    ways: Sequence[Way]
+
+
+@dataclass(frozen=True)
 class RecommendReport:
     """What `metrics.json` and the page tell.
 
@@ -62,6 +88,7 @@ class RecommendReport:
         notes: What is to be known of the data.
         names: Of items, [I].
         examples: Players.
+        newcomers: New players, new items.
     """
 
     name: str
@@ -71,6 +98,7 @@ class RecommendReport:
     notes: Sequence[str]
     names: Sequence[str]
     examples: Sequence[Example] = field(default=())
+    newcomers: Sequence[Newcomers] = field(default=())
 
     def metrics(self) -> dict[str, Any]:
         """The document `metrics.json`."""
@@ -90,6 +118,19 @@ class RecommendReport:
                     "coverage@10": one.evaluation.catalogue["coverage@10"], "seconds": one.seconds,
                 }
                 for one in self.leaderboard
+            ],
+            "newcomers": [
+                {
+                    "title": one.title, "sentence": one.sentence,
+                    "ways": [
+                        {
+                            "way": way.name, "settings": way.settings, "validation_ndcg@10": way.validation,
+                            **{name: way.metrics[name].value for name in SHOWN_MEASURES},
+                        }
+                        for way in one.ways
+                    ],
+                }
+                for one in self.newcomers
             ],
         }  # fmt: skip
 
@@ -111,6 +152,7 @@ def write_recommend_report(report: RecommendReport, path: Path) -> None:
         items=len(report.names),
         users=len(ours.evaluation.ranked),
         examples=report.examples,
+        newcomers=report.newcomers,
         rows=report.rows,
         notes=report.notes,
         protocol=report.protocol,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
+import torch
 from ludocast.datamodules.attributes import UserColumns, fit_user_columns, is_blank, of_rows
 from ludocast.datamodules.infer import RawColumns
 from ludocast.datamodules.schema import Schema
@@ -23,6 +24,7 @@ from ludocast.models.recommend.tower_network import TowerSettings, UserTower
 from ludocast.models.recommend.user_tower import TowerScores
 from ludocast.models.trainer import TrainerSettings
 from scipy import sparse
+from torch import nn
 
 RANKS = 20
 CHOSEN_BY = "ndcg@10"
@@ -57,6 +59,40 @@ class ColdStart:
         """Scores of players by their raw columns, float64 [B, I]; comparable within one player only."""
         found = self.model.scores(self.columns.vectors(raw))
         return np.where(is_blank(raw)[:, None], self.popularity, found)
+
+
+def widened(cold: ColdStart, shares: np.ndarray, scale: float) -> ColdStart:
+    """The same of a catalogue with new items behind the others, each the mix of those that it stands for.
+
+    Args:
+        cold: Fitted on I items.
+        shares: As of `new_items.shares_of` [I, M].
+        scale: Of the new items beside others.
+    """
+    popularity = np.concatenate([cold.popularity, scale * np.maximum(cold.popularity @ shares, 0)])
+    if isinstance(cold.model, TowerScores):
+        assert cold.model.network is not None
+        tower = copy.copy(cold.model)
+        tower.network = _with_items(cold.model.network, shares, scale)
+        return replace(cold, model=tower, popularity=popularity)
+    assert cold.model.table is not None
+    segments = copy.copy(cold.model)
+    mixed = scale * np.maximum(cold.model.table @ shares, 0)
+    segments.table = np.concatenate([cold.model.table, mixed], 1)
+    return replace(cold, model=segments, popularity=popularity)
+
+
+def _with_items(network: UserTower, shares: np.ndarray, scale: float) -> UserTower:
+    """New items have the mix of the others' vectors, and of exp(b), which is their popularity, scaled."""
+    wide, old = copy.deepcopy(network), network.items
+    weight, bias = old.weight.detach().numpy(), old.bias.detach().numpy()
+    share = np.exp(bias - bias.max())
+    mixed = np.maximum(scale * (share @ shares), share.min() / 10)
+    wide.items = nn.Linear(old.in_features, len(bias) + shares.shape[1]).double().eval()
+    with torch.no_grad():
+        wide.items.weight.copy_(torch.from_numpy(np.concatenate([weight, shares.T @ weight])))
+        wide.items.bias.copy_(torch.from_numpy(np.concatenate([bias, np.log(mixed) + bias.max()])))
+    return wide
 
 
 @dataclass(frozen=True)

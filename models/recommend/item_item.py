@@ -16,8 +16,11 @@ from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
+from ludocast.models.recommend.best_items import best_items
 from ludocast.models.recommend.memory import dense_items
+from ludocast.models.recommend.precision import Precision
 from ludocast.models.recommend.products import Products, owners, user_weights
+from ludocast.models.recommend.ranking import rank_all
 from ludocast.models.recommend.sparse_fit import conditional_weights, cosine_weights, ease_weights, walk_weights
 from ludocast.models.recommend.sparse_weights import SparseWeights
 from scipy import linalg, sparse
@@ -38,6 +41,7 @@ class ItemItem(ABC):
         weights: float32 [I, I], from the item that a user has (row) to the item that is scored, 0 on the diagonal; or
             sparse.
         popularity: Users of each item, float64 [I].
+        precision: At which a graph stores dense weights; they have its values (`stored_weights.store_at`).
     """
 
     def __init__(self, neighbours: int | None = None) -> None:
@@ -46,6 +50,7 @@ class ItemItem(ABC):
         self.neighbours = neighbours
         self.weights: np.ndarray | SparseWeights | None = None
         self.popularity: np.ndarray | None = None
+        self.precision: Precision = "float32"
 
     def fit(self, history: sparse.csr_matrix) -> Self:
         """Learn from who had what.
@@ -95,6 +100,13 @@ class ItemItem(ABC):
         found[is_new] = popularity[items[is_new]]
         return found
 
+    def best(self, history: sparse.csr_matrix, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The k best items that are not in the history; as `RanksAlone`."""
+        weights, popularity = self.fitted()
+        if isinstance(weights, SparseWeights):
+            return best_items(weights, popularity, history, k)
+        return rank_all(self, history, k)
+
     def because(self, history: sparse.csr_matrix, item: int, count: int = 3) -> np.ndarray:
         """The items of one history that speak most for an item, the strongest first; int64, `count` at most.
 
@@ -130,7 +142,7 @@ def fit_together(models: Sequence[ItemItem], history: sparse.csr_matrix) -> None
     has_room = history.shape[1] <= dense_items()
     few: dict[int, ItemItem] = {}
     for place, model in enumerate(models):
-        model.popularity = owners(history)
+        model.popularity, model.precision = owners(history), "float32"
         if model.neighbours is None and has_room:
             model.weights = model._fitted(history.astype(np.float64)).astype(np.float32)
         else:

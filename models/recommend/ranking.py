@@ -55,10 +55,12 @@ def top_items(scores: np.ndarray, k: int, excluded: sparse.csr_matrix | None = N
         users = np.repeat(np.arange(len(scores)), np.diff(excluded.indptr))
         scores[users, excluded.indices] = -np.inf
     k = min(k, scores.shape[1])
-    limit = -np.partition(-scores, k - 1, axis=1)[:, k - 1 : k]
-    above, equal = scores > limit, scores == limit
+    limit = np.partition(scores, scores.shape[1] - k, axis=1)[:, scores.shape[1] - k, None]
+    taken = scores >= limit
+    tied = np.flatnonzero(taken.sum(axis=1) > k)
     # Of the items at the limit those that come first fill what is left of the k.
-    taken = above | (equal & (equal.cumsum(axis=1) <= k - above.sum(axis=1, keepdims=True)))
+    above, equal = scores[tied] > limit[tied], scores[tied] == limit[tied]
+    taken[tied] = above | (equal & (equal.cumsum(axis=1) <= k - above.sum(axis=1, keepdims=True)))
     items = np.nonzero(taken)[1].reshape(len(scores), k)
     found = np.take_along_axis(scores, items, 1)
     order = np.argsort(-found, axis=1, kind="stable")
@@ -72,6 +74,15 @@ class RanksCandidates(Protocol):
 
     def scores_among(self, history: sparse.csr_matrix, excluded: sparse.csr_matrix) -> np.ndarray:
         """As `Recommender.scores`, what is excluded (not 0 in CSR [B, I]) being no candidate."""
+        ...
+
+
+@runtime_checkable
+class RanksAlone(Protocol):
+    """A model that finds the best items without the scores of all."""
+
+    def best(self, history: sparse.csr_matrix, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The k best items that are not in the history, of any number of users; as `top_items`."""
         ...
 
 
@@ -94,6 +105,19 @@ def recommend(
     Returns:
         As `top_items`, of all users.
     """
+    if excluded is None and exclude_owned and k >= 1 and isinstance(model, RanksAlone):
+        return model.best(history, k)
+    return rank_all(model, history, k, exclude_owned, excluded)
+
+
+def rank_all(
+    model: Recommender,
+    history: sparse.csr_matrix,
+    k: int,
+    exclude_owned: bool = True,
+    excluded: sparse.csr_matrix | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The same by the scores of all items."""
     if excluded is None:
         excluded = history if exclude_owned else sparse.csr_matrix(history.shape)
     found = [

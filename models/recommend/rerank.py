@@ -18,12 +18,13 @@ import numpy as np
 import torch
 from ludocast.models.recommend.item_item import NotFittedError
 from ludocast.models.recommend.module import RecommenderModule
-from ludocast.models.recommend.ranking import user_batches
-from ludocast.models.recommend.signals import Signals, hidden_targets
+from ludocast.models.recommend.ranking import rank_all, user_batches
+from ludocast.models.recommend.signals import CandidateLists, Signals, hidden_targets
 from ludocast.models.trainer import TrainerSettings, make_trainer, without_hints
 from scipy import sparse
 from torch.utils.data import DataLoader, TensorDataset
 
+BATCH_USERS = 512  # whose candidates are described at once
 MARGIN = 1.0  # between the last candidate and the best of the items that are none
 
 
@@ -118,17 +119,41 @@ class Reranker:
 
     def _scores(self, history: sparse.csr_matrix, excluded: sparse.csr_matrix) -> np.ndarray:
         lists = self.signals.lists(history, excluded)
-        is_real = lists.items >= 0
-        with torch.inference_mode():
-            inputs, real = torch.from_numpy(lists.inputs), torch.from_numpy(is_real)
-            found = torch.stack([module(inputs, real) for module in self.modules]).mean(0).numpy()
+        base = next(iter(self.signals.models.values())).scores(history)
+        is_real, found = lists.items >= 0, self._network_scores(lists)
         lowest = np.where(is_real, found, np.inf).min(axis=1, keepdims=True)
-        scores = lists.base - lists.base.max(axis=1, keepdims=True) + lowest - MARGIN
+        scores = base - base.max(axis=1, keepdims=True) + lowest - MARGIN
         row, place = np.nonzero(is_real)
         scores[row, lists.items[row, place]] = found[row, place]
         new = np.diff(history.indptr) == 0
-        scores[new] = lists.base[new]
+        scores[new] = base[new]
         return np.asarray(scores)
+
+    def best(self, history: sparse.csr_matrix, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The k best items that are not in the history; as `RanksAlone`."""
+        if not self.modules:
+            raise NotFittedError("Reranker has learnt nothing yet; call fit")
+        if k > self.signals.candidates:
+            return rank_all(self, history, k)
+        width = min(k, history.shape[1])
+        items, scores = np.zeros((history.shape[0], width), np.int64), np.zeros((history.shape[0], width))
+        for begin in range(0, history.shape[0], BATCH_USERS):
+            part = history[begin : begin + BATCH_USERS]
+            lists = self.signals.lists(part)
+            is_new = np.diff(part.indptr) == 0
+            score = np.where(is_new[:, None], lists.best, self._network_scores(lists))
+            score = np.where(lists.items >= 0, score, -np.inf)
+            order = np.lexsort((lists.items, -score), axis=1)[:, :width]
+            items[begin : begin + BATCH_USERS] = np.take_along_axis(lists.items, order, 1)
+            scores[begin : begin + BATCH_USERS] = np.take_along_axis(score, order, 1)
+        return items, scores
+
+    def _network_scores(self, lists: CandidateLists) -> np.ndarray:
+        """Means over the members, float64 [B, C]."""
+        with torch.inference_mode():
+            inputs, real = torch.from_numpy(lists.inputs), torch.from_numpy(lists.items >= 0)
+            found = torch.stack([module(inputs, real) for module in self.modules])
+        return np.asarray(found.mean(0).numpy())
 
 
 def training_lists(signals: Signals, history: sparse.csr_matrix, settings: RerankSettings) -> TrainingLists:

@@ -19,7 +19,7 @@ from ludocast.models.recommend.item_item import (
     fit_together,
 )
 from ludocast.models.recommend.products import owners
-from ludocast.models.recommend.ranking import top_items
+from ludocast.models.recommend.ranking import recommend
 from scipy import sparse
 
 CANDIDATES = 100
@@ -48,12 +48,12 @@ class CandidateLists:
     Attributes:
         items: int64 [B, C], `NOBODY` where a user has no further candidate.
         inputs: float64 [B, C, F]; 0 there.
-        base: Scores of the first signal, float64 [B, I].
+        best: Scores of the first signal, float64 [B, C].
     """
 
     items: np.ndarray
     inputs: np.ndarray
-    base: np.ndarray
+    best: np.ndarray
 
 
 class Signals:
@@ -108,21 +108,19 @@ class Signals:
         if self.popularity is None:
             raise ValueError("the signals have learnt nothing yet; call fit")
         first, *_ = self.models.values()
-        base = first.scores(history)
-        items, _ = top_items(base, self.candidates, history if excluded is None else excluded)
+        items, best = recommend(first, history, self.candidates, excluded=excluded)
         is_real = items >= 0
         place = np.where(is_real, items, 0)
+        of_first = np.where(is_real, best, 0.0)
         summed = [self.models[name] for name in self.summed]
-        score_SBC = np.stack(
-            [np.take_along_axis(base, place, 1) if one is first else one.scores_of(history, place) for one in summed]
-        )
+        score_SBC = np.stack([of_first if one is first else one.scores_of(history, place) for one in summed])
         columns = [*score_SBC, *_standardised(score_SBC, is_real), *np.log1p(ranks(score_SBC, is_real))]
         for name in self.told:
             columns += list(np.moveaxis(contributions(self.models[name], history, place), 2, 0))
         length = np.diff(history.indptr)
         columns += [np.log1p(self.popularity)[place], np.broadcast_to(np.log1p(length)[:, None], items.shape)]
         inputs = np.stack(columns, axis=-1) * is_real[:, :, None]
-        return CandidateLists(items, inputs, base)
+        return CandidateLists(items, inputs, best)
 
 
 def _standardised(score_SBC: np.ndarray, is_real: np.ndarray) -> np.ndarray:

@@ -43,6 +43,16 @@ class SparseWeights:
         pairs = (self.sources[is_real], columns)
         return sparse.csr_matrix((self.values[is_real].astype(np.float64), pairs), (items, items))
 
+    @cached_property
+    def outgoing_without_owned(self) -> sparse.csr_matrix:
+        """The same with minus infinity on the diagonal: what a user has comes last."""
+        return sparse.csr_matrix(self.outgoing + sparse.diags(np.full(len(self), -np.inf)))
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """Items that each source speaks for, itself counted, float64 [I]."""
+        return np.diff(self.outgoing_without_owned.indptr).astype(np.float64)
+
     def scores(self, history: sparse.csr_matrix) -> np.ndarray:
         """Sums of the weights from what each user has, float64 [B, I]."""
         return np.asarray((history.astype(np.float64) @ self.outgoing).toarray())

@@ -43,6 +43,8 @@ def flags(split_time: str | None = None, overwrite: bool = False) -> None:
 def test_switches_need_no_value_and_dashes_are_understood() -> None:
     assert parser_words(flags, ["--split-time", "day", "--overwrite"]) == ["--split_time", "day", "--overwrite=true"]
     assert parser_words(flags, ["--overwrite=false", "--typo-here"]) == ["--overwrite=false", "--typo-here"]
+    assert parser_words(flags, ["--overwrite", "false"]) == ["--overwrite=false"]
+    assert parser_words(flags, ["--split-time", "true"]) == ["--split_time", "true"]
 
 
 def test_a_missing_value_is_left_to_the_parser() -> None:

@@ -17,9 +17,11 @@ from ludocast.models.recommend.item_item import (
     Popularity,
     RP3Beta,
 )
+from ludocast.models.recommend.precision import BYTES, Precision, quantised, rounded
 from ludocast.models.recommend.ranking import Recommender, recommend
 from ludocast.models.recommend.rerank import Reranker, RerankSettings
 from ludocast.models.recommend.signals import Signals
+from ludocast.models.recommend.stored_weights import item_models, store_at
 from ludocast.serve import recommend_export
 from ludocast.serve.recommend_export import RecommendExport, export_recommender
 from onnx.reference import ReferenceEvaluator
@@ -106,6 +108,15 @@ def test_what_lies_beyond_the_length_counts_nothing(
         np.testing.assert_array_equal(one, other)
 
 
+def test_histories_of_no_width_get_what_most_have(
+    exported: tuple[Recommender, RecommendExport, ort.InferenceSession],
+) -> None:
+    model, export, session = exported
+    items, _, because = session.run(None, {"history": np.zeros((2, 0), object), "length": np.zeros(2, np.int64)})
+    assert items.tolist() == of_training(model, sparse.csr_matrix((2, 40)), export.answers)[0]
+    assert set(because.ravel()) == {""}
+
+
 def test_another_runtime_ranks_alike(exported: tuple[Recommender, RecommendExport, ort.InferenceSession]) -> None:
     _, export, session = exported
     feeds = padded([IDS[HISTORY[user].indices].tolist() for user in range(20)])
@@ -152,6 +163,39 @@ def test_what_is_bought_again_is_suggested_though_owned() -> None:
     for history, row in zip(histories, items, strict=True):
         owned_once = {one for one in history if not repeatable[IDS.tolist().index(one)]}
         assert sorted(one for one in row if one) == sorted(set(IDS) - owned_once)
+
+
+@pytest.mark.parametrize("precision", ["float16", "int8"])
+@pytest.mark.parametrize("make", [MAKERS["ease"], MAKERS["reranker"]], ids=["ease", "reranker"])
+def test_fewer_bits_rank_as_the_model_that_has_their_values(
+    make: Callable[[], Recommender], precision: Precision
+) -> None:
+    model = make().fit(HISTORY)
+    whole = len(export_recommender(model, IDS, 12).model.SerializeToString())
+    store_at(model, precision)
+    export = export_recommender(model, IDS, 12)
+    content = export.model.SerializeToString()
+    assert whole - len(content) > len(item_models(model)) * 41 * 40 * (4 - BYTES[precision]) - 2_000
+    session = ort.InferenceSession(content, providers=["CPUExecutionProvider"])
+    items, scores, because = session.run(None, padded([IDS[HISTORY[user].indices].tolist() for user in range(120)]))
+    wanted, wanted_scores = of_training(model, HISTORY, export.answers)
+    assert items.tolist() == wanted
+    np.testing.assert_allclose(scores, wanted_scores, rtol=1e-6, atol=1e-6)
+    told = item_models(model)[0].because(HISTORY[0], IDS.tolist().index(items[0, 0]))
+    assert [name for name in because[0, 0] if name] == IDS[told].tolist()
+
+
+def test_int8_is_exact_where_it_is_taken_again() -> None:
+    generator = np.random.default_rng(0)
+    weights = (generator.normal(size=(30, 30)) * 10.0 ** generator.integers(-6, 3, 30)).astype(np.float32)
+    weights[:, 4] = 0
+    once = rounded(weights, "int8")
+    np.testing.assert_array_equal(rounded(once, "int8"), once)
+    largest = np.abs(weights).max(axis=0)
+    assert (np.abs(once - weights) <= largest / 127 * 0.51).all()
+    assert np.abs(rounded(weights, "float16") - weights).max() <= np.abs(weights).max() * 2.0**-11
+    whole, scale = quantised(once)
+    np.testing.assert_array_equal(whole.astype(np.float64) * scale.astype(np.float64), once.astype(np.float64))
 
 
 def test_what_has_no_graph_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

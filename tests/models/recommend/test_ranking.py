@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from ludocast.models.recommend import ranking
-from ludocast.models.recommend.item_item import Popularity
-from ludocast.models.recommend.ranking import NOBODY, recommend, top_items
+from ludocast.models.recommend import best_items, ranking
+from ludocast.models.recommend.item_item import EASE, CosineNeighbours, ItemItem, Popularity
+from ludocast.models.recommend.ranking import NOBODY, rank_all, recommend, top_items
+from ludocast.models.recommend.rerank import Reranker, RerankSettings
+from ludocast.models.recommend.signals import Signals
 from scipy import sparse
 
 from tests.models.recommend.made import random_history
@@ -52,3 +54,32 @@ def test_batches_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_k_below_one_is_refused() -> None:
     with pytest.raises(ValueError, match="1 item or more is ranked, got 0"):
         top_items(np.ones((1, 3)), 0)
+
+
+@pytest.mark.parametrize("model", [CosineNeighbours(4), CosineNeighbours(20), EASE(3.0, 0.5, neighbours=8)])
+@pytest.mark.parametrize("k", [1, 5, 60])
+def test_the_best_without_all_scores_are_the_best_of_all(
+    model: ItemItem, k: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Short histories whose items speak for fewer than k, equal cosines, no history, all items."""
+    history = random_history(150, 60, 0.05)
+    model.fit(history)
+    asked = sparse.csr_matrix(np.vstack([history.toarray(), np.zeros((1, 60)), np.ones((1, 60))]))
+    wanted = rank_all(model, asked, k)
+    for products in (best_items.BATCH_PRODUCTS, 50):
+        monkeypatch.setattr(best_items, "BATCH_PRODUCTS", products)
+        items, scores = recommend(model, asked, k)
+        np.testing.assert_array_equal(items, wanted[0])
+        np.testing.assert_allclose(scores, wanted[1], rtol=1e-12)
+
+
+def test_the_reranker_ranks_its_candidates_as_all_items() -> None:
+    signals = Signals({"ease": EASE(5.0, 0.5, neighbours=9), "cosine": CosineNeighbours(9)}, candidates=12)
+    history = random_history(150, 60, 0.05)
+    model = Reranker(signals, RerankSettings(epochs=1, draws=1)).fit(history)
+    asked = sparse.csr_matrix(np.vstack([history.toarray(), np.zeros((1, 60)), np.ones((1, 60))]))
+    for k in (4, 12, 20):
+        items, scores = recommend(model, asked, k)
+        wanted = rank_all(model, asked, k)
+        np.testing.assert_array_equal(items, wanted[0])
+        np.testing.assert_allclose(scores, wanted[1], rtol=1e-9)

@@ -1,0 +1,126 @@
+"""Events become days: one row for each day on which a player was active, all that snapshots are made of.
+
+The only step that sees single events, and the only one whose cost grows with their number. Times are whole
+milliseconds and amounts whole millionths, so that every sum is exact, in any order, on any engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import ibis
+import ibis.expr.types as ir
+from ludocast.datamodules.etl.rules import DAY_MS
+
+HOUR_PARTS = 8  # parts of the day, three hours each
+WEEKDAYS = 7
+MILLIONTHS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a log holds, and hence which features there are.
+
+    Attributes:
+        types: Event types that are counted apart; none where there is one alone.
+        clock: Whether events have a time of day.
+        amount: Whether events have an amount.
+        level: Whether events have a level.
+        session: Whether events name their session; where not, pauses tell sessions apart.
+        several: Whether a player has several events a day; where not, events are not counted beside active days.
+    """
+
+    types: tuple[str, ...] = ()
+    clock: bool = True
+    amount: bool = False
+    level: bool = False
+    session: bool = False
+    several: bool = True
+
+
+def player_days(
+    events: ir.Table, contents: Contents, session_ms: int, offsets: Sequence[tuple[int, int]] = ((0, 0),)
+) -> ir.Table:
+    """One row for each player and day (UTC) with an event.
+
+    Args:
+        events: `player`, `time` (milliseconds since 1970, int64), and as `contents` says `event` (text), `amount`
+            (millionths, int64), `level` (int64), `session` (text).
+        contents: What there is.
+        session_ms: Pause after which a session has ended.
+        offsets: How far local time is ahead, as `zone_offsets` gives it.
+
+    Returns:
+        `player`, `day` (days since 1970, int64), `previous` (the day of the row before, null at a player's first),
+        `week_before` (whether the player was active 7 days earlier too, 1 or 0), `run` (active days in a row up to
+        here), `events`, `last` (time), and sums of what there is; all int64.
+    """
+    rows = events.mutate(day=events.time // DAY_MS)
+    if contents.clock:
+        rows = _with_sessions(rows, contents.session, session_ms)
+        rows = rows.mutate(local=rows.time + _ahead(rows.time, offsets))
+    sums: dict[str, ir.Value] = {"events": rows.count(), "last": rows.time.max()}
+    if contents.clock:
+        hour = (rows.local % DAY_MS) // (DAY_MS // HOUR_PARTS)
+        weekday = (rows.local // DAY_MS + 3) % WEEKDAYS  # 1970 began on a Thursday; 0 is Monday
+        sums |= {
+            "sessions": rows.begins.sum(), "played": rows.played.sum(), "went_on": rows.went_on.sum(),
+            "carried": rows.carried.sum(),
+            **{f"hours_{part}": (hour == part).sum() for part in range(HOUR_PARTS)},
+            **{f"weekday_{number}": (weekday == number).sum() for number in range(WEEKDAYS)},
+        }  # fmt: skip
+    for number, name in enumerate(contents.types):
+        sums[f"type_{number}"] = (rows.event == name).sum()
+    if contents.amount:
+        paid = rows.amount > 0
+        sums |= {
+            "spent": rows.amount.sum(where=paid), "payments": paid.sum(), "largest": rows.amount.max(where=paid),
+        }  # fmt: skip
+    if contents.level:
+        sums |= {"level": rows.level.max(), "lowest": rows.level.min()}
+    days = rows.group_by("player", "day").aggregate(**{name: value.cast("int64") for name, value in sums.items()})
+    return _with_neighbours(days)
+
+
+def _with_sessions(rows: ir.Table, named: bool, session_ms: int) -> ir.Table:
+    """Whether an event begins a session, and how long was played since the event before it."""
+    order = ibis.window(group_by=rows.player, order_by=rows.time)
+    before = rows.time.lag().over(order)
+    if named:
+        # Events of a session follow each other unless two devices play at once; then each change begins one.
+        order = ibis.window(group_by=rows.player, order_by=[rows.time, rows.session])
+        before = rows.time.lag().over(order)
+        rows = rows.mutate(before=before, before_session=rows.session.lag().over(order))
+        goes_on = (rows.before_session == rows.session).fill_null(False)
+    else:
+        rows = rows.mutate(before=before)
+        goes_on = (rows.time - rows.before <= session_ms).fill_null(False)
+    # Of a session that runs over midnight, the later day has to know what it did not begin: a window that opens at
+    # this midnight has seen no earlier event.
+    crosses = goes_on & (rows.before // DAY_MS < rows.day)
+    played = ibis.ifelse(goes_on, rows.time - rows.before, 0)
+    return rows.mutate(
+        begins=ibis.ifelse(goes_on, 0, 1), played=played, went_on=ibis.ifelse(crosses, 1, 0),
+        carried=ibis.ifelse(crosses, rows.time - rows.before, 0),
+    )  # fmt: skip
+
+
+def _ahead(time: ir.IntegerColumn, offsets: Sequence[tuple[int, int]]) -> ir.IntegerValue:
+    (_, first), *changes = offsets
+    if not changes:
+        return ibis.literal(first, "int64")
+    return ibis.cases(*((time >= since, ahead) for since, ahead in reversed(changes)), else_=first).cast("int64")
+
+
+def _with_neighbours(days: ir.Table) -> ir.Table:
+    order = ibis.window(group_by=days.player, order_by=days.day)
+    week = ibis.range_window(group_by=days.player, order_by=days.day, preceding=(7, 1))
+    days = days.mutate(
+        previous=days.day.lag().over(order),
+        week_before=ibis.ifelse((days.day.min().over(week) == days.day - 7).fill_null(False), 1, 0).cast("int64"),
+        # The same number for all days in a row: the day less its place among the player's days.
+        island=days.day - ibis.row_number().over(order),
+    )
+    run = ibis.row_number().over(ibis.window(group_by=[days.player, days.island], order_by=days.day))
+    return days.mutate(run=(run + 1).cast("int64")).drop("island")

@@ -1,0 +1,79 @@
+"""The best items by sparse weights, without a score for every item: most items get none from a short history."""
+
+# B users of a batch, I items, K ranks, M scored items of a user
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from ludocast.models.recommend.ranking import top_items
+from ludocast.models.recommend.sparse_weights import SparseWeights
+from scipy import sparse
+
+BATCH_PRODUCTS = 1 << 21  # weights that are added up at once: 24 MB of scores at most
+GROUP = 128  # users whose scored items are padded to one width
+
+
+def best_items(
+    weights: SparseWeights, popularity: np.ndarray, history: sparse.csr_matrix, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `top_items` of the scores, what a user has left out.
+
+    Args:
+        weights: Of the model.
+        popularity: Scores of those without history [I].
+        history: 1 where a user has an item, CSR [U, I].
+        k: Ranks.
+    """
+    width = min(k, len(weights))
+    items, scores = np.zeros((history.shape[0], width), np.int64), np.zeros((history.shape[0], width))
+    for begin, end in _batches(history, weights.lengths):
+        part = history[begin:end]
+        found = part @ weights.outgoing_without_owned
+        is_done = _by_rows(found, width, items[begin:end], scores[begin:end])
+        # Those with fewer than K items above 0, or with ties at the last rank: every item is looked at.
+        for row in np.flatnonzero(~is_done).tolist():
+            own = part[row]
+            every = weights.scores(own) if own.nnz else popularity[None]
+            items[begin + row], scores[begin + row] = (one[0] for one in top_items(every, width, own))
+    return items, scores
+
+
+def _batches(history: sparse.csr_matrix, lengths: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Users from and to; lengths are the weights of each item, float64 [I]."""
+    work = np.cumsum(history @ lengths)
+    begin = 0
+    while begin < history.shape[0]:
+        before = work[begin - 1] if begin else 0.0
+        end = max(begin + 1, int(np.searchsorted(work, before + BATCH_PRODUCTS, side="right")))
+        yield begin, end
+        begin = end
+
+
+def _by_rows(found: sparse.csr_matrix, k: int, items: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Fill in the K best of the stored entries of each row, [B, K]; bool [B], whether these are the K best of all."""
+    indptr = found.indptr.tolist()
+    lengths = np.diff(found.indptr)
+    is_done = np.zeros(len(lengths), bool)
+    order = np.argsort(lengths, kind="stable")
+    order = order[np.searchsorted(lengths[order], k) :]
+    for start in range(0, len(order), GROUP):
+        rows = order[start : start + GROUP]
+        widest = int(lengths[rows[-1]])
+        padded = np.full((len(rows), widest), -np.inf)
+        near = np.zeros((len(rows), widest), np.int32)
+        for place, row in enumerate(rows.tolist()):
+            low, high = indptr[row], indptr[row + 1]
+            padded[place, : high - low] = found.data[low:high]
+            near[place, : high - low] = found.indices[low:high]
+        limit = np.partition(padded, widest - k, axis=1)[:, widest - k, None]
+        taken = padded >= limit
+        is_clear = (limit[:, 0] > 0) & (taken.sum(axis=1) == k)
+        taken = taken[is_clear]
+        item, score = near[is_clear][taken].reshape(-1, k), padded[is_clear][taken].reshape(-1, k)
+        ranked = np.lexsort((item, -score), axis=1)
+        own = rows[is_clear]
+        items[own], scores[own] = np.take_along_axis(item, ranked, 1), np.take_along_axis(score, ranked, 1)
+        is_done[own] = True
+    return is_done

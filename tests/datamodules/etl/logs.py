@@ -1,0 +1,95 @@
+"""Random logs for the tests of snapshots, and the chain from a file to a table."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from ludocast.datamodules.etl.build import keep_days, make_plan
+from ludocast.datamodules.etl.engine import Engine, connect
+from ludocast.datamodules.etl.log import open_log
+from ludocast.datamodules.etl.rules import Rules
+from ludocast.datamodules.etl.snapshots import snapshot_features, with_labels
+from ludocast.datamodules.etl.sources import find_source
+
+from tests.datamodules.etl.reference import DAY, Event
+
+START = 19_700  # days since 1970: 2023-12-09
+ROLES: dict[str, str | None] = {
+    "player": "player",
+    "time": "time",
+    "event": "event",
+    "amount": "amount",
+    "level": "level",
+    "session": None,
+}
+TYPES = ("fight", "login", "shop", "trade")
+
+
+def random_events(seed: int, players: int, days: int, busy: float = 0.35) -> list[Event]:
+    """Players with habits; evenings run over midnight, and times fall together now and then."""
+    generator = np.random.default_rng(seed)
+    found = []
+    for number in range(players):
+        first, last = sorted(generator.integers(0, days, 2))
+        level = int(generator.integers(1, 5))
+        for day in range(first, last + 1):
+            if generator.random() > busy:
+                continue
+            time = int(generator.integers(0, DAY)) // 1000 * 1000
+            for _ in range(int(generator.integers(1, 7))):
+                amount = float(np.round(generator.gamma(1.0, 4.0), 2)) if generator.random() < 0.2 else None
+                level += int(generator.random() < 0.1)
+                kind = str(generator.choice(TYPES, p=[0.4, 0.4, 0.15, 0.05]))
+                shown = level if generator.random() < 0.7 else None
+                found.append(Event(f"p{number}", (START + day) * DAY + time, kind, amount, shown))
+                time += int(generator.choice([0, 1_500, 600_000, 1_800_000, 1_800_001, 9_000_000]))
+    end = (START + days) * DAY
+    kept = [event for event in found if event.time < end]
+    # The first and last day are there, so that every log of a size has the same snapshots.
+    return [Event("early", START * DAY + 5, "login", None, None), *kept, Event("late", end - 7, "login", None, None)]
+
+
+def write_log(events: Sequence[Event], path: Path) -> Path:
+    table = pa.table(
+        {
+            "player": [event.player for event in events],
+            "time": pa.array([event.time for event in events], pa.timestamp("ms")),
+            "event": [event.event for event in events],
+            "amount": pa.array([event.amount for event in events], pa.float64()),
+            "level": pa.array([event.level for event in events], pa.int32()),
+        }
+    )
+    pq.write_table(table, path)
+    return path
+
+
+def table_of(engine: Engine, log: Sequence[str], rules: Rules, **options: Any) -> tuple[pd.DataFrame, Any]:
+    """Player, s, features and label of a log, by s, then player; and the plan."""
+    opened = open_log(engine, find_source(engine, log, None), ROLES, **options)
+    plan = make_plan(engine, opened, rules, None, None)
+    days, plan = keep_days(engine, opened, plan)
+    found, _ = snapshot_features(days, plan.grid, plan.rules, plan.contents)
+    found = with_labels(found, days, plan.grid, plan.rules)
+    frame = found.to_pyarrow().to_pandas()
+    # Whole numbers are floats to pandas where one of them is missing.
+    frame = frame.astype({name: "float64" for name in frame.columns if name not in ("player", "s", "churned")})
+    return frame.sort_values(["s", "player"], ignore_index=True), plan
+
+
+def snapshots_of(events: Sequence[Event], rules: Rules, files: int = 1, **options: Any) -> tuple[pd.DataFrame, Any]:
+    """The same on DuckDB, of events."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        paths = [str(write_log(events[i::files], folder / f"{i}.parquet")) for i in range(files) if events[i::files]]
+        engine = connect("duckdb", 500_000_000, folder, threads=1)
+        try:
+            return table_of(engine, paths, rules, **options)
+        finally:
+            engine.close()
