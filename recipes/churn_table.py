@@ -82,7 +82,7 @@ def read_churn_table(
     known_split = snapshot_table(data) if data.is_dir() else None
     table = read_table(data, encoding, delimiter) if known_split is None else pq.read_table(data)
     if known_split is not None:
-        label = known_split.label
+        label, positive = known_split.label, "true" if positive is None else positive
     assert label is not None
     left_out = [
         *exclude,
@@ -100,7 +100,9 @@ def read_churn_table(
     else:
         split = _split_of_snapshots(table, known_split)
     _check_parts(index, split, schema)
-    warned = (*schema.warnings, *overflowed, *traps(schema, columns, index, split.train, split.test))
+    # A player may look like another one at another time: equal rows are no trap of snapshots.
+    shown = split.test if known_split is None else split.test[:0]
+    warned = (*schema.warnings, *overflowed, *traps(schema, columns, index, split.train, shown))
     schema = replace(describe(schema, columns, split.train, rare), warnings=warned)
     known = None if truth is None else _truth(truth, table, len(index))
     return ChurnTable(schema, columns, index, split, digest(data), known)
