@@ -93,6 +93,9 @@ def read_churn_table(
         if name is not None:
             check_column(table, name)
     schema = _schema(table, label, positive, left_out, schema_file)
+    if known_split is not None:  # features of snapshots count and measure; there is no code among them
+        numbers = (replace(column, is_quantity=column.kind == "number") for column in schema.columns)
+        schema = schema.with_columns(tuple(numbers))
     columns, overflowed = raw_columns(table, schema)
     index = label_index(label_values(table, label, frozenset(schema.missing_tokens)), schema)
     if known_split is None:
