@@ -8,7 +8,8 @@ stand in the last row.
 Protocol: sessions are split by the time of their last item, the last 20 % are the test part, the last 10 % of those
 before it validation. Items seen less than 5 times in training are left out everywhere, as those unknown to training
 are, and then sessions of one item. Every step of a test session is asked: all known items are ranked as the next one.
-MRR@20 and Recall@20 are means over steps; of equal scores what came counts as the last. All models learn from the
+MRR@20 and Recall@20 are means over steps; of equal scores what came counts as the last. Where training repeats no item
+within a session (MovieLens), items that a session has had are not ranked, by any model. All models learn from the
 training part alone, and their settings are those of the highest MRR@20 on the validation part; the networks have one
 setting only but for `--tries 2`. Intervals: bootstrap over sessions.
 """
@@ -21,11 +22,13 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # run as a file, its own folder alone is on the path
 
@@ -45,7 +48,7 @@ from ludocast.models.recommend.sessions import (
 )
 from ludocast.models.sequence.defaults import DEFAULTS, TaskSettings, module_of
 from ludocast.models.sequence.metrics import rank_measures, rank_of_target
-from ludocast.models.sequence.predict import ranked_steps
+from ludocast.models.sequence.predict import batch_logits, ranked_steps
 from ludocast.models.sequence.tasks import LanguageModule
 from ludocast.models.sequence.train import train_sequence_module
 from ludocast.models.stacked_rnn.recurrent import Kind
@@ -63,6 +66,13 @@ class Log:
     source: NextEventSource
     parts: SequenceParts
     game: SessionGame | None
+
+    @cached_property
+    def is_new_only(self) -> bool:
+        """Whether no training session has an item twice."""
+        sessions = whole_sessions(self.parts.train)
+        key = np.repeat(np.arange(len(sessions)), sessions.lengths) * self.items + sessions.steps["token"]
+        return len(np.unique(key)) == len(key)
 
     @property
     def items(self) -> int:
@@ -110,45 +120,48 @@ def compare(log: Log, options: argparse.Namespace) -> None:
     for name, tried in families().items():
         begin = time.perf_counter()
         words, model = best(tried, sessions, log)
-        show(name, words, session_ranks(model, test, log.items), time.perf_counter() - begin)
+        show(name, words, session_ranks(shown(model, log), test, log.items), time.perf_counter() - begin)
     begin = time.perf_counter()
     settings = best_neighbours(sessions, log)
-    rival = session_ranks(SessionNeighbours(**settings).fit(sessions, log.items), test, log.items)
+    neighbours = SessionNeighbours(**settings).fit(sessions, log.items)
+    rival = session_ranks(shown(neighbours, log), test, log.items)
     show("V-SKNN", _words(settings), rival, time.perf_counter() - begin)
-    for kind in options.kinds:
-        networks(log, kind, options.log == "simulated", options.seeds, options.tries, rival)
+    ranks: dict[Kind, list[np.ndarray]] = {kind: [] for kind in options.kinds}
+    settings = {kind: best_network(log, tries(kind, log.game is not None)[: options.tries]) for kind in options.kinds}
+    for seed in range(options.seeds):
+        for kind, found in ranks.items():
+            begin = time.perf_counter()
+            one = settings[kind]
+            data, module = trained(log, replace(one, learning=replace(one.learning, seed=seed)))
+            found.append(network_ranks(log, module, data))
+            show(kind, f"{_size(one)}, seed {seed}", found[-1], time.perf_counter() - begin)
+    for kind, found in ranks.items():
+        recall, mrr = np.mean([list(rank_measures(rank, (TOP,)).values()) for rank in found], axis=0)
+        print(f"| {kind} | mean of {len(found)} seeds | {mrr:.4f} | {recall:.4f} | |")
+        print(f"{kind} less V-SKNN: {ahead(found, rival, test)}", flush=True)
     if log.game is not None:
         show("the true model", "", true_ranks(log, log.game), np.nan)
 
 
-def networks(log: Log, kind: Kind, is_simulated: bool, seeds: int, most: int, rival: np.ndarray) -> None:
-    """Rows of a kind of network: the best settings by the validation part, some seeds, their mean."""
+def best_network(log: Log, tried: list[TaskSettings]) -> TaskSettings:
+    """The settings of the highest MRR@20 on the validation part, seed 0."""
+    if len(tried) == 1:
+        return tried[0]
     found = []
-    for settings in tries(kind, is_simulated)[:most]:
-        begin = time.perf_counter()
+    for settings in tried:
         data, module = trained(log, settings)
-        held = rank_measures(ranked_steps(module, _testing(data, "validation"))[0].rank, (TOP,))[f"mrr_{TOP}"]
-        found.append((held, settings, ranked_steps(module, data)[0].rank, time.perf_counter() - begin))
-        print(f"{_size(settings)}: validation MRR@20 {held:.4f}", flush=True)
-    _, settings, rank, seconds = max(found, key=lambda one: one[0])
-    ranks = [rank]
-    show(kind, f"{_size(settings)}, seed 0", rank, seconds)
-    for seed in range(1, seeds):
-        begin = time.perf_counter()
-        data, module = trained(log, replace(settings, learning=replace(settings.learning, seed=seed)))
-        ranks.append(ranked_steps(module, data)[0].rank)
-        show(kind, f"seed {seed}", ranks[-1], time.perf_counter() - begin)
-    recall, mrr = np.mean([list(rank_measures(rank, (TOP,)).values()) for rank in ranks], axis=0)
-    print(f"| {kind} | mean of {len(ranks)} seeds | {mrr:.4f} | {recall:.4f} | |")
-    print(f"{kind} less V-SKNN: {ahead(ranks, rival, log.parts.test)}", flush=True)
+        held = SequenceDataModule(Given(replace(data.parts, test=data.parts.validation)))
+        found.append(rank_measures(network_ranks(log, module, held), (TOP,))[f"mrr_{TOP}"])
+        print(f"{settings.network.kind}, {_size(settings)}: validation MRR@20 {found[-1]:.4f}", flush=True)
+    return tried[int(np.argmax(found))]
 
 
 def tries(kind: Kind, is_simulated: bool) -> list[TaskSettings]:
     """Settings of a network; the sessions of MovieLens are fewer and longer."""
     base = DEFAULTS["next"]
-    base = replace(base, tbptt_steps=None, batch=64 if is_simulated else 16, epochs=6 if is_simulated else 8)
-    learning, found = replace(base.learning, learning_rate=5e-3), []
-    for hidden, embedding, dropout in ((128, 64, 0.2), (256, 128, 0.5)):
+    base = replace(base, tbptt_steps=None, batch=64 if is_simulated else 16, epochs=4 if is_simulated else 8)
+    learning, found = replace(base.learning, learning_rate=1e-2, average=0.99), []
+    for hidden, embedding, dropout in ((100, 64, 0.2), (256, 128, 0.5)):
         network = replace(base.network, kind=kind, hidden=hidden, embedding=embedding, dropout=dropout)
         found.append(replace(base, learning=learning, network=network))
     return found
@@ -179,9 +192,43 @@ def trained(log: Log, settings: TaskSettings) -> tuple[SequenceDataModule, Langu
     return data, module
 
 
-def _testing(data: SequenceDataModule, part: str) -> SequenceDataModule:
-    """The same with another part in the place of the test part."""
-    return SequenceDataModule(Given(replace(data.parts, test=getattr(data.parts, part))))
+class NewOnly:
+    """A model whose answers leave a session's own items out."""
+
+    def __init__(self, model: SessionModel) -> None:
+        self.model = model
+
+    def fit(self, sessions: Sequences, items: int) -> NewOnly:
+        """As the model."""
+        self.model.fit(sessions, items)
+        return self
+
+    def scores(self, asked: Sequences) -> np.ndarray:
+        """As the model, and −1 of the session's items."""
+        found = self.model.scores(asked)
+        found[np.repeat(np.arange(len(asked)), asked.lengths), asked.compact().steps["token"]] = -1
+        return found
+
+
+def shown(model: SessionModel, log: Log) -> SessionModel:
+    return NewOnly(model) if log.is_new_only else model
+
+
+def network_ranks(log: Log, module: LanguageModule, data: SequenceDataModule) -> np.ndarray:
+    """Ranks of what came at all steps of the test part, in its order."""
+    if not log.is_new_only:
+        return ranked_steps(module, data)[0].rank
+    loader = SequenceDataModule(Given(data.parts), evaluation_batch=8).test_dataloader()
+    found: list[np.ndarray] = [np.zeros(0, np.int64)] * len(data.parts.test)
+    for batch, logits in batch_logits(module, loader):
+        had = torch.zeros_like(logits, dtype=torch.int8).scatter_(2, batch.steps["token"][..., None], 1)
+        had = had.cummax(1).values.bool()
+        target = batch.steps["target"][..., None]
+        ahead = ((logits >= logits.gather(2, target)) & ~had).sum(-1) - 1
+        rank = torch.where(had.gather(2, target)[..., 0], logits.shape[2], ahead).numpy()
+        for row, length, ranks in zip(batch.row.tolist(), batch.length.tolist(), rank, strict=True):
+            found[row] = ranks[:length]
+    return np.concatenate(found)
 
 
 def families() -> dict[str, list[tuple[str, SessionModel]]]:
@@ -233,7 +280,7 @@ def validated(model: SessionModel, sessions: Sequences, log: Log) -> float:
     part = log.parts.validation
     steps = int(part.lengths.sum())
     asked = np.unique(np.linspace(0, steps - 1, min(steps, MOST_VALIDATED)).astype(np.int64))
-    rank = session_ranks(model.fit(sessions, log.items), part, log.items, asked)
+    rank = session_ranks(shown(model.fit(sessions, log.items), log), part, log.items, asked)
     return rank_measures(rank, (TOP,))[f"mrr_{TOP}"]
 
 
