@@ -27,7 +27,9 @@ IDS = np.array([f"item {k}" if k % 3 else f"물건\n{k}" for k in range(40)], ob
 
 
 def reranker() -> Reranker:
-    signals = Signals({"ease": EASE(5.0, 0.5), "cosine": CosineNeighbours(), "walks": RP3Beta()}, candidates=15)
+    signals = Signals(
+        {"ease": EASE(5.0, 0.5), "cosine": CosineNeighbours(), "walks": RP3Beta()}, candidates=15, told=("ease",)
+    )
     return Reranker(signals, RerankSettings(epochs=3, members=2))
 
 
