@@ -20,6 +20,7 @@ from ludocast.datamodules.etl.times import (
     choose_unit,
     earliest_ms,
     is_number,
+    iso,
     latest_ms,
     milliseconds_of,
     text_forms,
@@ -98,7 +99,7 @@ def open_log(
     seen = engine.row(_survey(events, columns, end))
     events = events.filter(events.player.notnull(), events.time >= earliest_ms(), events.time < end)
     left_out = {name: int(seen[name] or 0) for name in ("all", "no_player", "no_time", "early", "late")}
-    return _checked(Log(events, columns, unit, seen["rows"], 0, 0, tuple(notes), tuple(rest), left_out), seen)
+    return _checked(Log(events, columns, unit, seen["rows"], 0, 0, tuple(notes), tuple(rest), left_out), seen, until)
 
 
 def _unit_of(engine: Engine, raw: ir.Table, name: str, unit: Unit | None) -> Unit | None:
@@ -191,15 +192,10 @@ def _survey(events: ir.Table, columns: Columns, end: int) -> ir.Table:
     return events.aggregate(**counts)
 
 
-def _checked(log: Log, seen: dict[str, Any]) -> Log:
+def _checked(log: Log, seen: dict[str, Any], until: int | None) -> Log:
     columns, whole = log.columns, seen["all"]
     if not whole:
         raise ValueError("the log has no rows")
-    if not seen["rows"]:
-        raise ValueError(
-            f'no row of the log has both a "{columns.player}" and a "{columns.time}" from 2000 to now; are these the '
-            "right columns?"
-        )
     for count, what in (
         (seen["no_player"], f'without a "{columns.player}"'), (seen["no_time"], f'without a "{columns.time}"'),
         (seen["early"], "from before the year 2000"), (seen["late"], "from the future"),
@@ -208,6 +204,13 @@ def _checked(log: Log, seen: dict[str, Any]) -> Log:
             raise ValueError(
                 f"{count:,} of {whole:,} rows of the log are {what}; are columns and units the right ones?"
             )
+    if not seen["rows"] and until is not None:
+        raise ValueError(f"nothing is known on {iso(until)}: the log has no event before it")
+    if not seen["rows"]:
+        raise ValueError(
+            f'no row of the log has both a "{columns.player}" and a "{columns.time}" from 2000 to now; are these the '
+            "right columns?"
+        )
     notes = list(log.notes)
     left_out = {
         f'{seen["no_player"] or 0:,} without a "{columns.player}"': seen["no_player"],
