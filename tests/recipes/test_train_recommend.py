@@ -253,13 +253,16 @@ def test_tables_of_which_nothing_can_be_learnt(
 
 
 def test_odd_ids_missing_ones_and_a_player_with_all_items(capsys: pytest.CaptureFixture[str]) -> None:
-    rows = [(f"p\n{player}", item) for player in range(40) for k, item in enumerate(ODD_IDS) if (player + k) % 3]
+    rows: list[tuple[str | None, str | None]] = [
+        (f"p\n{player}", item) for player in range(40) for k, item in enumerate(ODD_IDS) if (player + k) % 3
+    ]
     rows += [("한", item) for item in ODD_IDS] + [(None, "x,y"), ("NaN", "x,y"), ("p\n1", None)]
     table = pd.DataFrame(rows, columns=["player", "thing"])
     table.to_csv("log.csv", index=False)
     assert train("--model", "ease") == 0
     assert 'note: 3 rows have no "player" or no "thing" and were left out' in capsys.readouterr().out
     assert main(["score", "--bundle", "run/bundle", "--input", "log.csv", "--output", "found.csv", "--k", "99"]) == 0
+    assert "note: 1 history has no item left to suggest\n" in capsys.readouterr().out
     found = pd.read_csv("found.csv", keep_default_na=False)
     assert "한" not in set(found["player"])  # nothing is left for who has all
     for player, own in table.dropna().groupby("player")["thing"]:
