@@ -46,7 +46,7 @@ from ludocast.models.recommend.cold_start import NAMES, ColdData, try_cold
 from ludocast.models.recommend.item_item import EASE
 from ludocast.models.recommend.metrics import mean_metrics, user_metrics
 from ludocast.models.recommend.new_item_choice import NAMES as ITEM_WAYS
-from ludocast.models.recommend.new_item_choice import NewItemsTried, join_new_items, try_new_items
+from ludocast.models.recommend.new_item_choice import Features, NewItemsTried, join_new_items, try_new_items
 from ludocast.models.recommend.new_items import shares_of
 from ludocast.models.recommend.products import owners
 from ludocast.models.recommend.ranking import recommend, top_items
@@ -169,11 +169,12 @@ def new_items(seed: int) -> None:
     order = np.random.default_rng(seed).permutation(len(data.items))
     history = sparse.csr_matrix(data.history[:, order])
     history.sort_indices()
-    features, _ = item_features(names, names.rows_of(data.items))
-    features = features[names.rows_of(data.items[order])]
-    print(
-        f"\nitems, seed {seed}: {len(order):,} of {history.shape[0]:,} users, {features.shape[1]:,} words", flush=True
-    )
+    rows = names.rows_of(data.items[order])
+    print(f"\nitems, seed {seed}: {len(order):,} of {history.shape[0]:,} users", flush=True)
+
+    def features(known: np.ndarray) -> sparse.csr_matrix:
+        return item_features(names, rows[known])[0][rows]
+
     print("| way | penalty, own | validation NDCG@10 | NDCG@10 | recall@10 | hit@10 |")
     begin = time.perf_counter()
     tried = try_new_items(lambda: EASE(20.0, 0.5), history, features, seed)
@@ -187,10 +188,12 @@ def new_items(seed: int) -> None:
     beside_others(tried[0], history, features, seed)
 
 
-def beside_others(way: NewItemsTried, history: sparse.csr_matrix, features: sparse.csr_matrix, seed: int) -> None:
-    """A tenth of the items new, a fifth of the other pairs hidden: what new items win and cost in one list."""
+def beside_others(way: NewItemsTried, history: sparse.csr_matrix, features: Features, seed: int) -> None:
+    """The test items new beside the others, a fifth of whose pairs is hidden: what they win and cost in one list."""
     generator = np.random.default_rng(100 + seed)
-    is_new = generator.random(history.shape[1]) < 0.1
+    items = history.shape[1]
+    is_new = np.zeros(items, bool)
+    is_new[np.random.default_rng(seed).permutation(items)[: items // 5]] = True  # as `try_new_items` parts them
     old = np.flatnonzero(~is_new)
     pairs = sparse.csr_matrix(history[:, old]).tocoo()
     is_hidden = generator.random(pairs.nnz) < 0.2
@@ -200,7 +203,8 @@ def beside_others(way: NewItemsTried, history: sparse.csr_matrix, features: spar
         for kept in (~is_hidden, is_hidden)
     )
     model = EASE(20.0, 0.5).fit(known)
-    shares = shares_of(features[is_new], features[old], owners(known), way.settings.penalty)
+    found = features(old)
+    shares = shares_of(found[is_new], found[old], owners(known), way.settings.penalty)
     joined = join_new_items(model, way, known, shares, seed)
     bought = sparse.csr_matrix(history[:, np.flatnonzero(is_new)])
     sought = sparse.csr_matrix(sparse.hstack([hidden, bought]))

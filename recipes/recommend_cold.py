@@ -105,14 +105,14 @@ class ItemCatalogue:
 
     Attributes:
         rows: Row of each item of the pairs, −1 where there is none, int64 [I].
-        features: Of its rows, CSR [R, F].
+        attributes: Its rows.
         ids: Of the new ones, of the type that the pairs have [M].
         new: Rows of these, int64 [M].
         notes: What to tell of it.
     """
 
     rows: np.ndarray
-    features: sparse.csr_matrix
+    attributes: AttributeTable
     ids: np.ndarray
     new: np.ndarray
     notes: tuple[str, ...]
@@ -143,9 +143,9 @@ def read_catalogue(
     notes = [] if fits.all() else [f"{int((~fits).sum()):,} new items of --items have other ids than whole numbers"]
     if not fits.any():
         return None
-    features, told = item_features(attributes, rows[rows >= 0])
+    _, told = item_features(attributes, rows[rows >= 0])
     ids = attributes.ids.to_numpy()[new[fits]].astype(data.items.dtype)
-    return ItemCatalogue(rows, features, ids, new[fits], (*notes, *told))
+    return ItemCatalogue(rows, attributes, ids, new[fits], (*notes, *told))
 
 
 def _fits(ids: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -202,17 +202,16 @@ def learn_new_items(
     told = np.flatnonzero(catalogue.rows >= 0)
     history = sparse.csr_matrix(data.history[:, told])
     base: Callable[[], Recommender] = make if isinstance(model, ItemItem | Popularity) else lambda: EASE(20.0, 0.5)
-    tried = try_new_items(base, history, catalogue.features[catalogue.rows[told]], seed)
+    rows = catalogue.rows[told]
+    tried = try_new_items(base, history, lambda known: item_features(catalogue.attributes, rows[known])[0][rows], seed)
     for one in tried:
         print(f"  {ITEM_WAYS[one.kind]}: NDCG@10 {one.validation:.4f}", flush=True)
     way = next(one for one in tried if one.kind == "weights")
     if join == "auto" and tried[0] is not way:
         return tried, None
     shares = np.zeros((len(data.items), len(catalogue.ids)))
-    shares[told] = shares_of(
-        catalogue.features[catalogue.new], catalogue.features[catalogue.rows[told]], owners(history),
-        way.settings.penalty,
-    )  # fmt: skip
+    features, _ = item_features(catalogue.attributes, rows)
+    shares[told] = shares_of(features[catalogue.new], features[rows], owners(history), way.settings.penalty)
     kept = _most_expected(owners(data.history) @ shares, _room(model, len(data.items)))
     if not len(kept):
         return tried, None

@@ -220,6 +220,8 @@ class SequenceReader:
             _tell_of_absent(steps, lengths, now, sequence, notes)
         elif not self.must_be_whole and self._catalogue is None and not lengths.all():
             notes[NO_STEP] = int((lengths == 0).sum())
+        if self._catalogue is not None and (lengths > sequence.longest).any():
+            steps, lengths = _distinct(steps, lengths, sequence.longest, self._catalogue)
         end = np.cumsum(lengths)
         longer = lengths > sequence.longest
         if longer.any() and self.must_be_whole:
@@ -254,6 +256,21 @@ def unknown_items(names: Sequence[str], has_names: bool, where: str = "") -> dic
     shown = ", ".join(f'"{name}"' for name in some[:SHOWN_UNKNOWN]) + (", …" if len(some) > SHOWN_UNKNOWN else "")
     which = f" ({shown})" if has_names else ""
     return {Note(f"{where}ignored what the catalogue has not{which}: ", "item", "items"): len(names)} if some else {}
+
+
+def _distinct(
+    steps: Tensors, lengths: np.ndarray[Any, Any], longest: int, catalogue: frozenset[str]
+) -> tuple[Tensors, np.ndarray[Any, Any]]:
+    """Of longer histories the known items once each, so that none of these is cut off as long as there is room."""
+    (column, values), *_ = steps.items()
+    found, sizes, end = [], lengths.copy(), np.cumsum(lengths)
+    for row, length in enumerate(lengths.tolist()):
+        own = values[end[row] - length : end[row]].tolist()
+        if length > longest:
+            own = [name for name in dict.fromkeys(own) if name in catalogue]
+            sizes[row] = len(own)
+        found += own
+    return {column: np.array([*found, None], object)[:-1]}, sizes
 
 
 def _with_padding(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

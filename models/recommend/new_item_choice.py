@@ -25,6 +25,7 @@ NAMES = {
     "nothing": "random order", "popularity": "popularity of items alike", "weights": "weights of items alike",
 }  # fmt: skip
 Make = Callable[[], Recommender]
+Features = Callable[[np.ndarray], sparse.csr_matrix]  # of all items [I, F], their weights and scales fitted on some
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class _Held:
 
 
 def try_new_items(
-    make: Make, history: sparse.csr_matrix, features: sparse.csr_matrix, seed: int = 0, share: float = 0.2
+    make: Make, history: sparse.csr_matrix, features: Features, seed: int = 0, share: float = 0.2
 ) -> list[NewItemsTried]:
     """The ways, the chosen one first, each measured on items that nothing was learnt from.
 
@@ -66,7 +67,7 @@ def try_new_items(
     Args:
         make: Makes the model whose weights are mixed, not fitted.
         history: 1 where a user had an item, CSR [U, I].
-        features: Of the items, CSR [I, F].
+        features: Gives those of all items, CSR [I, F], fitted on items by number: never on those held out.
         seed: Of the items held out.
         share: Of the items held out, each time.
 
@@ -88,12 +89,13 @@ def try_new_items(
     ]
 
 
-def _held(history: sparse.csr_matrix, features: sparse.csr_matrix, learnt: np.ndarray, held: np.ndarray) -> _Held:
+def _held(history: sparse.csr_matrix, features: Features, learnt: np.ndarray, held: np.ndarray) -> _Held:
     known, hidden = sparse.csr_matrix(history[:, learnt]), sparse.csr_matrix(history[:, held])
     asked = (np.diff(known.indptr) > 0) & (np.diff(hidden.indptr) > 0)
     # Users who are not asked teach as others do; they stand behind, so that rows of both matrices agree.
     order = np.concatenate([np.flatnonzero(asked), np.flatnonzero(~asked)])
-    return _Held(known[order], hidden[np.flatnonzero(asked)], features[learnt], features[held])
+    found = features(learnt)
+    return _Held(known[order], hidden[np.flatnonzero(asked)], found[learnt], found[held])
 
 
 def _chosen(make: Make, held: _Held, seed: int) -> list[NewItemsTried]:

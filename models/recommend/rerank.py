@@ -222,7 +222,7 @@ def train_module(
         seed=settings.seed,
     )  # fmt: skip
     tensors = [torch.from_numpy(array) for array in (lists.inputs, lists.is_hidden, lists.is_real)]
-    module.network.standardise_by(tensors[0][tensors[2]])
+    module.network.standardise_by(tensors[0], tensors[2])
     shuffle = torch.Generator().manual_seed(settings.seed)
     loader = DataLoader(TensorDataset(*tensors), settings.batch, shuffle=True, generator=shuffle)
     with without_hints(), warnings.catch_warnings():

@@ -15,7 +15,7 @@ from sklearn.tree import DecisionTreeRegressor
 
 TOLD_BY = 64  # the most popular items, whose buyers the segments are to tell apart
 LEAST_USERS = 20  # of a segment
-MOST_USERS = 200_000  # from which the tree is grown
+MOST_USERS = 100_000  # from which the tree is grown
 
 
 @dataclass(frozen=True)

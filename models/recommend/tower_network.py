@@ -60,17 +60,16 @@ class UserTower(nn.Module):
         self.joined = nn.Linear(settings.hidden, settings.width)
         self.items = nn.Linear(settings.width, items)
 
-    def begin(self, popularity: np.ndarray, varies: np.ndarray, seed: int) -> None:
+    def begin(self, log_share: np.ndarray, varies: np.ndarray, seed: int) -> None:
         """Start from popularity.
 
         Args:
-            popularity: Users of each item [I].
+            log_share: Logarithm of each item's share of all pairs [I].
             varies: Numbers that differ between training players, bool [D]; nothing is learnt from the others.
             seed: Of the items' vectors.
         """
-        share = np.log((popularity + 1.0) / (popularity + 1.0).sum())
         with torch.no_grad():
-            self.items.bias.copy_(torch.from_numpy(share))
+            self.items.bias.copy_(torch.from_numpy(log_share))
             self.items.weight.normal_(std=0.05, generator=torch.Generator().manual_seed(seed))
             for layer in (self.straight, self.bent):
                 layer.weight[:, torch.from_numpy(~varies)] = 0.0

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable
 from typing import Self
@@ -16,9 +17,11 @@ from ludocast.models.recommend.tower_module import Batch, TowerModule
 from ludocast.models.recommend.tower_network import TowerSettings, UserTower
 from ludocast.models.trainer import TrainerSettings, make_trainer, without_hints
 from scipy import sparse
+from torch import nn
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
 
-MOST_USERS = 200_000  # more teach nothing further about attributes; so many are drawn
+MOST_USERS = 100_000  # more teach little further about attributes; so many are drawn
+MOST_ITEMS = 2_000  # the most popular ones; to all others attributes mean nothing, their answer is popularity
 
 
 class _Pairs(Dataset[Batch]):
@@ -75,17 +78,24 @@ class TowerScores:
         if len(vectors) > MOST_USERS:
             drawn = np.sort(np.random.default_rng(settings.seed).choice(len(vectors), MOST_USERS, replace=False))
             vectors, history = vectors[drawn], history[drawn]
-        module = TowerModule(vectors.shape[1], history.shape[1], settings, blank, groups, after_epoch)
+        popularity = owners(history)
+        head = np.sort(np.argsort(-popularity, kind="stable")[:MOST_ITEMS])
+
+        def tell(network: UserTower) -> None:
+            if after_epoch is not None:
+                after_epoch(with_all_items(network, head, popularity))
+
+        module = TowerModule(vectors.shape[1], len(head), settings, blank, groups, tell)
         varies = (vectors != vectors[0]).any(axis=0) | (vectors[0] != blank)
-        module.network.begin(owners(history), varies, settings.seed)
+        module.network.begin(log_shares(popularity)[head], varies, settings.seed)
         shuffle = torch.Generator().manual_seed(settings.seed)
-        pairs = _Pairs(np.ascontiguousarray(vectors), history)
+        pairs = _Pairs(np.ascontiguousarray(vectors), sparse.csr_matrix(history[:, head]))
         sampler = BatchSampler(RandomSampler(pairs, generator=shuffle), settings.batch, drop_last=False)
         loader = DataLoader(pairs, batch_size=None, sampler=sampler)
         with without_hints(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="pytorch_lightning")  # hints for authors of modules
             make_trainer(self.trainer, settings.epochs if self.stop is None else self.stop).fit(module, loader)
-        self.network = module.network.cpu().eval().double()
+        self.network = with_all_items(module.network.cpu().eval().double(), head, popularity)
         return self
 
     def scores(self, vectors: np.ndarray) -> np.ndarray:
@@ -94,3 +104,26 @@ class TowerScores:
             raise NotFittedError("TowerScores has learnt nothing yet; call fit")
         with torch.inference_mode():
             return np.asarray(self.network(torch.from_numpy(vectors.astype(np.float64))).numpy())
+
+
+def log_shares(popularity: np.ndarray) -> np.ndarray:
+    """Logarithm of each item's share of all pairs, as if each had one pair more."""
+    return np.asarray(np.log((popularity + 1.0) / (popularity + 1.0).sum()))
+
+
+def with_all_items(network: UserTower, head: np.ndarray, popularity: np.ndarray) -> UserTower:
+    """The tower of the most popular items as one of all; the logits of the others are their popularity.
+
+    Args:
+        network: Of the items `head`.
+        head: Their numbers, ascending.
+        popularity: Users of each item [I].
+    """
+    wide, old = copy.deepcopy(network), network.items
+    wide.items = nn.Linear(old.in_features, len(popularity)).to(old.weight)
+    with torch.no_grad():
+        wide.items.weight.zero_()
+        wide.items.weight[head] = old.weight
+        wide.items.bias.copy_(torch.from_numpy(log_shares(popularity)))
+        wide.items.bias[head] = old.bias
+    return wide

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +217,57 @@ def test_refused_by_a_sentence(options: list[str], sentence: str, capsys: pytest
     assert "Traceback" not in said
     assert not Path("run").exists()
     assert not Path("run.partial").exists()
+
+
+ODD_IDS = ["a\nb", "새 검", "\u202eRTL", "x,y", 'q"q', "🐉"]
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "sentence"),
+    [
+        (lambda one: one.drop(columns="player"), [], 'no column "player" for --user'),
+        (lambda one: one.drop(columns="thing"), [], 'no column "thing" for --item'),
+        (lambda one: one.assign(player="p1"), [], "there is 1 user in all"),
+        (lambda one: one.assign(thing=4), [], "there is 1 item in all"),
+        (lambda one: one.assign(player="p1", thing=4), [], "there is 1 user in all"),
+        (lambda one: one.drop_duplicates("player"), [], "every user has one item"),
+        (lambda one: one.assign(hours=-1), ["--value", "hours"], "row 1: a weight of -1"),
+        (lambda one: one.assign(player=None), [], 'no row has both "player" and "thing"'),
+        (lambda one: one.assign(at="soon"), ["--time", "at"], 'row 1, column "at"'),
+    ],
+)
+def test_tables_of_which_nothing_can_be_learnt(
+    change: Callable[[pd.DataFrame], pd.DataFrame],
+    options: list[str],
+    sentence: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    change(log()).to_csv("log.csv", index=False)
+    assert train("--model", "ease", *options) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    assert sentence in said
+    assert not Path("run").exists()
+    assert not Path("run.partial").exists()
+
+
+def test_odd_ids_missing_ones_and_a_player_with_all_items(capsys: pytest.CaptureFixture[str]) -> None:
+    rows: list[tuple[str | None, str | None]] = [
+        (f"p\n{player}", item) for player in range(40) for k, item in enumerate(ODD_IDS) if (player + k) % 3
+    ]
+    rows += [("한", item) for item in ODD_IDS] + [(None, "x,y"), ("NaN", "x,y"), ("p\n1", None)]
+    table = pd.DataFrame(rows, columns=["player", "thing"])
+    table.to_csv("log.csv", index=False)
+    assert train("--model", "ease") == 0
+    assert 'note: 3 rows have no "player" or no "thing" and were left out' in capsys.readouterr().out
+    assert main(["score", "--bundle", "run/bundle", "--input", "log.csv", "--output", "found.csv", "--k", "99"]) == 0
+    assert "note: 1 history has no item left to suggest\n" in capsys.readouterr().out
+    found = pd.read_csv("found.csv", keep_default_na=False)
+    assert "한" not in set(found["player"])  # nothing is left for who has all
+    for player, own in table.dropna().groupby("player")["thing"]:
+        if player not in ("NaN", "한"):
+            assert sorted(found[found["player"] == player]["thing"]) == sorted(set(ODD_IDS) - set(own))
 
 
 def test_k_and_keep_are_refused_where_they_mean_nothing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from ludocast.datamodules.attributes import attributes_of_frame, fit_user_columns, of_rows, user_schema
+from ludocast.models.recommend import user_tower
 from ludocast.models.recommend.cold_start import ColdData, ColdTried, fit_cold, try_cold
 from ludocast.models.recommend.segments import SegmentPopularity, _tree_of
 from ludocast.models.recommend.tower_network import TowerSettings
@@ -102,3 +103,17 @@ def test_equal_seeds_give_equal_towers() -> None:
     rows = of_rows(data.raw, np.array([4]))
     np.testing.assert_allclose(found[0][4], TowerScores(QUICK, 2).fit(
         vectors, data.history, blank, columns.groups).scores(columns.vectors(rows))[0], rtol=1e-12)  # fmt: skip
+
+
+def test_of_a_long_catalogue_the_rare_items_keep_their_popularity(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(user_tower, "MOST_ITEMS", 10)
+    data = made(200)
+    columns = fit_user_columns(data.schema, data.raw, np.arange(200))
+    vectors, blank = columns.vectors(data.raw), columns.vectors(columns.blank())[0]
+    scores = TowerScores(QUICK, 3).fit(vectors, data.history, blank, columns.groups).scores(vectors)
+    popularity = data.history.toarray().sum(0)
+    rare = np.argsort(-popularity, kind="stable")[10:]
+    wanted = np.log((popularity + 1) / (popularity + 1).sum())
+    np.testing.assert_allclose(scores[:, rare], np.tile(wanted[rare], (200, 1)), rtol=1e-5)
+    common = np.setdiff1d(np.arange(24), rare)
+    assert (scores[:, common].std(axis=0) > 0.01).all()

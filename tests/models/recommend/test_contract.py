@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from ludocast.models.recommend.als import ImplicitALS
 from ludocast.models.recommend.item_item import EASE, ConditionalNeighbours, CosineNeighbours, Popularity, RP3Beta
+from ludocast.models.recommend.products import owners
 from ludocast.models.recommend.ranking import Recommender, recommend
 from ludocast.models.recommend.rerank import Reranker, RerankSettings
 from ludocast.models.recommend.signals import Signals
+from ludocast.recipes.recommend_bundle import write_recommend_bundle
+from ludocast.serve.manifest import PairColumns
+from ludocast.serve.scorer import Scorer
 from scipy import sparse
 
 from tests.models.recommend.made import checkerboard, random_history
@@ -119,3 +126,58 @@ def test_an_item_of_nobody_and_a_user_of_nothing_do_no_harm(make: Callable[[], R
     dense[:, 3], dense[5] = 0, 0
     history = sparse.csr_matrix(dense)
     assert np.isfinite(make().fit(history).scores(history)).all()
+
+
+@each
+def test_what_is_excluded_is_never_suggested(make: Callable[[], Recommender]) -> None:
+    model = make().fit(HISTORY)
+    excluded = np.random.default_rng(2).random(HISTORY.shape) < 0.4
+    excluded[7] = True
+    items, _ = recommend(model, HISTORY, 1_000, excluded=sparse.csr_matrix(excluded))
+    for row, wanted in zip(items, ~excluded, strict=True):
+        assert sorted(row[row >= 0]) == np.flatnonzero(wanted).tolist()
+
+
+def test_factors_in_another_order_of_items_change_nothing() -> None:
+    """The first factors are drawn by item, so the model is fitted once, and its items are turned."""
+    order = np.random.default_rng(0).permutation(HISTORY.shape[1])
+    model = ImplicitALS(8).fit(HISTORY)
+    assert model.item_factors is not None
+    assert model.popularity is not None
+    turned = ImplicitALS(8)
+    turned.item_factors, turned.popularity = model.item_factors[order], model.popularity[order]
+    np.testing.assert_allclose(
+        turned.scores(sparse.csr_matrix(HISTORY[:, order])), model.scores(HISTORY)[:, order], atol=1e-9
+    )
+
+
+def test_a_network_in_another_order_of_items_changes_nothing() -> None:
+    """Which pairs it hides is drawn, so it learns once, and its signals are fitted on the turned history."""
+    order = np.random.default_rng(0).permutation(HISTORY.shape[1])
+    signals = Signals({"ease": EASE(5.0, 0.5), "other": EASE(80.0)}, candidates=15)  # of no equal scores
+    model = Reranker(signals, RerankSettings(epochs=2, batch=16)).fit(HISTORY)
+    turned = copy.deepcopy(model)
+    history = sparse.csr_matrix(HISTORY[:, order])
+    history.sort_indices()
+    turned.signals.fit(history)
+    np.testing.assert_allclose(turned.scores(history), model.scores(HISTORY)[:, order], atol=1e-6)
+
+
+@each
+def test_a_bundle_answers_as_the_model_does(make: Callable[[], Recommender], tmp_path: Path) -> None:
+    model = make().fit(HISTORY)
+    ids = np.array([f"item {k:02d}" for k in range(HISTORY.shape[1])], object)
+    told: Any = (tmp_path / "bundle", "shop", model, ids, owners(HISTORY), PairColumns("player", "thing"), {}, "")
+    if isinstance(model, ImplicitALS):  # a new user's factors are the solution of a system of equations
+        with pytest.raises(ValueError, match="has no graph yet"):
+            write_recommend_bundle(*told)
+        return
+    write_recommend_bundle(*told)
+    scorer = Scorer.load(tmp_path / "bundle")
+    rows = [{"history": ids[own.indices].tolist(), "k": 12} for own in HISTORY] + [{"history": [], "k": 12}]
+    found = scorer.predict_rows(rows)
+    history = sparse.csr_matrix(sparse.vstack([HISTORY, sparse.csr_matrix((1, HISTORY.shape[1]))]))
+    items, scores = recommend(model, history, 12)
+    for row, (shown, score) in enumerate(zip(found.labels, found.probabilities, strict=True)):
+        assert shown == ids[items[row][items[row] >= 0]].tolist()
+        np.testing.assert_allclose(score, scores[row][: len(score)], rtol=1e-5, atol=1e-5)

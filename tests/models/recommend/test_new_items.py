@@ -59,14 +59,14 @@ def test_a_twin_of_an_item_goes_to_those_whom_the_item_suits() -> None:
 
 
 def test_tastes_are_found_by_attributes_and_held_out_pairs_change_no_choice() -> None:
-    tried = try_new_items(lambda: EASE(5.0), HISTORY, FEATURES)
+    tried = try_new_items(lambda: EASE(5.0), HISTORY, lambda _: FEATURES)
     assert tried[0].kind == "weights"
     assert tried[0].test is not None
     assert tried[0].test["ndcg@10"].value > max(one.test["ndcg@10"].value for one in tried[1:] if one.test is not None)
     test = np.random.default_rng(0).permutation(40)[:8]
     other = HISTORY.toarray()
     other[:, test] = other[::-1, test]
-    again = try_new_items(lambda: EASE(5.0), sparse.csr_matrix(other), FEATURES)
+    again = try_new_items(lambda: EASE(5.0), sparse.csr_matrix(other), lambda _: FEATURES)
     assert [(one.kind, one.settings, one.validation) for one in tried] == [
         (one.kind, one.settings, one.validation) for one in again
     ]
@@ -75,7 +75,7 @@ def test_tastes_are_found_by_attributes_and_held_out_pairs_change_no_choice() ->
 
 def test_too_few_items_are_refused() -> None:
     with pytest.raises(ValueError, match="12 items have both attributes and pairs; 20 or more"):
-        try_new_items(Popularity, sparse.csr_matrix(HISTORY[:, :12]), FEATURES[:12])
+        try_new_items(Popularity, sparse.csr_matrix(HISTORY[:, :12]), lambda _: FEATURES[:12])
 
 
 @pytest.mark.parametrize("name", ["popularity", "ease", "reranker"])
@@ -86,7 +86,7 @@ def test_new_items_are_shown_but_no_more_than_they_would_be_bought(name: str) ->
         "popularity": Popularity, "ease": lambda: EASE(5.0), "reranker": lambda: Reranker(signals, RerankSettings(epochs=2))
     }  # fmt: skip
     model = makers[name]().fit(known)
-    way = try_new_items(lambda: EASE(5.0), known, FEATURES[:32])[0]
+    way = try_new_items(lambda: EASE(5.0), known, lambda _: FEATURES[:32])[0]
     shares = shares_of(FEATURES[32:], FEATURES[:32], owners(known), way.settings.penalty)
     joined = join_new_items(model, way, known, shares)
     assert 0 <= joined.shown <= joined.expected < 0.5
