@@ -45,6 +45,7 @@ Run = Callable[[list[np.ndarray]], Ranked]
 def session(content: bytes) -> ort.InferenceSession:
     settings = ort.SessionOptions()
     settings.intra_op_num_threads = 1
+    settings.log_severity_level = 3  # it warns of inputs that have a default
     return ort.InferenceSession(content, settings, providers=["CPUExecutionProvider"])
 
 
@@ -135,13 +136,17 @@ def measure(model: Recommender, split: UserItemSplit, ids: np.ndarray, precision
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="network", choices=[name for name in FAMILIES if name != "als"])
+    parser.add_argument("--setting", help='of a family that has several, such as "penalty 20"; the first by default')
     parser.add_argument("--precisions", nargs="*", default=list(PRECISIONS), choices=PRECISIONS)
     options = parser.parse_args()
     for noisy in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     data = k_core(read_user_items(STEAM / "game_purchase.csv", "User_ID", "Game_ID"), 5, 5, rounds=1)
     split = split_by_share(data, 0.2, seed=2024)
-    one = candidates([options.model])[0]
+    every = candidates([options.model])
+    one = next((one for one in every if options.setting in (None, one.settings)), None)
+    if one is None:
+        parser.error(f"--setting is one of {', '.join(one.settings for one in every)}")
     model = one.make().fit(split.known.history)
     print(f"{options.model} ({one.settings}), {len(data.users):,} users, {len(data.items):,} items")
     first: np.ndarray | None = None

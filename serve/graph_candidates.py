@@ -28,14 +28,15 @@ def add_reranked(graph: GraphBuilder, history: History, options: Options, model:
     """The same of the best by the network."""
     signals = model.signals
     assert signals.popularity is not None
-    first, *others = signals.models.values()
+    first, *_ = signals.models.values()
     count = min(signals.candidates, len(signals.popularity))
     best, item = add_best(graph, history, options, add_scores(graph, history, first), graph.ints(count))
     is_real = graph.op("Greater", best, graph.doubles(NEVER))
     real = graph.op("Cast", is_real, to=TensorProto.DOUBLE)
     popular = graph.op("Gather", graph.constant(signals.popularity), item, axis=0)
-    own = [graph.op("Where", is_real, best, graph.doubles(0.0))]
-    own += [add_scores_of(graph, history, one, item, popular) for one in others]
+    summed = [signals.models[name] for name in signals.summed]
+    of_first = graph.op("Where", is_real, best, graph.doubles(0.0))
+    own = [of_first if one is first else add_scores_of(graph, history, one, item, popular) for one in summed]
     columns = [*own, *(_add_standardised(graph, one, real) for one in own)]
     columns += [_add_log_rank(graph, one, is_real, count) for one in own]
     for name in signals.told:

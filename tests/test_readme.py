@@ -1,7 +1,8 @@
-"""Every command block of the README and of docs/sequences.md runs, in the order in which it stands."""
+"""Every command block of the README and of docs/sequences.md and recommend.md runs, in the order in which it stands."""
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from ludocast.serve.scorer import Scorer
 
@@ -109,3 +111,26 @@ def test_the_blocks_on_sequences_run(tmp_path: Path) -> None:
     assert found["labels"] == wanted.labels[0]
     assert found["probabilities"] == pytest.approx(wanted.probabilities[0].tolist(), abs=1e-6)
     assert found["labels"][0] == "buy", "login, play and buy follow each other in the log"
+
+
+def test_the_blocks_on_item_suggestion_run(tmp_path: Path) -> None:
+    block, environment = run_blocks("docs/recommend.md", tmp_path)
+    found = pq.read_table(tmp_path / "suggestions.parquet")
+    assert found.column_names == ["user_id", "item_id", "rank", "score"]
+    assert not {"i3", "i4"} & set(found["item_id"].to_pylist())
+    bought = csv.DictReader((tmp_path / "purchases.csv").read_text().splitlines())
+    owned = {(row["user_id"], row["item_id"]) for row in bought}
+    shown = set(zip(found["user_id"].to_pylist(), found["item_id"].to_pylist(), strict=True))
+    assert {item for _, item in shown & owned} <= {"gems"}  # what is bought again
+    if shutil.which("curl") is None:
+        pytest.skip("the request needs curl")
+    (record,), answer = served(block, tmp_path, environment)
+    shapes = re.findall(r'"(\w+)":', block.splitlines()[-1])
+    assert list(dict.fromkeys(names(answer))) == list(dict.fromkeys(shapes))
+    assert answer["warnings"] == []
+    wanted = Scorer.load(tmp_path / "run" / "bundle").predict([record])
+    shown_items = [one["item"] for one in answer["predictions"][0]["items"]]
+    assert shown_items == wanted.labels[0]
+    assert len(shown_items) == 3
+    assert all(int(item[1:]) % 2 for item in shown_items)  # swords
+    assert not {"i1", "i5", "i7"} & set(shown_items)

@@ -17,7 +17,7 @@ STRONGEST = 5
 def contribution_names(name: str) -> list[str]:
     """Of the columns of `contributions`, for a model of this name."""
     places = [f"weight {place} of {name}" for place in range(1, STRONGEST + 1)]
-    return [*places, f"number of positive weights of {name}", f"sum of negative weights of {name}"]
+    return [*places, f"positive weights of {name}", f"negative weights of {name}"]
 
 
 def contributions(model: ItemItem, history: sparse.csr_matrix, items: np.ndarray) -> np.ndarray:

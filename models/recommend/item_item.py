@@ -298,4 +298,6 @@ def _inverse(matrix: np.ndarray) -> np.ndarray:
     if wrong or wrong_too:
         raise ValueError("the items' matrix cannot be inverted; raise the penalty")
     lower = np.tril(inverse)
-    return np.asarray(lower + np.tril(inverse, -1).T)
+    whole = lower + lower.T
+    np.fill_diagonal(whole, np.diag(lower))
+    return np.asarray(whole)

@@ -226,12 +226,13 @@ class SessionNeighbours:
         self.rarity, self.repeats = rarity, repeats
         self.has: sparse.csr_matrix | None = None
         self._sessions_of: sparse.csr_matrix | None = None
-        self._boost = np.ones(0)
+        self._boost, self._keys = np.ones(0), np.zeros(0, np.int64)
 
     def fit(self, sessions: Sequences, items: int) -> Self:
         """Keep the sessions in the order of their times, and of each item the last `recent` ones that have it."""
         has = _has(sessions.rows(np.argsort(sessions.static["time"], kind="stable")), items)
         self.has, count = has, np.bincount(has.indices, minlength=items)
+        self._keys = np.repeat(np.arange(has.shape[0]), np.diff(has.indptr)) * items + has.indices  # ascending
         self._boost = 1 + self.rarity * np.log(has.shape[0] / np.maximum(count, 1))
         # A session among the `recent` last ones that have any item of a question is among those of each of its items.
         by_item = has.T.tocsr()
@@ -291,8 +292,7 @@ class SessionNeighbours:
         assert self.has is not None
         if self.fading == "none":
             return np.ones(len(question))
-        items = self.has.shape[1]
-        keys = np.repeat(np.arange(self.has.shape[0]), np.diff(self.has.indptr)) * items + self.has.indices
+        items, keys = self.has.shape[1], self._keys
         order = np.lexsort((back_QI.data, np.repeat(np.arange(back_QI.shape[0]), np.diff(back_QI.indptr))))
         item, back = back_QI.indices[order].astype(np.int64), back_QI.data[order]  # of each question the latest first
         nearest = np.full(len(question), np.inf)

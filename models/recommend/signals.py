@@ -24,6 +24,7 @@ from scipy import sparse
 
 CANDIDATES = 100
 TOLD = ("EASE, users weighted, 20", "conditional")
+NOT_SUMMED = ("conditional",)  # its sums say little beside those of the others, and the network then learns worse
 NO_SCORE = 1e-6  # below this deviation all scores of a list count as equal
 
 
@@ -58,7 +59,7 @@ class CandidateLists:
 class Signals:
     """Fitted linear models and what else is told of a candidate.
 
-    Inputs of a candidate: of each signal its score, that score standardised within the user's list, and the logarithm
+    Inputs of a candidate: of each model its score, that score standardised within the user's list, and the logarithm
     of its rank there; of some the single weights that make up the score; then the logarithm of the item's number of
     users, and that of the length of the history.
 
@@ -66,6 +67,7 @@ class Signals:
         models: Name to model; the first one names the candidates.
         candidates: C, at most.
         told: Models of which single weights are told; by default none of models that are given.
+        summed: Models of which the score is told; by default all models that are given.
     """
 
     def __init__(
@@ -73,10 +75,13 @@ class Signals:
         models: Mapping[str, ItemItem] | None = None,
         candidates: int = CANDIDATES,
         told: Sequence[str] | None = None,
+        summed: Sequence[str] | None = None,
     ) -> None:
         self.models = dict(models) if models is not None else default_signals()
         self.candidates = candidates
         self.told = tuple(told) if told is not None else TOLD if models is None else ()
+        every = tuple(name for name in self.models if models is not None or name not in NOT_SUMMED)
+        self.summed = tuple(summed) if summed is not None else every
         self.popularity: np.ndarray | None = None
 
     @property
@@ -84,12 +89,8 @@ class Signals:
         """Of the inputs, F."""
         kinds = ("score", "standardised score", "log rank")
         single = [column for name in self.told for column in contribution_names(name)]
-        return [
-            *(f"{kind} of {name}" for kind in kinds for name in self.models),
-            *single,
-            "log popularity",
-            "log history",
-        ]
+        whole = [f"{kind} of {name}" for kind in kinds for name in self.summed]
+        return [*whole, *single, "log popularity", "log history"]
 
     def fit(self, history: sparse.csr_matrix) -> Self:
         """Fit all of them; as `Recommender.fit`."""
@@ -106,11 +107,13 @@ class Signals:
         """
         if self.popularity is None:
             raise ValueError("the signals have learnt nothing yet; call fit")
-        first, *others = self.models.values()
+        first, *_ = self.models.values()
         items, best = recommend(first, history, self.candidates, excluded=excluded)
         is_real = items >= 0
         place = np.where(is_real, items, 0)
-        score_SBC = np.stack([np.where(is_real, best, 0.0), *(model.scores_of(history, place) for model in others)])
+        of_first = np.where(is_real, best, 0.0)
+        summed = [self.models[name] for name in self.summed]
+        score_SBC = np.stack([of_first if one is first else one.scores_of(history, place) for one in summed])
         columns = [*score_SBC, *_standardised(score_SBC, is_real), *np.log1p(ranks(score_SBC, is_real))]
         for name in self.told:
             columns += list(np.moveaxis(contributions(self.models[name], history, place), 2, 0))

@@ -38,7 +38,9 @@ def reranker(few: int | None = None) -> Reranker:
         "ease": EASE(5.0, 0.5, neighbours=few), "cosine": CosineNeighbours(few), "walks": RP3Beta(neighbours=few),
         "conditional": ConditionalNeighbours(few),
     }  # fmt: skip
-    return Reranker(Signals(models, 15, ("ease", "conditional")), RerankSettings(epochs=3, members=2))
+    return Reranker(
+        Signals(models, 15, ("ease", "conditional"), ("ease", "cosine", "walks")), RerankSettings(epochs=3, members=2)
+    )
 
 
 MAKERS: dict[str, Callable[[], Recommender]] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -166,7 +167,7 @@ def test_a_network_in_another_order_of_items_changes_nothing() -> None:
 def test_a_bundle_answers_as_the_model_does(make: Callable[[], Recommender], tmp_path: Path) -> None:
     model = make().fit(HISTORY)
     ids = np.array([f"item {k:02d}" for k in range(HISTORY.shape[1])], object)
-    told = (tmp_path / "bundle", "shop", model, ids, owners(HISTORY), PairColumns("player", "thing"), {}, "")
+    told: Any = (tmp_path / "bundle", "shop", model, ids, owners(HISTORY), PairColumns("player", "thing"), {}, "")
     if isinstance(model, ImplicitALS):  # a new user's factors are the solution of a system of equations
         with pytest.raises(ValueError, match="has no graph yet"):
             write_recommend_bundle(*told)

@@ -59,6 +59,17 @@ def test_single_weights_stand_between_ranks_and_popularity() -> None:
     assert found.names[6] == "weight 1 of cosine"
 
 
+def test_scores_that_are_not_told_are_left_out() -> None:
+    every = Signals(signals().models, 12, ("cosine",)).fit(HISTORY)
+    found = Signals(every.models, 12, ("cosine",), ("ease",)).fit(HISTORY)
+    kept = [place for place, name in enumerate(every.names) if not name.split(" of ")[0].endswith(("score", "rank"))]
+    kept = sorted({*kept, 0, 2, 4})
+    assert found.names == [every.names[place] for place in kept]
+    np.testing.assert_array_equal(found.lists(HISTORY).inputs, every.lists(HISTORY).inputs[:, :, kept])
+    assert "score of conditional" not in Signals().names
+    assert "weight 1 of conditional" in Signals().names
+
+
 def test_listwise_loss_by_hand() -> None:
     scores = torch.tensor([[1.0, 2.0, 0.0, 9.0], [0.0, 0.0, 0.0, 0.0]])
     hidden = torch.tensor([[True, False, True, False], [False, True, False, False]])
