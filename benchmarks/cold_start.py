@@ -96,7 +96,7 @@ def new_players(kind: str, seed: int, trees: int) -> None:
         assert one.test is not None
         cells = " | ".join(f"{one.test[name].value:.4f}" for name in SHOWN)
         print(f"| {NAMES[one.kind]} | {one.settings} | {one.validation:.4f} | {cells} | |", flush=True)
-    print(f"all three, their choice and the fit on everyone: {seconds:.0f} s")
+    print(f"all four, their choice and the fit on everyone: {seconds:.0f} s")
     order = np.random.default_rng(seed).permutation(len(frame))  # as `try_cold` parts them
     test, rest = np.sort(order[: len(frame) // 5]), order[len(frame) // 5 :]
     held, train = np.sort(rest[: len(rest) // 5]), np.sort(rest[len(rest) // 5 :])
