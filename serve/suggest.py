@@ -20,6 +20,8 @@ from ludocast.serve.suggest_options import SuggestOptions
 
 Array = np.ndarray[Any, Any]
 DIVERSE_OF = 100  # best items among which diverse ones are sought
+HISTORIES = ("history", "histories")
+NOTHING_LEFT = Note("", "history has no item left to suggest", "histories have no item left to suggest")
 
 
 @dataclass(frozen=True)
@@ -75,13 +77,15 @@ class Suggester:
         for index, tensors in feeds.batches():
             asked = [options] if isinstance(options, SuggestOptions) else [options[row] for row in index.tolist()]
             found, score, *told = self._run(outputs, tensors | self._tensors(asked, masks))
-            places = self._places(found, score, asked, len(index))
+            asked = asked * len(index) if isinstance(options, SuggestOptions) else asked
+            places = self._places(found, score, asked)
+            notes.update(_told_of(found, asked, len(self._number)))
             for place, row in enumerate(index.tolist()):
                 taken = places[place]
                 items[row], scores[row] = found[place, taken].tolist(), score[place, taken]
                 if reasons:
                     because[row] = [[name for name in names if name] for names in told[0][place, taken].tolist()]
-        return Suggestions(items, scores, because if reasons else None, notes)
+        return Suggestions(items, scores, because if reasons else None, dict(notes))
 
     def known(self, option: SuggestOptions) -> tuple[SuggestOptions, dict[Note, int]]:
         """An option without items that the catalogue has not, and a note that names them."""
@@ -94,7 +98,7 @@ class Suggester:
         only = None if option.only is None else tuple(one for one in option.only if one in self._number)
         return replace(option, only=only, exclude=tuple(one for one in option.exclude if one in self._number)), notes
 
-    def _masks(self, options: SuggestOptions | Sequence[SuggestOptions]) -> tuple[dict[Any, Array], dict[Note, int]]:
+    def _masks(self, options: SuggestOptions | Sequence[SuggestOptions]) -> tuple[dict[Any, Array], Counter[Note]]:
         """Which items each distinct filter allows, bool [I] each."""
         masks: dict[Any, Array] = {}
         notes: Counter[Note] = Counter()
@@ -112,7 +116,7 @@ class Suggester:
                     masks[one.filters] = self._mask(known)
                 except ValueError as error:
                     raise ValueError(f"{where}{error}") from None
-        return masks, dict(notes)
+        return masks, notes
 
     def _mask(self, option: SuggestOptions) -> Array:
         allowed = np.full(len(self._number), option.only is None)
@@ -135,19 +139,31 @@ class Suggester:
             tensors[EXCLUDE_OWNED] = np.array([[one.exclude_owned] for one in asked])
         return tensors
 
-    def _places(self, found: Array, score: Array, asked: Sequence[SuggestOptions], rows: int) -> list[Array]:
+    def _places(self, found: Array, score: Array, asked: Sequence[SuggestOptions]) -> list[Array]:
         """Which of the ranked items each history is answered, in order."""
-        every = list(asked) if len(asked) == rows else [asked[0]] * rows
         sizes = (found != "").sum(axis=1)
-        places = [np.arange(min(one.k, size)) for one, size in zip(every, sizes.tolist(), strict=True)]
-        for diversity in {one.diversity for one in every if one.diversity}:
-            of = [place for place, one in enumerate(every) if one.diversity == diversity]
+        places = [np.arange(min(one.k, size)) for one, size in zip(asked, sizes.tolist(), strict=True)]
+        for diversity in {one.diversity for one in asked if one.diversity}:
+            of = [place for place, one in enumerate(asked) if one.diversity == diversity]
             assert self.catalogue.vectors is not None
             number = np.array([[self._number.get(item, 0) for item in row] for row in found[of].tolist()], np.int64)
-            most = max(every[place].k for place in of)
+            most = max(asked[place].k for place in of)
             order = diverse_order(
                 score[of].astype(np.float64), self.catalogue.vectors[number], found[of] != "", diversity, most
             )
             for place, taken in zip(of, order, strict=True):
-                places[place] = taken[: min(every[place].k, int(sizes[place]))]
+                places[place] = taken[: min(asked[place].k, int(sizes[place]))]
         return places
+
+
+def _told_of(found: Array, asked: Sequence[SuggestOptions], items: int) -> Counter[Note]:
+    """Histories that get fewer items than were asked for because no more are ranked, or none at all."""
+    notes: Counter[Note] = Counter()
+    most = found.shape[1]
+    sizes = (found != "").sum(axis=1).tolist()
+    for one, size in zip(asked, sizes, strict=True):
+        if size == 0:
+            notes[NOTHING_LEFT] += 1
+        elif one.k > size == most < items:
+            notes[Note("", *(f"{of} asked for more items than the {most:,} that are ranked" for of in HISTORIES))] += 1
+    return notes
