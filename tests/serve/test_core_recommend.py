@@ -27,14 +27,17 @@ IDS = np.array([f"item {k}" if k % 3 else f"물건\n{k}" for k in range(40)], ob
 
 
 def reranker() -> Reranker:
-    signals = Signals({"ease": EASE(5.0, 0.5), "cosine": CosineNeighbours(), "walks": RP3Beta()}, candidates=15)
+    signals = Signals(
+        {"ease": EASE(5.0, 0.5), "cosine": CosineNeighbours(), "walks": RP3Beta()}, candidates=15, told=("ease",)
+    )
     return Reranker(signals, RerankSettings(epochs=3, members=2))
 
 
-@pytest.fixture(scope="module", params=["popularity", "ease", "int8", "reranker"])
+@pytest.fixture(scope="module", params=["popularity", "ease", "int8", "sparse", "reranker"])
 def core(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Scorer, bytes, Any]:
     makers: dict[str, Callable[[], Recommender]] = {
         "popularity": Popularity, "ease": lambda: EASE(5.0, 0.5), "int8": lambda: EASE(5.0, 0.5), "reranker": reranker,
+        "sparse": lambda: EASE(5.0, 0.5, neighbours=11),
     }  # fmt: skip
     model = makers[request.param]().fit(HISTORY)
     store_at(model, "int8" if request.param == "int8" else "float32")
