@@ -88,7 +88,7 @@ def learn_new_players(
     table: PlayerTable, data: UserItems, seed: int, trainer: TrainerSettings
 ) -> tuple[list[ColdTried], ColdStart | None]:
     """The ways to answer players without pairs, the chosen one first, and what is shipped; None is popularity."""
-    print("new players: trying popularity, segments and a tower of their attributes …", flush=True)
+    print("new players: trying popularity, segments, a tower of their attributes, and both …", flush=True)
     known = np.flatnonzero(table.rows >= 0)
     raw = {name: values[table.rows[known]] for name, values in table.raw.items()}
     learnt = ColdData(table.schema, raw, sparse.csr_matrix(data.history[known]))
@@ -236,7 +236,7 @@ def about_players(tried: list[ColdTried]) -> Newcomers:
     chosen = tried[0]
     sentence = f"Chosen on players held out whole: {PLAYER_WAYS[chosen.kind]}. The figures are those of other players, "
     sentence += "held out as well."
-    if chosen.kind != "tower":
+    if chosen.kind not in ("tower", "both"):
         sentence += f" The tower did not pass {PLAYER_WAYS[chosen.kind]} here, so that is what is shipped."
     ways = [Way(PLAYER_WAYS[one.kind], one.settings, one.validation, one.test or {}) for one in tried]
     return Newcomers("Players without a history, by their attributes", sentence, ways)

@@ -25,6 +25,7 @@ from scipy import sparse
 from torch.utils.data import DataLoader, TensorDataset
 
 BATCH_USERS = 512  # whose candidates are described at once
+FEW = 0.01  # of all pairs: that many less change no weight that matters
 MARGIN = 1.0  # between the last candidate and the best of the items that are none
 
 
@@ -42,6 +43,7 @@ class RerankSettings:
         dropout: Of these.
         learning_rate: At its highest.
         weight_decay: Of AdamW.
+        users: At most so many, drawn anew each time, have pairs hidden.
         seed: Of draws, weights and shuffles.
     """
 
@@ -54,16 +56,26 @@ class RerankSettings:
     dropout: float = 0.0
     learning_rate: float = 3e-3
     weight_decay: float = 0.01
+    users: int = 20_000
     seed: int = 0
 
 
 @dataclass(frozen=True)
 class TrainingLists:
-    """Lists that hold a hidden item: inputs float32 [N, C, F], is_hidden bool [N, C], is_real bool [N, C]."""
+    """Lists that hold a hidden item.
+
+    Attributes:
+        inputs: float32 [N, C, F].
+        is_hidden: bool [N, C].
+        is_real: bool [N, C].
+        serving: The signals as they were fitted last, where so few pairs were hidden from them that they serve as those
+            of all pairs do; else None.
+    """
 
     inputs: np.ndarray
     is_hidden: np.ndarray
     is_real: np.ndarray
+    serving: Signals | None = None
 
 
 class Reranker:
@@ -99,7 +111,10 @@ class Reranker:
             )
             for member in range(self.settings.members)
         ]
-        self.signals.fit(history)
+        if drawn.serving is None:
+            self.signals.fit(history)
+        else:
+            self.signals = drawn.serving
         return self
 
     def scores(self, history: sparse.csr_matrix) -> np.ndarray:
@@ -162,27 +177,33 @@ def training_lists(signals: Signals, history: sparse.csr_matrix, settings: Reran
     Args:
         signals: Are fitted on copies.
         history: Of training.
-        settings: Draws, share and seed.
+        settings: Draws, share, users and seed.
 
     Raises:
         ValueError: If no list holds a hidden item.
     """
     generator = np.random.default_rng(settings.seed)
-    found = []
+    found, serving = [], None
     for _ in range(settings.draws):
         is_hidden = generator.random(history.nnz) < settings.share
+        if history.shape[0] > settings.users:
+            is_drawn = np.zeros(history.shape[0], bool)
+            is_drawn[generator.choice(history.shape[0], settings.users, replace=False)] = True
+            is_hidden &= np.repeat(is_drawn, np.diff(history.indptr))
         rest, hidden = _of(history, ~is_hidden), _of(history, is_hidden)
-        fitted = copy.deepcopy(signals).fit(rest)
-        for part, sought in zip(user_batches(rest), user_batches(hidden), strict=True):
-            lists = fitted.lists(part)
+        serving = None  # or the next one would be fitted beside it
+        serving = copy.deepcopy(signals).fit(rest)
+        asked = np.flatnonzero(np.diff(hidden.indptr))
+        for part, sought in zip(user_batches(rest[asked]), user_batches(hidden[asked]), strict=True):
+            lists = serving.lists(part)
             target = hidden_targets(lists.items, sought)
             kept = target.any(axis=1) & (np.diff(part.indptr) > 0)
             found.append((lists.inputs[kept].astype(np.float32), target[kept], lists.items[kept] >= 0))
-        del fitted  # or the next one would be fitted beside it
+        serving = serving if hidden.nnz < FEW * history.nnz else None
     inputs, target, is_real = (np.concatenate(parts) for parts in zip(*found, strict=True))
     if not len(inputs):
         raise ValueError("no hidden item was ever among the candidates; there are too few pairs for a network")
-    return TrainingLists(inputs, target, is_real)
+    return TrainingLists(inputs, target, is_real, serving)
 
 
 def train_module(
@@ -201,7 +222,7 @@ def train_module(
         seed=settings.seed,
     )  # fmt: skip
     tensors = [torch.from_numpy(array) for array in (lists.inputs, lists.is_hidden, lists.is_real)]
-    module.network.standardise_by(tensors[0][tensors[2]])
+    module.network.standardise_by(tensors[0], tensors[2])
     shuffle = torch.Generator().manual_seed(settings.seed)
     loader = DataLoader(TensorDataset(*tensors), settings.batch, shuffle=True, generator=shuffle)
     with without_hints(), warnings.catch_warnings():

@@ -291,3 +291,22 @@ def test_what_a_stopped_run_left_is_discarded_when_asked(capsys: pytest.CaptureF
     assert "--overwrite discards it" in said
     assert "--resume" not in said  # there is no such option here
     assert train("--model", "popularity", "--overwrite") == 0
+
+
+def test_many_items_are_trained_sparse_and_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("ludocast.models.recommend.memory.MOST_ITEMS", 30)
+    monkeypatch.setattr("ludocast.models.recommend.item_item.NEIGHBOURS", 9)
+    monkeypatch.setattr("ludocast.models.recommend.scale.ASKED", 60)
+    monkeypatch.setattr("ludocast.models.recommend.scale.MANY_PAIRS", 100)
+    assert train("--epochs", "1") == 0
+    said = capsys.readouterr().out
+    assert "nearest items alone" in said
+    assert "60 users are asked about" in said
+    assert "implicit ALS" not in {one["model"] for one in document()["leaderboard"]}
+    words = ["score", "--bundle", "run/bundle", "--input", "log.csv", "--output", "found.parquet", "--k", "5"]
+    assert main(words) == 0
+    wanted = pd.read_parquet("run/suggestions.parquet").query("rank <= 5")
+    both = pd.read_parquet("found.parquet").merge(wanted, on=["player", "thing", "rank"])
+    assert len(both) == len(wanted)

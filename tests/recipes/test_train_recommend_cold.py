@@ -54,7 +54,7 @@ def test_new_players_and_new_items_are_answered_in_table_bundle_and_service() ->
     document = json.loads(Path("run", "metrics.json").read_text())
     about_players, about_items = document["newcomers"]
     ways = {one["way"]: one for one in about_players["ways"]}
-    assert set(ways) == {"popularity", "popularity by segment", "tower of attributes"}
+    assert set(ways) == {"popularity", "popularity by segment", "tower of attributes", "tower and segments"}
     assert about_players["ways"][0]["way"] != "popularity"
     assert about_players["ways"][0]["ndcg@10"] > ways["popularity"]["ndcg@10"] + 0.05
     assert about_items["ways"][0]["way"] == "weights of items alike"
