@@ -139,7 +139,8 @@ class Suggester:
         """Option inputs [1 or B, …] of a batch; none where nothing is asked that is not the default."""
         if not self._has_options:
             return {}
-        tensors: Tensors = {K: np.array([max(DIVERSE_OF if one.diversity else one.k for one in asked)])}
+        most = max(DIVERSE_OF if one.diversity else one.k for one in asked)
+        tensors: Tensors = {K: np.array([min(most, len(self._number))], np.int64)}
         filters = {one.filters: one for one in asked}
         if any(of != SuggestOptions().filters for of in filters):
             masks = {of: self._mask(one) for of, one in filters.items()}

@@ -16,8 +16,11 @@ from ludocast.models.recommend.rerank import Reranker, RerankSettings
 from ludocast.models.recommend.signals import Signals
 from ludocast.models.recommend.stored_weights import store_at
 from ludocast.recipes.recommend_bundle import write_recommend_bundle
+from ludocast.serve.graph import GraphBuilder
+from ludocast.serve.graph_stable_top import add_stable_top
 from ludocast.serve.manifest import PairColumns
 from ludocast.serve.scorer import Scorer
+from onnx import TensorProto
 
 from ludocast.__main__ import main
 from tests.models.recommend.made import random_history
@@ -104,3 +107,21 @@ def test_openvino_ranks_alike(core: tuple[Scorer, bytes, Any]) -> None:
     check(scorer, document, [found["items"], found["scores"]], most)
     found = compiled(fed(document, histories(), k=np.array([3])))
     check(scorer, document, [found["items"], found["scores"]], 3)
+
+
+def test_the_best_of_many_equal_ones_in_each_runtime() -> None:
+    openvino = pytest.importorskip("openvino", reason="a further runtime; pip install openvino")
+    graph = GraphBuilder()
+    scores, k = graph.input("scores", TensorProto.FLOAT, "M"), graph.optional_input("k", np.array([7]), [1])
+    add_stable_top(graph, scores, k, "values", "places")
+    for name, kind in (("values", TensorProto.FLOAT), ("places", TensorProto.INT64)):
+        graph.output(name, f"{name}_out", kind, ["N", "K"])
+    content = graph.model("", {}).SerializeToString()
+    x = np.random.default_rng(0).integers(0, 4, (50, 30)).astype(np.float32)
+    x[3], x[5, 2:] = -np.inf, -np.inf
+    wanted = np.argsort(-x, axis=1, kind="stable")[:, :7]
+    compiled = openvino.Core().compile_model(openvino.Core().read_model(content, b""), "CPU")
+    for found in (compiled({"scores": x}), ort.InferenceSession(content).run(None, {"scores": x})):
+        values, places = found[0], found[1]
+        np.testing.assert_array_equal(places, wanted)
+        np.testing.assert_array_equal(values, np.take_along_axis(x, wanted, 1))
