@@ -172,12 +172,12 @@ def _parquet(engine: Engine, files: list[Path]) -> Source:
     return Source(tuple(names), read, False)
 
 
-@ibis.udf.scalar.builtin(name="epoch_us")
+@ibis.udf.scalar.builtin(name="epoch_us")  # type: ignore[untyped-decorator]
 def _microseconds(moment: dts.Timestamp("UTC")) -> int:  # type: ignore[valid-type, empty-body]
     ...
 
 
-@ibis.udf.scalar.builtin(name="make_timestamp")
+@ibis.udf.scalar.builtin(name="make_timestamp")  # type: ignore[untyped-decorator]
 def _moment(microseconds: int) -> dts.Timestamp():  # type: ignore[valid-type, empty-body]
     ...
 
