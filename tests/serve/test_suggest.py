@@ -59,6 +59,7 @@ def test_filters_leave_the_order_of_what_is_left(scorer: Scorer) -> None:
     assert asked(scorer, k=5, exclude=every[:3]) == every[3:8]
     assert asked(scorer, only=[every[9], every[2], OWN[0]]) == [every[2], every[9]]
     assert asked(scorer, only=[]) == []
+    assert asked(scorer, k=2**63) == every
     told = scorer.predict_rows([{"history": IDS.tolist()}, {"history": [], "k": 99}]).warnings
     assert told == ("1 history has no item left to suggest",)  # all 40 were ranked for the other one
     swords = [one for one in every if CATEGORIES[IDS.tolist().index(one)] == "swords"]
