@@ -1,10 +1,11 @@
 """Users per CPU-second whose best 20 items are found, beside `implicit`.
 
-`python benchmarks/recommend_speed.py --peers FOLDER`. One thread each; all take turns, five rounds, and the median of the
-rounds is shown. Users are the first --users of Steam's purchases (as in `recommend.py`), or of a simulated log of 50,000
-items (--simulated PART: 1 / PART of that of `recommend_scale.py`). What is owned is left out by all. Ours: `recommend(model, history, 20)`, and the bundle's scorer,
-from lists of texts to lists of texts. `implicit` 0.7.3 from a folder given with --peers: `recommend` of its cosine
-recommender with as many neighbours, of the same with our weights, and of its ALS.
+`python benchmarks/recommend_speed.py --peers FOLDER`. One thread each; all take turns, five rounds, and the median of
+the rounds is shown. Users are the first --users of Steam's purchases (as in `recommend.py`), or of a simulated log of
+50,000 items (--simulated PART: 1 / PART of that of `recommend_scale.py`). What is owned is left out by all. Ours:
+`recommend(model, history, 20)`, and the bundle's scorer, from lists of texts to lists of texts. `implicit` 0.7.3 from a
+folder given with --peers: `recommend` of its cosine recommender with as many neighbours, of the same with our weights,
+and of its ALS.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +131,7 @@ def peers(history: sparse.csr_matrix, some: sparse.csr_matrix, ease: ItemItem | 
     for factors in (64, 128):
         als = AlternatingLeastSquares(factors=factors, iterations=1, num_threads=1, random_state=0)
         als.fit(every, show_progress=False)
-        found[f"implicit: ALS, {factors} factors"] = lambda als=als: als.recommend(users, every[: len(users)], RANKS)
+        found[f"implicit: ALS, {factors} factors"] = partial(als.recommend, users, matrix, RANKS)
     return found
 
 
