@@ -19,10 +19,10 @@ import torch
 from ludocast.models.recommend.item_item import NotFittedError
 from ludocast.models.recommend.module import RecommenderModule
 from ludocast.models.recommend.ranking import rank_all, user_batches
-from ludocast.models.recommend.signals import CandidateLists, Signals, hidden_targets
+from ludocast.models.recommend.signals import CandidateLists, Signals
+from ludocast.models.recommend.training_lists import ListsDataModule, TrainingLists, lists_with_hidden
 from ludocast.models.trainer import TrainerSettings, make_trainer, without_hints
 from scipy import sparse
-from torch.utils.data import DataLoader, TensorDataset
 
 BATCH_USERS = 512  # whose candidates are described at once
 FEW = 0.01  # of all pairs: that many less change no weight that matters
@@ -58,24 +58,6 @@ class RerankSettings:
     weight_decay: float = 0.01
     users: int = 20_000
     seed: int = 0
-
-
-@dataclass(frozen=True)
-class TrainingLists:
-    """Lists that hold a hidden item.
-
-    Attributes:
-        inputs: float32 [N, C, F].
-        is_hidden: bool [N, C].
-        is_real: bool [N, C].
-        serving: The signals as they were fitted last, where so few pairs were hidden from them that they serve as those
-            of all pairs do; else None.
-    """
-
-    inputs: np.ndarray
-    is_hidden: np.ndarray
-    is_real: np.ndarray
-    serving: Signals | None = None
 
 
 class Reranker:
@@ -193,17 +175,14 @@ def training_lists(signals: Signals, history: sparse.csr_matrix, settings: Reran
         rest, hidden = _of(history, ~is_hidden), _of(history, is_hidden)
         serving = None  # or the next one would be fitted beside it
         serving = copy.deepcopy(signals).fit(rest)
-        asked = np.flatnonzero(np.diff(hidden.indptr))
-        for part, sought in zip(user_batches(rest[asked]), user_batches(hidden[asked]), strict=True):
-            lists = serving.lists(part)
-            target = hidden_targets(lists.items, sought)
-            kept = target.any(axis=1) & (np.diff(part.indptr) > 0)
-            found.append((lists.inputs[kept].astype(np.float32), target[kept], lists.items[kept] >= 0))
+        found.append(lists_with_hidden(serving, rest, hidden))
         serving = serving if hidden.nnz < FEW * history.nnz else None
-    inputs, target, is_real = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    inputs, is_hidden, is_real = (
+        np.concatenate([getattr(lists, part) for lists in found]) for part in ("inputs", "is_hidden", "is_real")
+    )
     if not len(inputs):
         raise ValueError("no hidden item was ever among the candidates; there are too few pairs for a network")
-    return TrainingLists(inputs, target, is_real, serving)
+    return TrainingLists(inputs, is_hidden, is_real, serving)
 
 
 def train_module(
@@ -218,16 +197,13 @@ def train_module(
         trainer: Of Lightning.
     """
     module = RecommenderModule(
-        len(names), settings.hidden, settings.dropout, settings.learning_rate, settings.weight_decay,
-        seed=settings.seed,
+        settings.hidden, settings.dropout, settings.learning_rate, settings.weight_decay,
+        seed=settings.seed, inputs=len(names),
     )  # fmt: skip
-    tensors = [torch.from_numpy(array) for array in (lists.inputs, lists.is_hidden, lists.is_real)]
-    module.network.standardise_by(tensors[0], tensors[2])
-    shuffle = torch.Generator().manual_seed(settings.seed)
-    loader = DataLoader(TensorDataset(*tensors), settings.batch, shuffle=True, generator=shuffle)
+    data = ListsDataModule(lists, batch=settings.batch, seed=settings.seed)
     with without_hints(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="pytorch_lightning")  # hints for authors of modules
-        make_trainer(trainer, settings.epochs).fit(module, loader)
+        make_trainer(trainer, settings.epochs).fit(module, data)
     return module.cpu().eval().double()  # scores that are close stay in one order, whatever computes them
 
 
