@@ -58,23 +58,24 @@ DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 ITEMS, TASTES, TASTE_WIDTH, STRENGTH = 150, 8, 1.5, 0.7
 KINDS = ("smooth", "steps")
 SHOWN = ("ndcg@10", "recall@10", "hit@10")
-FORESTS = tuple((leaf, features) for leaf in (10, 30, 100) for features in ("sqrt", 0.5))
+FORESTS: tuple[tuple[int, Any], ...] = ((10, "sqrt"), (30, "sqrt"), (100, "sqrt"), (30, 0.5))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--parts", nargs="*", default=["players", "items"], choices=["players", "items"])
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=KINDS, help="tastes of the players")
+    parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
     parser.add_argument("--trees", type=int, default=60)
     options = parser.parse_args()
     for noisy in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     if "players" in options.parts:
-        for kind in KINDS:
-            for seed in range(options.seeds):
+        for kind in options.kinds:
+            for seed in options.seeds:
                 new_players(kind, seed, options.trees)
     if "items" in options.parts:
-        for seed in range(options.seeds):
+        for seed in options.seeds:
             new_items(seed)
 
 
@@ -95,7 +96,7 @@ def new_players(kind: str, seed: int, trees: int) -> None:
         assert one.test is not None
         cells = " | ".join(f"{one.test[name].value:.4f}" for name in SHOWN)
         print(f"| {NAMES[one.kind]} | {one.settings} | {one.validation:.4f} | {cells} | |", flush=True)
-    print(f"all three, their choice and the fit on everyone: {seconds:.0f} s")
+    print(f"all four, their choice and the fit on everyone: {seconds:.0f} s")
     order = np.random.default_rng(seed).permutation(len(frame))  # as `try_cold` parts them
     test, rest = np.sort(order[: len(frame) // 5]), order[len(frame) // 5 :]
     held, train = np.sort(rest[: len(rest) // 5]), np.sort(rest[len(rest) // 5 :])

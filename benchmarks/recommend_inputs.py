@@ -12,6 +12,7 @@ import logging
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +27,9 @@ from ludocast.models.recommend import module as recommend_module
 from ludocast.models.recommend.metrics import user_metrics
 from ludocast.models.recommend.network import CandidateNetwork
 from ludocast.models.recommend.ranking import user_batches
-from ludocast.models.recommend.rerank import RerankSettings, TrainingLists, train_module, training_lists
+from ludocast.models.recommend.rerank import RerankSettings, train_module, training_lists
 from ludocast.models.recommend.signals import Signals
+from ludocast.models.recommend.training_lists import TrainingLists
 from ludocast.models.trainer import TrainerSettings
 from torch import Tensor
 from torch.nn import functional as F
@@ -72,7 +74,7 @@ def main() -> None:
         part = TrainingLists(drawn.inputs[:, :, columns], drawn.is_hidden, drawn.is_real)
         found = []
         for seed in range(options.seeds):
-            recommend_module.CandidateNetwork = AloneNetwork if name == ALONE else CandidateNetwork  # type: ignore[misc]
+            recommend_module.CandidateNetwork = AloneNetwork if name == ALONE else CandidateNetwork  # type: ignore
             one = train_module(part, names, replace(settings, seed=seed), TrainerSettings())
             with torch.inference_mode():
                 scores = one(inputs[:, :, columns], torch.from_numpy(items >= 0)).numpy()
@@ -85,10 +87,14 @@ def kinds(signals: Signals) -> list[tuple[str, Kept]]:
     found: list[tuple[str, Kept]] = [("all", lambda _: True), (ALONE, lambda _: True)]
     found.append(("no single weights", lambda column: not _is_single(column)))
     for one in signals.told:
-        found.append((f"no single weights of {one}", lambda c, end=one: not (_is_single(c) and c.endswith(end))))
+        found.append((f"no single weights of {one}", partial(_is_kept, without=one, single=True)))
     for one in signals.models:
-        found.append((f"nothing of {one}", lambda c, end=one: not c.endswith(f" of {end}")))
+        found.append((f"nothing of {one}", partial(_is_kept, without=one, single=False)))
     return found
+
+
+def _is_kept(column: str, *, without: str, single: bool) -> bool:
+    return not (column.endswith(f" of {without}") and (_is_single(column) or not single))
 
 
 def _is_single(column: str) -> bool:

@@ -51,9 +51,9 @@ def item_features(attributes: AttributeTable, known: np.ndarray) -> tuple[sparse
         columns, _ = raw_columns(attributes.table, schema)
         fitted = fit_unlabelled(describe(schema, columns, known), {name: x[known] for name, x in columns.items()})
         parts.append(sparse.csr_matrix(fitted.encode(columns).numbers.astype(np.float64) * NUMBER_WEIGHT))
-    features = sparse.csr_matrix(sparse.hstack(parts)) if parts else sparse.csr_matrix((len(attributes.ids), 0))
-    if not features.nnz:
+    if not parts:
         raise ValueError(f"{attributes.where} has no column that tells one item from another")
+    features = sparse.csr_matrix(sparse.hstack(parts))
     warnings = tuple(f"{attributes.where}: {one}" for one in told if not any(f'"{name}"' in one for name in texts))
     return features, warnings
 

@@ -71,6 +71,13 @@ class Windows:
             )
         return begin + self.observe + self.step * np.arange(int(room / self.step) + 1)
 
+    def shortest(self) -> float:
+        """Days of the shortest log whose snapshots make three parts."""
+        number = 1
+        while not _can_split(self.step * np.arange(number), self.label):
+            number += 1
+        return self.observe + self.step * (number - 1) + self.label
+
 
 class TimeParts(NamedTuple):
     """Snapshot times of each part, ascending; those between them are in none."""
@@ -101,6 +108,14 @@ def split_times(times: np.ndarray, label: float, validation: float = 0.05, test:
             "a smaller step, or a shorter horizon"
         )
     return TimeParts(train, known, times[times >= first_test])
+
+
+def _can_split(times: np.ndarray, label: float) -> bool:
+    try:
+        split_times(times, label)
+    except ValueError:
+        return False
+    return True
 
 
 def parse_days(option: str, text: str) -> float:

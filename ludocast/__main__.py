@@ -35,6 +35,9 @@ COMMANDS = {
     "train recommend": Command(
         "ludocast.recipes.recommend:train_recommend", "train a recommender on a table of who had what", True
     ),
+    "profile": Command(
+        "ludocast.recipes.profile:profile", "a page of what an event log holds, and of what is wrong with it", True
+    ),
     "snapshots": Command(
         "ludocast.recipes.snapshots:snapshots", "turn an event log into snapshots: features, label, split", True
     ),

@@ -20,6 +20,7 @@ from ludocast.models.interrupt import StopOnCtrlC
 from ludocast.models.ranks import started_ranks, telling_of_lost_processes
 from ludocast.models.same_command import SameCommand
 from ludocast.models.trainer import TrainerSettings, check_settings
+from ludocast.recipes.churn_log import check_source, log_run
 from ludocast.recipes.churn_table import ChurnTable, read_churn_table
 from ludocast.recipes.provenance import git_revision, libraries
 from ludocast.recipes.run_folder import RunFolder
@@ -34,8 +35,8 @@ SHOWN_CATEGORIES = 50
 
 
 def train_churn(
-    data: Path,
-    label: str,
+    data: Path | None = None,
+    label: str | None = None,
     out: Path = Path("run"),
     positive: str | None = None,
     exclude: list[str] | None = None,
@@ -61,18 +62,31 @@ def train_churn(
     name: str | None = None,
     version: str | None = None,
     truth: Path | None = None,
+    log: list[str] | None = None,
+    player: str | None = None,
+    time: str | None = None,
+    event: str | None = None,
+    amount: str | None = None,
+    observe: str = "56d",
+    gap: str = "0d",
+    horizon: str = "28d",
+    active_within: str = "7d",
+    step: str = "14d",
+    time_zone: str = "UTC",
+    memory: str = "4GB",
 ) -> None:
-    """Train a churn model on a player table: one row a player, one column with the outcome.
+    """Train a churn model on a player table, or on an event log, from which snapshots of the players are made first.
 
     Writes OUT/report.html (open it in a browser), OUT/metrics.json, OUT/schema.json, OUT/split.csv and OUT/bundle,
     which `ludocast score` and `ludocast serve` take. Numbers, categories and dates are told apart by themselves;
     OUT/schema.json says how and why, and can be edited and given back with --schema.
 
     Example: ludocast train churn --data players.csv --label churned --positive yes --exclude player_id --out run
+    Example: ludocast train churn --log events.parquet --out run
 
     Args:
-        data: CSV or Parquet file, one row a player.
-        label: Column with the outcome.
+        data: CSV or Parquet file, one row a player; or a folder that `ludocast snapshots` wrote.
+        label: Column with the outcome; snapshots name their own.
         out: Folder of the run; it appears when all is done, and OUT.partial until then.
         positive: Value of the label whose probability is wanted, such as yes.
         exclude: Columns to leave out; comma-separated or given again.
@@ -99,6 +113,19 @@ def train_churn(
         name: Name of the model in the bundle; by default that of OUT.
         version: Version of the bundle; by default from the model's hash.
         truth: For simulated tables, a CSV of player id and true probability; the report then tells the best possible.
+        log: Instead of --data: files, folders and globs of an event log. OUT/snapshots holds what is made of it; for
+            more of its options call `ludocast snapshots` and give its folder as --data.
+        player: Column of the log's player; found by its name, as the next three are.
+        time: Column of the time.
+        event: Column of the event's type, none to leave it aside.
+        amount: Column of money, the same.
+        observe: How much of a player's past is known.
+        gap: Time between a snapshot and its label.
+        horizon: How long a player who left is not seen.
+        active_within: A player seen last before this is not asked about.
+        step: From one snapshot to the next.
+        time_zone: Of hours and weekdays.
+        memory: What the making of snapshots may use.
     """
     _check(members, epochs, seed, cost_missed, cost_false_alarm)
     ranks = started_ranks(devices)
@@ -109,22 +136,38 @@ def train_churn(
     for noisy in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     check_settings(trainer)
+    run = None
+    if log is not None:
+        columns = {"player": player, "time": time, "event": event, "amount": amount}
+        windows = {"observe": observe, "gap": gap, "horizon": horizon, "active_within": active_within, "step": step}
+        run = log_run(log, columns, windows, time_zone, memory, ranks.world)
+    check_source(data, label, log, split_time, split_group)
     folder = RunFolder(out, resume=resume, overwrite=overwrite, owner=ranks.is_first)
-    table = read_churn_table(
-        data, label, positive, exclude if exclude is not None else [], schema, split_time, split_group, seed, encoding,
-        delimiter, truth, RARE if private else 0,
-    )  # fmt: skip
-    for warning in table.schema.warnings:
-        print(f"note: {warning}", flush=True)
-    if ranks.world > 1:
-        print(f"{ranks.world} processes, gradients {IN_WORDS[compression]}", flush=True)
-    settings = {
-        "data_sha256": table.sha256, "label": label, "positive": table.schema.positive, "exclude": exclude,
-        "model": model, "members": members, "epochs": epochs, "seed": seed, "split": table.split.rule,
-        "private": private, "precision": precision,
+    settings: dict[str, Any] = {
+        "exclude": exclude, "model": model, "members": members, "epochs": epochs, "seed": seed, "private": private,
+        "precision": precision,
     }  # fmt: skip
     with telling_of_stops(folder):
-        partial = folder.begin(settings)
+        if run is not None:
+            settings |= run.settings()
+            data = run.begin(folder, settings)
+        assert data is not None
+        table = read_churn_table(
+            data, label, positive, exclude if exclude is not None else [], schema, split_time, split_group, seed,
+            encoding, delimiter, truth, RARE if private else 0,
+        )  # fmt: skip
+        for warning in table.schema.warnings:
+            print(f"note: {warning}", flush=True)
+        if ranks.world > 1:
+            print(f"{ranks.world} processes, gradients {IN_WORDS[compression]}", flush=True)
+        if run is None:
+            settings |= {
+                "data_sha256": table.sha256, "label": table.schema.label, "positive": table.schema.positive,
+                "split": table.split.rule,
+            }  # fmt: skip
+            partial = folder.begin(settings)
+        else:
+            partial = folder.partial
         same = SameCommand({**settings, "compression": compression})
         trainer = replace(
             trainer, checkpoints=partial / "checkpoints", record=partial / "compression.json",

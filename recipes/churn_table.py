@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from ludocast.datamodules.cells import CellError, column_values
 from ludocast.datamodules.infer import (
     RawColumns,
@@ -25,6 +25,7 @@ from ludocast.datamodules.read import read_table
 from ludocast.datamodules.schema import USED_KINDS, Schema, read_schema
 from ludocast.datamodules.split import Split, group_split, stratified_split, time_split
 from ludocast.datamodules.traps import traps
+from ludocast.recipes.churn_log import SnapshotTable, digest, snapshot_table
 
 TEST, VALIDATION = 0.2, 0.1
 
@@ -47,7 +48,7 @@ class ChurnTable:
 
 def read_churn_table(
     data: Path,
-    label: str,
+    label: str | None,
     positive: str | None,
     exclude: Sequence[str],
     schema_file: Path | None,
@@ -62,8 +63,8 @@ def read_churn_table(
     """Read a table and make its split.
 
     Args:
-        data: CSV or Parquet file.
-        label: The column to predict.
+        data: CSV or Parquet file, or a folder of snapshots, whose split is kept.
+        label: The column to predict; None for that of the snapshots.
         positive: The class whose probability is wanted.
         exclude: Columns to leave out.
         schema_file: A schema to follow instead of inferring one.
@@ -78,22 +79,31 @@ def read_churn_table(
     Raises:
         ValueError: If the table does not serve; the sentence says why.
     """
-    table = read_table(data, encoding, delimiter)
-    left_out = [*exclude, *(name for name in (split_group,) if name is not None and name not in exclude)]
+    known_split = snapshot_table(data) if data.is_dir() else None
+    table = read_table(data, encoding, delimiter) if known_split is None else pq.read_table(data)
+    if known_split is not None:
+        label = known_split.label
+    assert label is not None
+    left_out = [
+        *exclude,
+        *(() if known_split is None else known_split.left_out),
+        *(name for name in (split_group,) if name is not None and name not in exclude),
+    ]
     for name in (split_time, split_group):
         if name is not None:
             check_column(table, name)
     schema = _schema(table, label, positive, left_out, schema_file)
     columns, overflowed = raw_columns(table, schema)
     index = label_index(label_values(table, label, frozenset(schema.missing_tokens)), schema)
-    split = _split(table, schema, index, split_time, split_group, seed)
+    if known_split is None:
+        split = _split(table, schema, index, split_time, split_group, seed)
+    else:
+        split = _split_of_snapshots(table, known_split)
     _check_parts(index, split, schema)
     warned = (*schema.warnings, *overflowed, *traps(schema, columns, index, split.train, split.test))
     schema = replace(describe(schema, columns, split.train, rare), warnings=warned)
-    with data.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     known = None if truth is None else _truth(truth, table, len(index))
-    return ChurnTable(schema, columns, index, split, sha256, known)
+    return ChurnTable(schema, columns, index, split, digest(data), known)
 
 
 def _schema(table: pa.Table, label: str, positive: str | None, exclude: Sequence[str], file: Path | None) -> Schema:
@@ -131,6 +141,13 @@ def _split(table: pa.Table, schema: Schema, label: np.ndarray, time: str | None,
     if group is not None:
         return group_split(column_values(table[group], "category", missing).values, TEST, VALIDATION, seed)
     return stratified_split(label, TEST, VALIDATION, seed)
+
+
+def _split_of_snapshots(table: pa.Table, known: SnapshotTable) -> Split:
+    """The parts that the snapshots name; rows of none of them are left out."""
+    names = table[known.split].to_numpy()
+    train, validation, test = (np.flatnonzero(names == name) for name in ("train", "validation", "test"))
+    return Split(train, validation, test, known.rule)
 
 
 def _check_parts(label: np.ndarray, split: Split, schema: Schema) -> None:

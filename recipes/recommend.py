@@ -21,8 +21,9 @@ from ludocast.models.recommend.choose import (
     Validated,
     best_of_families,
     candidates,
+    fitted,
+    measured,
     shippable_first,
-    validate,
 )
 from ludocast.models.recommend.evaluation import evaluate
 from ludocast.models.recommend.item_item import ItemItem
@@ -32,6 +33,7 @@ from ludocast.models.recommend.products import owners
 from ludocast.models.recommend.ranking import Recommender, recommend
 from ludocast.models.recommend.repeats import repeats_of
 from ludocast.models.recommend.rerank import Reranker, RerankSettings
+from ludocast.models.recommend.scale import fewer_draws, is_large, notes_of_size, of_some_users
 from ludocast.models.recommend.stored_weights import store_at
 from ludocast.models.trainer import TrainerSettings
 from ludocast.recipes.recommend_answers import Answered, longer, suggestions, suggestions_for_new
@@ -65,12 +67,14 @@ class Parts:
         test: What is known, and what the report is about.
         inner: The same of what is known in `test`, by which models are chosen.
         sha256: Of the file.
+        without: Ids of users of whom the report hides nothing.
     """
 
     data: UserItems
     test: UserItemSplit
     inner: UserItemSplit
     sha256: str
+    without: np.ndarray
 
 
 def train_recommend(
@@ -168,7 +172,9 @@ def train_recommend(
         catalogue = read_catalogue(items, item, found, every.items, encoding, delimiter)
     told = repeated.note(found.items, is_used=repeats != "never")
     newcomers = [*(() if table is None else table.notes), *(() if catalogue is None else catalogue.notes)]
-    found = replace(found, notes=(*found.notes, *about.notes, *newcomers, *([told] if told else [])))
+    found = replace(
+        found, notes=(*found.notes, *about.notes, *newcomers, *([told] if told else []), *notes_of_size(found.history))
+    )
     for note in found.notes:
         print(f"note: {note}", flush=True)
     with data.open("rb") as file:
@@ -180,7 +186,7 @@ def train_recommend(
         "item_category": item_category, "repeats": repeats, "weights_precision": weights_precision,
         "users": str(users), "new_items": new_items,
     }  # fmt: skip
-    rerank = RerankSettings(draws=draws, members=members, epochs=epochs, seed=seed)
+    rerank = fewer_draws(RerankSettings(draws=draws, members=members, epochs=epochs, seed=seed), found.history)
     trainer = TrainerSettings(progress=True, callbacks=(StopOnCtrlC(),))
     title = out.name if name is None else name
     with telling_of_stops(folder):
@@ -220,8 +226,10 @@ def _parts(data: UserItems, split: str, share: float, seed: int, sha256: str) ->
         return split_last(pairs) if kind == "last" else split_by_share(pairs, share, seed)
 
     test = parted(data)
-    print(f"split: {test.rule}; {len(test.asked):,} users are asked about", flush=True)
-    return Parts(data, test, parted(test.known), sha256)
+    inner = parted(test.known)
+    some, inner_some = (replace(one, hidden=of_some_users(one.hidden, seed)) for one in (test, inner))
+    print(f"split: {test.rule}; {len(some.asked):,} users are asked about", flush=True)
+    return Parts(data, some, inner_some, sha256, test.without)
 
 
 def _chosen(
@@ -229,8 +237,9 @@ def _chosen(
 ) -> list[Validated]:
     """The best of each family, the best one first."""
     tried = []
-    for one in candidates(families, rerank, trainer):
-        found = validate(one, parts.inner.known.history, parts.inner.hidden)
+    known, hidden = parts.inner.known.history, parts.inner.hidden
+    for one, model, begin in fitted(candidates(families, rerank, trainer, is_large(known)), known):
+        found = measured(one, model, known, hidden, begin)
         tried.append(found)
         words = f" ({one.settings})" if one.settings else ""
         print(f"  {one.family}{words}: NDCG@10 {found.ndcg:.4f}, {found.seconds:.1f} s", flush=True)
@@ -243,8 +252,7 @@ def _report(
     print("evaluating on the test part …", flush=True)
     known, hidden = parts.test.known.history, parts.test.hidden
     leaderboard, first, notes = [], None, list(parts.data.notes)
-    for one in best:
-        model = one.candidate.make().fit(known)
+    for one, (_, model, _) in zip(best, fitted([one.candidate for one in best], known), strict=True):
         if first is None:
             first = model
             if precision != "float32":
@@ -257,7 +265,7 @@ def _report(
         f"rest ({parts.inner.rule}); the hidden pairs of this report were used for it only.",
         "Every model of the leaderboard was then fitted on all that is known here; the shipped one on all pairs.",
     ]
-    without = parts.test.without
+    without = parts.without
     if len(without):
         some = ", ".join(str(one) for one in without[:10].tolist())
         notes.append(

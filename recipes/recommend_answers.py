@@ -87,8 +87,9 @@ def suggestions(
         k: Ranks.
         repeatable: Items that are suggested though they are owned, bool [I]; None for none.
     """
-    history = data.history
-    owned = history if repeatable is None else sparse.csr_matrix(history @ sparse.diags((~repeatable).astype(float)))
-    owned.eliminate_zeros()
+    history, owned = data.history, None
+    if repeatable is not None:
+        owned = sparse.csr_matrix(history @ sparse.diags((~repeatable).astype(float)))
+        owned.eliminate_zeros()
     items, scores = recommend(model, history, k, excluded=owned)
     return _ranks(data.users, items, scores, data.items, PairColumns(user, item))

@@ -17,11 +17,11 @@ from ludocast.datamodules.infer import RawColumns
 from ludocast.datamodules.item_features import item_features
 from ludocast.datamodules.schema import Schema
 from ludocast.datamodules.user_items import WHOLE, UserItems
+from ludocast.models.recommend.cold_start import LEAST_USERS, ColdData, ColdStart, ColdTried, try_cold, widened
 from ludocast.models.recommend.cold_start import NAMES as PLAYER_WAYS
-from ludocast.models.recommend.cold_start import ColdData, ColdStart, ColdTried, try_cold, widened
 from ludocast.models.recommend.item_item import EASE, ItemItem, Popularity
 from ludocast.models.recommend.new_item_choice import NAMES as ITEM_WAYS
-from ludocast.models.recommend.new_item_choice import Joined, NewItemsTried, join_new_items, try_new_items
+from ludocast.models.recommend.new_item_choice import Joined, NewItemsTried, TooFewError, join_new_items, try_new_items
 from ludocast.models.recommend.new_items import shares_of
 from ludocast.models.recommend.products import owners
 from ludocast.models.recommend.ranking import Recommender
@@ -79,6 +79,10 @@ def read_players(path: Path, user: str, data: UserItems, encoding: str, delimite
     rows = attributes.rows_of(data.users)
     if (rows < 0).all():
         raise ValueError(f'--users {path}: no user of the pairs is in it; is "{user}" written alike in both?')
+    known = int((rows >= 0).sum())
+    if known < LEAST_USERS:
+        told_by = f"{known} users have both attributes and pairs; {LEAST_USERS} or more tell of new ones"
+        raise ValueError(f"--users {path}: {told_by}, so leave the option out")
     absent = int((rows < 0).sum())
     notes = [f"{absent:,} of {len(rows):,} users have no row in --users"] if absent else []
     return PlayerTable(attributes, schema, raw, rows, (*told, *notes))
@@ -88,7 +92,7 @@ def learn_new_players(
     table: PlayerTable, data: UserItems, seed: int, trainer: TrainerSettings
 ) -> tuple[list[ColdTried], ColdStart | None]:
     """The ways to answer players without pairs, the chosen one first, and what is shipped; None is popularity."""
-    print("new players: trying popularity, segments and a tower of their attributes …", flush=True)
+    print("new players: trying popularity, segments, a tower of their attributes, and both …", flush=True)
     known = np.flatnonzero(table.rows >= 0)
     raw = {name: values[table.rows[known]] for name, values in table.raw.items()}
     learnt = ColdData(table.schema, raw, sparse.csr_matrix(data.history[known]))
@@ -197,13 +201,24 @@ def learn_new_items(
         data: All pairs.
         join: "auto" has them join if the weights of items alike were best on held-out items.
         seed: Of the items held out.
+
+    Raises:
+        ValueError: If they always join, and too few items tell of new ones.
     """
     print(f"new items: {len(catalogue.ids):,}; trying how items held out are found by their attributes …", flush=True)
     told = np.flatnonzero(catalogue.rows >= 0)
     history = sparse.csr_matrix(data.history[:, told])
     base: Callable[[], Recommender] = make if isinstance(model, ItemItem | Popularity) else lambda: EASE(20.0, 0.5)
     rows = catalogue.rows[told]
-    tried = try_new_items(base, history, lambda known: item_features(catalogue.attributes, rows[known])[0][rows], seed)
+    try:
+        tried = try_new_items(
+            base, history, lambda known: item_features(catalogue.attributes, rows[known])[0][rows], seed
+        )
+    except TooFewError as error:
+        if join == "always":
+            raise
+        print(f"note: new items stay out: {error}", flush=True)
+        return [], None
     for one in tried:
         print(f"  {ITEM_WAYS[one.kind]}: NDCG@10 {one.validation:.4f}", flush=True)
     way = next(one for one in tried if one.kind == "weights")
@@ -236,7 +251,7 @@ def about_players(tried: list[ColdTried]) -> Newcomers:
     chosen = tried[0]
     sentence = f"Chosen on players held out whole: {PLAYER_WAYS[chosen.kind]}. The figures are those of other players, "
     sentence += "held out as well."
-    if chosen.kind != "tower":
+    if chosen.kind not in ("tower", "both"):
         sentence += f" The tower did not pass {PLAYER_WAYS[chosen.kind]} here, so that is what is shipped."
     ways = [Way(PLAYER_WAYS[one.kind], one.settings, one.validation, one.test or {}) for one in tried]
     return Newcomers("Players without a history, by their attributes", sentence, ways)
@@ -244,6 +259,10 @@ def about_players(tried: list[ColdTried]) -> Newcomers:
 
 def about_items(tried: list[NewItemsTried], new: NewItems | None) -> Newcomers:
     """For the report."""
+    if not tried:
+        return Newcomers(
+            "Items that nobody has yet", "There are too few items to tell of new ones, so they stay out.", ()
+        )
     sentence = "Items held out whole, ranked among themselves by what their attributes have in common with others. "
     if new is None:
         sentence += "New items stay out of the catalogue."

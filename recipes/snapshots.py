@@ -109,7 +109,7 @@ def snapshots(
     with partial as folder:
         written = make_snapshots(options, rules, folder, at, like, players_apart, seed)
         partial.finish()
-    _tell(written, out)
+    tell(written, out)
 
 
 def make_snapshots(
@@ -183,7 +183,8 @@ def _contents(document: dict[str, Any]) -> Contents:
     return Contents(**{**document, "types": tuple(document["types"])})
 
 
-def _tell(written: Written, out: Path) -> None:
+def tell(written: Written, out: Path) -> None:
+    """Say what was written."""
     print(f"{written.rows:,} snapshots of {written.features} features at {written.times} times in {out}")
     if any(written.split.values()):
         print(

@@ -7,6 +7,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -76,10 +77,19 @@ class Catalogue:
         """
         if self.categories is None:
             raise ValueError('"category": this model knows none; train with --items and --item_category')
-        known = {one for one in self.categories.tolist() if one is not None}
+        known, number = self._numbered
         for value in values:
             if value not in known:
-                some = ", ".join(sorted(known)[:SHOWN]) + (", …" if len(known) > SHOWN else "")
+                some = ", ".join(list(known)[:SHOWN]) + (", …" if len(known) > SHOWN else "")
                 raise ValueError(f'"category": no item is of "{value}"; there are {some}')
-        wanted = set(values)
-        return np.array([category in wanted for category in self.categories.tolist()])
+        is_wanted = np.zeros(len(known) + 1, bool)  # the last one is that of no category
+        is_wanted[[known[value] for value in values]] = True
+        found: np.ndarray[Any, Any] = is_wanted[number]
+        return found
+
+    @cached_property
+    def _numbered(self) -> tuple[dict[str, int], np.ndarray[Any, Any]]:
+        """A number of each category, and that of each item's, int64 [I]."""
+        categories = self.categories.tolist() if self.categories is not None else []
+        known = {name: place for place, name in enumerate(sorted({one for one in categories if one is not None}))}
+        return known, np.array([known.get(one, len(known)) for one in categories], np.int64)

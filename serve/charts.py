@@ -35,9 +35,10 @@ def line_chart(
     y_label: str,
     x_range: tuple[float, float] = (0.0, 1.0),
     y_range: tuple[float, float] = (0.0, 1.0),
+    x_text: Callable[[float], str] | None = None,
 ) -> Markup:
     """Lines over one pair of axes; grey dots for a series named with a leading "(" (a guide, not a result)."""
-    body = [_axes(x_label, y_label, x_range, y_range)]
+    body = [_axes(x_label, y_label, x_range, y_range, x_text)]
     colour = 0
     for one in series:
         guide = one.name.startswith("(")
@@ -55,7 +56,7 @@ def line_chart(
         if one.marks:
             body += [f'<circle class="dot c{colour}" cx="{x:.1f}" cy="{y:.1f}" r="3.5"/>' for x, y in points]
         colour += not guide
-    return _figure(title, "".join(body), _legend(series))
+    return figure(title, "".join(body), _legend(series))
 
 
 def bar_chart(
@@ -88,7 +89,7 @@ def bar_chart(
         body.append(f'<text class="tick" x="{where:.1f}" y="{y + 12}">{value:{sign_shown}.3f}</text>')
     body.append(f'<line class="axis" x1="{zero:.1f}" x2="{zero:.1f}" y1="2" y2="{row * len(names) + 4}"/>')
     body.append(f'<text class="tick" x="{label_width}" y="{height - 10}">{escape(unit)}</text>')
-    return _figure(title, "".join(body), "", height)
+    return figure(title, "".join(body), "", height)
 
 
 def effect_chart(
@@ -134,7 +135,7 @@ def step_chart(title: str, steps: Steps, y_label: str, y_top: float, caption: st
     begin, end = steps.pieces[0][0][0], steps.pieces[-1][0][-1]
     span = (float(begin), float(max(end, begin + 4 * 86_400)))
     y_range = (0.0, y_top)
-    body = [_axes("", y_label, span, y_range, _date if span[1] - span[0] < YEAR else _month)]
+    body = [_axes("", y_label, span, y_range, date_text(span))]
     bottom = HEIGHT - BOTTOM
     for moment in steps.events[(steps.events >= span[0]) & (steps.events <= span[1])]:
         x = _x(float(moment), span)
@@ -154,7 +155,12 @@ def step_chart(title: str, steps: Steps, y_label: str, y_top: float, caption: st
         anchor, shift = ("start", 8) if x < WIDTH / 2 else ("end", -8)
         at = f'x="{x + shift:.1f}" y="{max(high - 6, TOP + 10):.1f}" text-anchor="{anchor}"'
         body.append(f'<text class="label halo" {at}>risk rose here</text>')
-    return _figure(title, "".join(body), f"<figcaption>{escape(caption)}</figcaption>")
+    return figure(title, "".join(body), f"<figcaption>{escape(caption)}</figcaption>")
+
+
+def date_text(span: tuple[float, float]) -> Callable[[float], str]:
+    """How moments on an axis over this span (seconds since 1970) are told."""
+    return _date if span[1] - span[0] < YEAR else _month
 
 
 def _date(moment: float) -> str:
@@ -216,6 +222,10 @@ def _tick(value: float) -> str:
     return f"{value:.4g}"
 
 
+def _y_tick(value: float) -> str:
+    return _tick(value) if abs(value) >= 1_000 else f"{value:.3g}"
+
+
 def _x(value: float, limits: tuple[float, float]) -> float:
     return LEFT + (value - limits[0]) / (limits[1] - limits[0]) * (WIDTH - LEFT - RIGHT)
 
@@ -242,7 +252,7 @@ def _axes(
         anchor = "end" if k == 4 else "middle"  # the last one would leave the picture
         at = f'x="{x:.1f}" y="{HEIGHT - BOTTOM + 15}"'
         parts.append(f'<text class="tick" {at} text-anchor="{anchor}">{said(vx)}</text>')
-        parts.append(f'<text class="tick" x="{LEFT - 5}" y="{y + 4:.1f}" text-anchor="end">{vy:.3g}</text>')
+        parts.append(f'<text class="tick" x="{LEFT - 5}" y="{y + 4:.1f}" text-anchor="end">{_y_tick(vy)}</text>')
     middle = (LEFT + WIDTH - RIGHT) / 2
     parts.append(
         f'<text class="label" x="{middle}" y="{HEIGHT - 8}" text-anchor="middle">{_short_label(x_label)}</text>'
@@ -274,7 +284,8 @@ def _legend(series: Sequence[Series]) -> str:
     return f'<figcaption class="legend">{"".join(items)}</figcaption>'
 
 
-def _figure(title: str, body: str, legend: str, height: int = HEIGHT) -> Markup:
+def figure(title: str, body: str, legend: str, height: int = HEIGHT) -> Markup:
+    """A drawing of `WIDTH` with its title, and what stands below it."""
     return Markup(
         f'<figure><h3>{escape(title)}</h3><svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(title)}">'
         f"<title>{escape(title)}</title>{body}</svg>{legend}</figure>"

@@ -71,7 +71,8 @@ def cut_recommender(model: onnx.ModelProto, count: int) -> onnx.ModelProto:
     constants = [one for one in model.graph.initializer if one.name in wanted and one.name not in inputs]
     nodes = [helper.make_node("Identity", [CODES], [CORE_CODES])]
     for number, node in enumerate(kept[::-1]):
-        if node.op_type != "TopK":
+        # Along other axes it is values alone that are read.
+        if node.op_type != "TopK" or _axis(node) != 1:
             nodes.append(node)
             continue
         top = GraphBuilder(f"top{number}_")
@@ -86,3 +87,7 @@ def cut_recommender(model: onnx.ModelProto, count: int) -> onnx.ModelProto:
     core = helper.make_model(graph, opset_imports=opsets, ir_version=model.ir_version, producer_name="ludocast")
     onnx.checker.check_model(core)
     return core
+
+
+def _axis(node: onnx.NodeProto) -> int:
+    return next((one.i for one in node.attribute if one.name == "axis"), -1)

@@ -11,9 +11,10 @@ import numpy as np
 from ludocast.datamodules.attributes import UserColumns
 from ludocast.datamodules.preprocess import MISSING
 from ludocast.models.churn.boosting import Tree
+from ludocast.models.recommend.attribute_blend import BlendScores
 from ludocast.models.recommend.cold_start import ColdStart
 from ludocast.models.recommend.segments import SegmentPopularity, SegmentTree
-from ludocast.models.recommend.tower_network import UserTower
+from ludocast.models.recommend.user_tower import TowerScores
 from ludocast.serve.graph import GraphBuilder
 from ludocast.serve.graph_inputs import ELEMENTS, add_preprocessing
 from ludocast.serve.graph_learners import add_trees
@@ -43,11 +44,15 @@ def add_cold_start(graph: GraphBuilder, cold: ColdStart) -> str:
     inputs = attribute_inputs(cold.columns)
     tensors = {item.column: graph.input(item.tensor, ELEMENTS[DTYPES[item.kind]], 1) for item in inputs}
     vectors = _add_vectors(graph, cold.columns, tensors)
-    if isinstance(cold.model, SegmentPopularity):
-        found = _add_segments(graph, cold.model, vectors)
+    model = cold.model
+    if isinstance(model, BlendScores):
+        added = _add_segments(graph, model.segments, model.log_table, vectors)
+        found = graph.op("Add", _add_tower(graph, model.tower, vectors), added)
+    elif isinstance(model, SegmentPopularity):
+        assert model.table is not None
+        found = _add_segments(graph, model, model.table, vectors)
     else:
-        assert cold.model.network is not None
-        found = _add_tower(graph, cold.model.network, vectors)
+        found = _add_tower(graph, model, vectors)
     return graph.op("Where", _add_is_blank(graph, inputs), graph.constant(cold.popularity[None]), found)
 
 
@@ -76,12 +81,12 @@ def _add_vectors(graph: GraphBuilder, columns: UserColumns, tensors: dict[str, s
     return parts[0] if len(parts) == 1 else graph.op("Concat", *parts, axis=1)
 
 
-def _add_segments(graph: GraphBuilder, model: SegmentPopularity, vectors: str) -> str:
+def _add_segments(graph: GraphBuilder, model: SegmentPopularity, table: np.ndarray, vectors: str) -> str:
+    """The row [I] of a table [L, I] that belongs to the segment."""
     assert model.tree is not None
-    assert model.table is not None
     found = add_trees(graph, vectors, [_numbering(model.tree)], 1)
     segment = graph.op("Cast", graph.op("Squeeze", found, graph.ints(1)), to=TensorProto.INT64)
-    return graph.op("Gather", graph.constant(model.table), segment, axis=0)
+    return graph.op("Gather", graph.constant(table), segment, axis=0)
 
 
 def _numbering(tree: SegmentTree) -> Tree:
@@ -97,8 +102,10 @@ def _numbering(tree: SegmentTree) -> Tree:
     )
 
 
-def _add_tower(graph: GraphBuilder, network: UserTower, vectors: str) -> str:
+def _add_tower(graph: GraphBuilder, tower: TowerScores, vectors: str) -> str:
     """As `UserTower`, in float64."""
+    network = tower.network
+    assert network is not None
     x = graph.op("Cast", vectors, to=TensorProto.DOUBLE)
     bent = _add_linear(graph, network.joined, graph.op("Relu", _add_linear(graph, network.bent, x)))
     return _add_linear(graph, network.items, graph.op("Add", _add_linear(graph, network.straight, x), bent))

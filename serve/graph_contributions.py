@@ -32,12 +32,14 @@ def add_contributions(graph: GraphBuilder, history: History, model: ItemItem, it
         none = graph.constant(np.array(len(weights)))
         codes = graph.op("Pad", history.codes, graph.ints(0, 0, 0, STRONGEST), none)
         spoken = add_weights(graph, codes, weights, model.precision, item)
-    spoken = graph.op("Cast", spoken, to=TensorProto.DOUBLE)
-    positive = graph.op("Max", spoken, graph.doubles(0.0))
-    greatest, _ = graph.several("TopK", 2, positive, graph.ints(STRONGEST), axis=2)
-    columns = graph.several("Split", STRONGEST, greatest, axis=2, num_outputs=STRONGEST)
+    greatest, _ = graph.several("TopK", 2, graph.op("Max", spoken, graph.floats(0.0)), graph.ints(STRONGEST), axis=2)
+    columns = graph.several("Split", STRONGEST, _double(graph, greatest), axis=2, num_outputs=STRONGEST)
     found = [graph.op("Squeeze", column, graph.ints(2)) for column in columns]
-    is_positive = graph.op("Cast", graph.op("Greater", spoken, graph.doubles(0.0)), to=TensorProto.DOUBLE)
-    found.append(graph.op("ReduceSum", is_positive, graph.ints(2), keepdims=0))
-    negative = graph.op("Min", spoken, graph.doubles(0.0))
+    is_positive = graph.op("Cast", graph.op("Greater", spoken, graph.floats(0.0)), to=TensorProto.INT32)
+    found.append(_double(graph, graph.op("ReduceSum", is_positive, graph.ints(2), keepdims=0)))
+    negative = _double(graph, graph.op("Min", spoken, graph.floats(0.0)))
     return [*found, graph.op("ReduceSum", negative, graph.ints(2), keepdims=0)]
+
+
+def _double(graph: GraphBuilder, value: str) -> str:
+    return graph.op("Cast", value, to=TensorProto.DOUBLE)

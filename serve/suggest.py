@@ -20,6 +20,8 @@ from ludocast.serve.suggest_options import SuggestOptions
 
 Array = np.ndarray[Any, Any]
 DIVERSE_OF = 100  # best items among which diverse ones are sought
+HISTORIES = ("history", "histories")
+NOTHING_LEFT = Note("", "history has no item left to suggest", "histories have no item left to suggest")
 
 
 @dataclass(frozen=True)
@@ -70,18 +72,21 @@ class Suggester:
         """
         items, scores = np.empty(feeds.rows, object), np.empty(feeds.rows, object)
         because: list[list[list[str]]] = [[] for _ in range(feeds.rows)]
-        masks, notes = self._masks(options)
+        known, notes = self._known(options)
         outputs = [*self._outputs, BECAUSE] if reasons else self._outputs
         for index, tensors in feeds.batches():
-            asked = [options] if isinstance(options, SuggestOptions) else [options[row] for row in index.tolist()]
-            found, score, *told = self._run(outputs, tensors | self._tensors(asked, masks))
-            places = self._places(found, score, asked, len(index))
+            is_of_all = isinstance(options, SuggestOptions)
+            each = [options] * len(index) if isinstance(options, SuggestOptions) else [options[row] for row in index]
+            asked = [known[one] for one in each]
+            found, score, *told = self._run(outputs, tensors | self._tensors(asked[:1] if is_of_all else asked))
+            places = self._places(found, score, asked)
+            notes.update(_told_of(found, asked, len(self._number)))
             for place, row in enumerate(index.tolist()):
                 taken = places[place]
                 items[row], scores[row] = found[place, taken].tolist(), score[place, taken]
                 if reasons:
                     because[row] = [[name for name in names if name] for names in told[0][place, taken].tolist()]
-        return Suggestions(items, scores, because if reasons else None, notes)
+        return Suggestions(items, scores, because if reasons else None, dict(notes))
 
     def known(self, option: SuggestOptions) -> tuple[SuggestOptions, dict[Note, int]]:
         """An option without items that the catalogue has not, and a note that names them."""
@@ -94,27 +99,34 @@ class Suggester:
         only = None if option.only is None else tuple(one for one in option.only if one in self._number)
         return replace(option, only=only, exclude=tuple(one for one in option.exclude if one in self._number)), notes
 
-    def _masks(self, options: SuggestOptions | Sequence[SuggestOptions]) -> tuple[dict[Any, Array], dict[Note, int]]:
-        """Which items each distinct filter allows, bool [I] each."""
-        masks: dict[Any, Array] = {}
+    def _known(
+        self, options: SuggestOptions | Sequence[SuggestOptions]
+    ) -> tuple[dict[SuggestOptions, SuggestOptions], Counter[Note]]:
+        """Each distinct option without unknown items, found to be such as the bundle can answer."""
+        known: dict[SuggestOptions, SuggestOptions] = {}
         notes: Counter[Note] = Counter()
         is_of_all = isinstance(options, SuggestOptions)
         for row, one in enumerate([options] if isinstance(options, SuggestOptions) else options):
-            where = "" if is_of_all else f"row {row + 1}, "
-            if not self._has_options and (any(one.filters) or one.only is not None or not one.exclude_owned):
-                raise ValueError(f"{where}options need a bundle that was written since there are any; train it again")
-            if one.diversity and self.catalogue.vectors is None:
-                raise ValueError(f'{where}"diversity": this bundle knows no likeness of items; train it again')
-            if one.filters not in masks:
-                known, told = self.known(one)
-                notes.update(told)
-                try:
-                    masks[one.filters] = self._mask(known)
-                except ValueError as error:
-                    raise ValueError(f"{where}{error}") from None
-        return masks, dict(notes)
+            if one in known:
+                continue
+            try:
+                self._check(one)
+            except ValueError as error:
+                raise ValueError(f"{'' if is_of_all else f'row {row + 1}, '}{error}") from None
+            known[one], told = self.known(one)
+            notes.update(told)
+        return known, notes
+
+    def _check(self, option: SuggestOptions) -> None:
+        if not self._has_options and (any(option.filters) or option.only is not None or not option.exclude_owned):
+            raise ValueError("options need a bundle that was written since there are any; train it again")
+        if option.diversity and self.catalogue.vectors is None:
+            raise ValueError('"diversity": this bundle knows no likeness of items; train it again')
+        if option.category is not None:
+            self.catalogue.of_category(option.category)
 
     def _mask(self, option: SuggestOptions) -> Array:
+        """Which items an option without unknown ones allows, bool [I]."""
         allowed = np.full(len(self._number), option.only is None)
         if option.only is not None:
             allowed[[self._number[one] for one in option.only]] = True
@@ -123,31 +135,45 @@ class Suggester:
             allowed &= self.catalogue.of_category(option.category)
         return allowed
 
-    def _tensors(self, asked: Sequence[SuggestOptions], masks: dict[Any, Array]) -> Tensors:
+    def _tensors(self, asked: Sequence[SuggestOptions]) -> Tensors:
         """Option inputs [1 or B, …] of a batch; none where nothing is asked that is not the default."""
         if not self._has_options:
             return {}
-        tensors: Tensors = {K: np.array([max(DIVERSE_OF if one.diversity else one.k for one in asked)])}
-        if any(not masks[one.filters].all() for one in asked):
-            alike = len({one.filters for one in asked}) == 1
-            tensors[ALLOWED] = np.stack([masks[one.filters] for one in (asked[:1] if alike else asked)])
+        most = max(DIVERSE_OF if one.diversity else one.k for one in asked)
+        tensors: Tensors = {K: np.array([min(most, len(self._number))], np.int64)}
+        filters = {one.filters: one for one in asked}
+        if any(of != SuggestOptions().filters for of in filters):
+            masks = {of: self._mask(one) for of, one in filters.items()}
+            tensors[ALLOWED] = np.stack([masks[one.filters] for one in (asked if len(masks) > 1 else asked[:1])])
         if not all(one.exclude_owned for one in asked):
             tensors[EXCLUDE_OWNED] = np.array([[one.exclude_owned] for one in asked])
         return tensors
 
-    def _places(self, found: Array, score: Array, asked: Sequence[SuggestOptions], rows: int) -> list[Array]:
+    def _places(self, found: Array, score: Array, asked: Sequence[SuggestOptions]) -> list[Array]:
         """Which of the ranked items each history is answered, in order."""
-        every = list(asked) if len(asked) == rows else [asked[0]] * rows
         sizes = (found != "").sum(axis=1)
-        places = [np.arange(min(one.k, size)) for one, size in zip(every, sizes.tolist(), strict=True)]
-        for diversity in {one.diversity for one in every if one.diversity}:
-            of = [place for place, one in enumerate(every) if one.diversity == diversity]
+        places = [np.arange(min(one.k, size)) for one, size in zip(asked, sizes.tolist(), strict=True)]
+        for diversity in {one.diversity for one in asked if one.diversity}:
+            of = [place for place, one in enumerate(asked) if one.diversity == diversity]
             assert self.catalogue.vectors is not None
             number = np.array([[self._number.get(item, 0) for item in row] for row in found[of].tolist()], np.int64)
-            most = max(every[place].k for place in of)
+            most = max(asked[place].k for place in of)
             order = diverse_order(
                 score[of].astype(np.float64), self.catalogue.vectors[number], found[of] != "", diversity, most
             )
             for place, taken in zip(of, order, strict=True):
-                places[place] = taken[: min(every[place].k, int(sizes[place]))]
+                places[place] = taken[: min(asked[place].k, int(sizes[place]))]
         return places
+
+
+def _told_of(found: Array, asked: Sequence[SuggestOptions], items: int) -> Counter[Note]:
+    """Histories that get fewer items than were asked for because no more are ranked, or none at all."""
+    notes: Counter[Note] = Counter()
+    most = found.shape[1]
+    sizes = (found != "").sum(axis=1).tolist()
+    for one, size in zip(asked, sizes, strict=True):
+        if size == 0:
+            notes[NOTHING_LEFT] += 1
+        elif one.k > size == most < items:
+            notes[Note("", *(f"{of} asked for more items than the {most:,} that are ranked" for of in HISTORIES))] += 1
+    return notes

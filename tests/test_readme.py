@@ -122,6 +122,9 @@ def test_the_blocks_on_item_suggestion_run(tmp_path: Path) -> None:
     owned = {(row["user_id"], row["item_id"]) for row in bought}
     shown = set(zip(found["user_id"].to_pylist(), found["item_id"].to_pylist(), strict=True))
     assert {item for _, item in shown & owned} <= {"gems"}  # what is bought again
+    everyone = pq.read_table(tmp_path / "everyone.parquet").to_pylist()
+    of_new = [row["item_id"] for row in everyone if row["user_id"] == "p201" and row["rank"] <= 5]
+    assert all(int(item[1:]) % 2 for item in of_new if item != "gems")  # DE, as of odd numbers
     if shutil.which("curl") is None:
         pytest.skip("the request needs curl")
     (record,), answer = served(block, tmp_path, environment)

@@ -90,13 +90,17 @@ def make_plan(
     """
     windows = rules.windows
     if at is not None:
-        if at <= log.first_day:
-            raise ValueError(f"nothing is known on {iso(at)}: the log begins on {iso(log.first_day)}")
         grid, parts = Grid(at, rules.observe, 0, 1), None
     else:
         times = windows.times(log.first_day, log.end_day)
         grid = Grid(int(times[0]), rules.step, 0, len(times))
-        parts = split_times(times, windows.label)
+        try:
+            parts = split_times(times, windows.label)
+        except ValueError as error:
+            raise ValueError(
+                f"the log is {log.end_day - log.first_day} days long; three parts whose labels do not overlap "
+                f"need {windows.shortest():g} days with these windows: give a longer log, or shorter windows"
+            ) from error
     if contents is None:
         contents = contents_of(engine, log, rules, grid.first)
     return Plan(rules, contents, grid, parts, **options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ibis
@@ -20,6 +20,7 @@ from ludocast.datamodules.etl.times import (
     choose_unit,
     earliest_ms,
     is_number,
+    iso,
     latest_ms,
     milliseconds_of,
     text_forms,
@@ -38,13 +39,15 @@ class Log:
 
     Attributes:
         events: `player`, `time` (milliseconds since 1970), and `event`, `amount` (millionths), `level`, `session` as
-            `columns` says.
+            `columns` says; and `other_0`, … as `others` names them.
         columns: Names in the log.
         unit: Of times that are numbers.
         rows: How many events.
         first_day: Days since 1970 of the first event.
         end_day: The day after the last event's.
         notes: What was found and left out, as sentences.
+        others: Names of columns that have no role, if they were asked for.
+        left_out: Rows `all` there were, and of them `no_player`, `no_time`, `early` (before 2000) and `late` (future).
     """
 
     events: ir.Table
@@ -54,6 +57,8 @@ class Log:
     first_day: int
     end_day: int
     notes: tuple[str, ...]
+    others: tuple[str, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 def open_log(
@@ -63,6 +68,7 @@ def open_log(
     unit: Unit | None = None,
     dedupe: bool = False,
     until: int | None = None,
+    others: bool = False,
 ) -> Log:
     """Find columns and times, leave out what has no place in time, and say so.
 
@@ -73,24 +79,27 @@ def open_log(
         unit: Of times that are numbers; found by itself when None.
         dedupe: Count rows that are equal in every column once.
         until: Day since 1970 from which on nothing is to be known; None for everything.
+        others: Keep columns without a role as well.
 
     Raises:
         ValueError: If the log does not serve; the sentence says why.
     """
     columns, found = find_columns(source.names, given)
+    rest = [name for name in source.names if name not in columns.named().values()] if others else []
     raw = source.read(list(columns.named().values()))
     if source.is_text or dedupe:
-        kept = raw if dedupe else raw.select(*columns.named().values())
+        kept = raw if dedupe else raw.select(*columns.named().values(), *rest)
         raw = engine.keep("log", kept.distinct() if dedupe else kept)
     unit = _unit_of(engine, raw, columns.time, unit)
-    events = _events(raw, columns, unit, engine)
+    events = _events(raw, columns, unit, engine, rest)
     notes = [*source.notes, *found]
     if unit is not None:
         notes.append(f'times in column "{columns.time}" are {IN_WORDS[unit]} since 1970')
     end = latest_ms() if until is None else min(latest_ms(), until * DAY_MS)
     seen = engine.row(_survey(events, columns, end))
     events = events.filter(events.player.notnull(), events.time >= earliest_ms(), events.time < end)
-    return _checked(Log(events, columns, unit, seen["rows"], 0, 0, tuple(notes)), seen)
+    left_out = {name: int(seen[name] or 0) for name in ("all", "no_player", "no_time", "early", "late")}
+    return _checked(Log(events, columns, unit, seen["rows"], 0, 0, tuple(notes), tuple(rest), left_out), seen, until)
 
 
 def _unit_of(engine: Engine, raw: ir.Table, name: str, unit: Unit | None) -> Unit | None:
@@ -126,7 +135,7 @@ def _text(column: ir.StringValue) -> ir.StringValue:
     return ibis.ifelse(text.isin(MISSING_TOKENS), ibis.null("string"), text)
 
 
-def _events(raw: ir.Table, columns: Columns, unit: Unit | None, engine: Engine) -> ir.Table:
+def _events(raw: ir.Table, columns: Columns, unit: Unit | None, engine: Engine, others: Sequence[str]) -> ir.Table:
     player = raw[columns.player]
     if player.type().is_string():
         player = ibis.ifelse(player.strip().isin(MISSING_TOKENS), ibis.null("string"), player)
@@ -148,6 +157,7 @@ def _events(raw: ir.Table, columns: Columns, unit: Unit | None, engine: Engine) 
             scaled = number * float(MILLIONTHS) + 0.5 if role == "amount" else number
             values[role] = scaled.floor().cast("int64")
             values[f"{role}_unread"] = unread
+    values |= {f"other_{number}": raw[name] for number, name in enumerate(others)}
     return raw.select(**values)
 
 
@@ -182,15 +192,10 @@ def _survey(events: ir.Table, columns: Columns, end: int) -> ir.Table:
     return events.aggregate(**counts)
 
 
-def _checked(log: Log, seen: dict[str, Any]) -> Log:
+def _checked(log: Log, seen: dict[str, Any], until: int | None) -> Log:
     columns, whole = log.columns, seen["all"]
     if not whole:
         raise ValueError("the log has no rows")
-    if not seen["rows"]:
-        raise ValueError(
-            f'no row of the log has both a "{columns.player}" and a "{columns.time}" from 2000 to now; are these the '
-            "right columns?"
-        )
     for count, what in (
         (seen["no_player"], f'without a "{columns.player}"'), (seen["no_time"], f'without a "{columns.time}"'),
         (seen["early"], "from before the year 2000"), (seen["late"], "from the future"),
@@ -199,6 +204,13 @@ def _checked(log: Log, seen: dict[str, Any]) -> Log:
             raise ValueError(
                 f"{count:,} of {whole:,} rows of the log are {what}; are columns and units the right ones?"
             )
+    if not seen["rows"] and until is not None:
+        raise ValueError(f"nothing is known on {iso(until)}: the log has no event before it")
+    if not seen["rows"]:
+        raise ValueError(
+            f'no row of the log has both a "{columns.player}" and a "{columns.time}" from 2000 to now; are these the '
+            "right columns?"
+        )
     notes = list(log.notes)
     left_out = {
         f'{seen["no_player"] or 0:,} without a "{columns.player}"': seen["no_player"],

@@ -123,6 +123,15 @@ def _files(log: Sequence[str]) -> tuple[list[Path], list[str]]:
     return filled, notes if len(notes) < 5 else [f"{len(notes):,} empty files are left out"]
 
 
+def log_files(log: Sequence[str]) -> list[Path]:
+    """The files of a log that have anything in them.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    return _files(log)[0]
+
+
 def _format(file: Path) -> str:
     name = file.name.lower()
     for ends, what in ((_PARQUET, "Parquet"), (_CSV, "CSV"), (_JSON, "JSON lines")):

@@ -102,7 +102,9 @@ def milliseconds_of(column: ir.Value, unit: Unit | None) -> ir.IntegerValue:
             # Seconds may have a fraction; a sum of whole numbers would lose nothing, a product of halves neither.
             scaled = column * (1000 // factor)
             return scaled.floor().cast("int64") if not scaled.type().is_integer() else scaled.cast("int64")
-        return (column.cast("int64") // (factor // 1000)).cast("int64")
+        # Engines divide as floats, too coarse for nanoseconds: of a multiple, rounding gives the exact quotient.
+        whole, part = column.cast("int64"), factor // 1000
+        return ((whole - whole % part).cast("float64") / float(part)).round().cast("int64")
     if kind.is_date():
         return (column.epoch_days().cast("int64") * 86_400_000).cast("int64")
     if kind.is_string():

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from ludocast.models.recommend.ranking import top_items
+from ludocast.models.recommend.ranking import NOBODY, top_items
 from ludocast.models.recommend.sparse_weights import SparseWeights
 from scipy import sparse
 
@@ -32,11 +32,41 @@ def best_items(
         part = history[begin:end]
         found = part @ weights.outgoing_without_owned
         is_done = _by_rows(found, width, items[begin:end], scores[begin:end])
-        # Those with fewer than K items above 0, or with ties at the last rank: every item is looked at.
         for row in np.flatnonzero(~is_done).tolist():
-            own = part[row]
-            every = weights.scores(own) if own.nnz else popularity[None]
-            items[begin + row], scores[begin + row] = (one[0] for one in top_items(every, width, own))
+            near = slice(found.indptr[row], found.indptr[row + 1])
+            if near.start < near.stop <= near.start + len(weights) - width:
+                items[begin + row], scores[begin + row] = _of_row(found.indices[near], found.data[near], width)
+            else:  # no history, or of nearly all items
+                own = part[row]
+                every = weights.scores(own) if own.nnz else popularity[None]
+                items[begin + row], scores[begin + row] = (one[0] for one in top_items(every, width, own))
+    return items, scores
+
+
+def _of_row(near: np.ndarray, score: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The K best where there are ties at the last rank, or few items above 0: all others have 0, the first count."""
+    is_other = score != 0
+    near, score = near[is_other], score[is_other]
+    first = np.setdiff1d(np.arange(k + len(near)), near, assume_unique=True)[:k]
+    near, score = np.concatenate([near, first]), np.concatenate([score, np.zeros(len(first))])
+    order = np.lexsort((near, -score))[:k]
+    return near[order], score[order]
+
+
+def best_popular(popularity: np.ndarray, history: sparse.csr_matrix, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """As `top_items` where all users have the same scores, what a user has left out."""
+    width = min(k, len(popularity))
+    order = np.argsort(-popularity, kind="stable")
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    items, scores = np.zeros((history.shape[0], width), np.int64), np.zeros((history.shape[0], width))
+    for user in range(history.shape[0]):
+        own = place[history.indices[history.indptr[user] : history.indptr[user + 1]]]
+        is_left = np.ones(min(width + len(own), len(order)), bool)
+        is_left[own[own < len(is_left)]] = False
+        left = np.flatnonzero(is_left)[:width]
+        items[user], scores[user] = NOBODY, -np.inf
+        items[user, : len(left)], scores[user, : len(left)] = order[left], popularity[order[left]]
     return items, scores
 
 

@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
 from ludocast.models.recommend.als import ImplicitALS
-from ludocast.models.recommend.item_item import EASE, CosineNeighbours, Popularity, RP3Beta
+from ludocast.models.recommend.item_item import EASE, CosineNeighbours, ItemItem, Popularity, RP3Beta, fit_together
+from ludocast.models.recommend.memory import dense_items
 from ludocast.models.recommend.metrics import user_metrics
 from ludocast.models.recommend.ranking import Recommender, recommend
 from ludocast.models.recommend.rerank import Reranker, RerankSettings
@@ -30,6 +31,13 @@ FAMILY_NAMES: dict[Family, str] = {
     "ease_weighted": "EASE, users weighted",
     "edlae": "EDLAE, users weighted",
     "network": "network",
+}
+LARGE: dict[Family, tuple[int, ...]] = {
+    "cosine": (0,),
+    "als": (),
+    "ease": (2, 4),
+    "ease_weighted": (2, 4),
+    "edlae": (2,),
 }
 NO_GRAPH: frozenset[Family] = frozenset({"als"})  # a new user's factors are the solution of a system of equations
 FAMILIES: tuple[Family, ...] = get_args(Family)
@@ -68,9 +76,12 @@ class Validated:
 
 
 def candidates(
-    families: Sequence[Family] = FAMILIES, rerank: RerankSettings | None = None, trainer: TrainerSettings | None = None
+    families: Sequence[Family] = FAMILIES,
+    rerank: RerankSettings | None = None,
+    trainer: TrainerSettings | None = None,
+    is_large: bool = False,
 ) -> list[Candidate]:
-    """The candidates of these families, in their order."""
+    """The candidates of these families, in their order; of large data those that `LARGE` names alone."""
     asked = rerank if rerank is not None else RerankSettings()
     training = trainer if trainer is not None else TrainerSettings()
     every: dict[Family, list[tuple[str, Callable[[], Recommender]]]] = {
@@ -94,7 +105,12 @@ def candidates(
             (f"{asked.draws} draws, {asked.members} member(s)", lambda: Reranker(settings=asked, trainer=training))
         ],
     }
-    return [Candidate(family, words, make) for family in families for words, make in every[family]]
+    return [
+        Candidate(family, words, make)
+        for family in families
+        for place, (words, make) in enumerate(every[family])
+        if not is_large or place in LARGE.get(family, (place,))
+    ]
 
 
 def _neighbours(count: int | None) -> str:
@@ -110,11 +126,38 @@ def validate(candidate: Candidate, known: sparse.csr_matrix, hidden: sparse.csr_
         hidden: CSR [U, I]; users of whom nothing is hidden are not asked.
     """
     begin = time.perf_counter()
-    model = candidate.make().fit(known)
+    return measured(candidate, candidate.make().fit(known), known, hidden, begin)
+
+
+def measured(
+    candidate: Candidate, model: Recommender, known: sparse.csr_matrix, hidden: sparse.csr_matrix, begin: float
+) -> Validated:
+    """The same of a model that is fitted; begin is `time.perf_counter()` at the start of fitting."""
     asked = np.flatnonzero(np.diff(hidden.indptr))
     ranked, _ = recommend(model, known[asked], RANKS)
     ndcg = user_metrics(ranked, hidden[asked], (10,))[CHOSEN_BY]
     return Validated(candidate, float(ndcg.mean()), time.perf_counter() - begin, ndcg)
+
+
+def fitted(tried: Sequence[Candidate], known: sparse.csr_matrix) -> Iterator[tuple[Candidate, Recommender, float]]:
+    """Each candidate fitted, and when its fitting began, with `time.perf_counter()`.
+
+    Where weights are sparse, models of items by items are fitted together, for what they share takes most of the time;
+    each is told an equal part of it.
+    """
+    shared: dict[int, ItemItem] = {}
+    begin = time.perf_counter()
+    if known.shape[1] > dense_items():
+        made = ((place, one.make()) for place, one in enumerate(tried))
+        shared = {place: model for place, model in made if isinstance(model, ItemItem)}
+        fit_together(list(shared.values()), known)
+    each = (time.perf_counter() - begin) / max(1, len(shared))
+    for place, one in enumerate(tried):
+        begin = time.perf_counter()
+        if place in shared:
+            yield one, shared.pop(place), begin - each
+        else:
+            yield one, one.make().fit(known), begin
 
 
 def best_of_families(found: Sequence[Validated]) -> list[Validated]:

@@ -15,6 +15,7 @@ from ludocast.datamodules.attributes import UserColumns, fit_user_columns, is_bl
 from ludocast.datamodules.infer import RawColumns
 from ludocast.datamodules.schema import Schema
 from ludocast.models.metrics import Interval
+from ludocast.models.recommend.attribute_blend import BlendScores
 from ludocast.models.recommend.item_item import Popularity
 from ludocast.models.recommend.metrics import mean_metrics, user_metrics
 from ludocast.models.recommend.products import owners
@@ -29,7 +30,11 @@ from torch import nn
 RANKS = 20
 CHOSEN_BY = "ndcg@10"
 LEAST_USERS = 50  # fewer players with attributes tell nothing of new ones
-NAMES = {"popularity": "popularity", "segments": "popularity by segment", "tower": "tower of attributes"}
+NAMES = {
+    "popularity": "popularity", "segments": "popularity by segment", "tower": "tower of attributes",
+    "both": "tower and segments",
+}  # fmt: skip
+WEIGHTS = (0.25, 0.5, 1.0, 2.0)  # of segments beside the tower
 SEGMENTS = tuple((count, smoothing) for count in (4, 16, 64, 256) for smoothing in (20.0, 100.0))
 
 
@@ -52,7 +57,7 @@ class ColdStart:
     """
 
     columns: UserColumns
-    model: SegmentPopularity | TowerScores
+    model: SegmentPopularity | TowerScores | BlendScores
     popularity: np.ndarray
 
     def scores(self, raw: RawColumns) -> np.ndarray:
@@ -70,16 +75,31 @@ def widened(cold: ColdStart, shares: np.ndarray, scale: float) -> ColdStart:
         scale: Of the new items beside others.
     """
     popularity = np.concatenate([cold.popularity, scale * np.maximum(cold.popularity @ shares, 0)])
-    if isinstance(cold.model, TowerScores):
-        assert cold.model.network is not None
-        tower = copy.copy(cold.model)
-        tower.network = _with_items(cold.model.network, shares, scale)
-        return replace(cold, model=tower, popularity=popularity)
-    assert cold.model.table is not None
-    segments = copy.copy(cold.model)
-    mixed = scale * np.maximum(cold.model.table @ shares, 0)
-    segments.table = np.concatenate([cold.model.table, mixed], 1)
-    return replace(cold, model=segments, popularity=popularity)
+    model = cold.model
+    if isinstance(model, BlendScores):
+        # The scale counts once: it is in both parts, whose logarithms are added up with 1 and the weight.
+        part = scale ** (1 / (1 + model.weight))
+        wide = replace(
+            model, tower=_wide_tower(model.tower, shares, part), segments=_wide_table(model.segments, shares, part)
+        )
+        return replace(cold, model=wide, popularity=popularity)
+    if isinstance(model, TowerScores):
+        return replace(cold, model=_wide_tower(model, shares, scale), popularity=popularity)
+    return replace(cold, model=_wide_table(model, shares, scale), popularity=popularity)
+
+
+def _wide_tower(tower: TowerScores, shares: np.ndarray, scale: float) -> TowerScores:
+    assert tower.network is not None
+    wide = copy.copy(tower)
+    wide.network = _with_items(tower.network, shares, scale)
+    return wide
+
+
+def _wide_table(segments: SegmentPopularity, shares: np.ndarray, scale: float) -> SegmentPopularity:
+    assert segments.table is not None
+    wide = copy.copy(segments)
+    wide.table = np.concatenate([segments.table, scale * np.maximum(segments.table @ shares, 0)], 1)
+    return wide
 
 
 def _with_items(network: UserTower, shares: np.ndarray, scale: float) -> UserTower:
@@ -103,8 +123,9 @@ class ColdTried:
         kind: Of `NAMES`.
         settings: In words.
         validation: NDCG@10 on held-out players.
-        segments: Of "segments", their number and smoothing.
-        epochs: Of "tower", when to stop.
+        segments: Number and smoothing, of "segments" and "both".
+        epochs: When to stop, of "tower" and "both".
+        weight: Of the segments, of "both".
         test: Measures on players that took part in nothing; None before they were asked.
     """
 
@@ -113,6 +134,7 @@ class ColdTried:
     validation: float
     segments: tuple[int, float] | None = None
     epochs: int | None = None
+    weight: float | None = None
     test: dict[str, Interval] | None = None
 
 
@@ -141,7 +163,8 @@ def try_cold(
     """Choose on held-out players, measure on others, and fit what was chosen on all.
 
     A share of the players is the test part, the same share of the rest the validation part; no pair of theirs is ever
-    learnt from before its figure is known. Of equal figures the simpler way is taken: popularity, segments, tower.
+    learnt from before its figure is known. Of equal figures the simpler way is taken: popularity, segments, tower,
+    both.
 
     Args:
         data: Players with attributes and one pair or more each.
@@ -184,23 +207,36 @@ def choose_cold(train: ColdData, held: ColdData, settings: TowerSettings, traine
     found = [ColdTried("popularity", "", _ndcg(popular.popularity[None], held.history))]
     columns = fit_user_columns(train.schema, train.raw, np.arange(train.history.shape[0]))
     known, asked = columns.vectors(train.raw), columns.vectors(held.raw)
-    segments = []
+    segments: list[tuple[ColdTried, SegmentPopularity]] = []
     for count, smoothing in SEGMENTS:
         model = SegmentPopularity(count, smoothing).fit(known, train.history)
         words = f"{count} segments at most, smoothing {smoothing:g}"
-        segments.append(ColdTried("segments", words, _ndcg_of(model, asked, held.history), segments=(count, smoothing)))
-    found.append(max(segments, key=lambda one: one.validation))
+        figure = _ndcg_of(model, asked, held.history)
+        segments.append((ColdTried("segments", words, figure, segments=(count, smoothing)), model))
+    parted, by_segment = max(segments, key=lambda one: one[0].validation)
     curve: list[float] = []
+    best = TowerScores(settings)
 
     def after_epoch(network: UserTower) -> None:
         now = TowerScores(settings)
         now.network = _copied(network)
         curve.append(_ndcg_of(now, asked, held.history))
+        if curve[-1] > max(curve[:-1], default=-1.0):
+            best.network = now.network
 
     blank = columns.vectors(columns.blank())[0]
     TowerScores(settings, trainer=trainer).fit(known, train.history, blank, columns.groups, after_epoch)
     stop = int(np.argmax(curve)) + 1
-    found.append(ColdTried("tower", f"{stop} of {settings.epochs} epochs", curve[stop - 1], epochs=stop))
+    tower = ColdTried("tower", f"{stop} of {settings.epochs} epochs", curve[stop - 1], epochs=stop)
+    both = [
+        ColdTried(
+            "both", f"{tower.settings}; {parted.settings}, weight {weight:g}",
+            _ndcg_of(BlendScores(best, by_segment, weight), asked, held.history),
+            parted.segments, stop, weight,
+        )
+        for weight in WEIGHTS
+    ]  # fmt: skip
+    found += [parted, tower, max(both, key=lambda one: one.validation)]
     return sorted(found, key=lambda one: -one.validation)
 
 
@@ -210,13 +246,19 @@ def fit_cold(chosen: ColdTried, data: ColdData, settings: TowerSettings, trainer
         return None
     columns = fit_user_columns(data.schema, data.raw, np.arange(data.history.shape[0]))
     vectors = columns.vectors(data.raw)
-    model: SegmentPopularity | TowerScores
+    popularity = owners(data.history)
+    segments, tower = None, None
     if chosen.segments is not None:
-        model = SegmentPopularity(*chosen.segments).fit(vectors, data.history)
-    else:
+        segments = SegmentPopularity(*chosen.segments).fit(vectors, data.history)
+    if chosen.epochs is not None:
         blank = columns.vectors(columns.blank())[0]
-        model = TowerScores(settings, chosen.epochs, trainer).fit(vectors, data.history, blank, columns.groups)
-    return ColdStart(columns, model, owners(data.history))
+        tower = TowerScores(settings, chosen.epochs, trainer).fit(vectors, data.history, blank, columns.groups)
+    if segments is None or tower is None:
+        model = segments if segments is not None else tower
+        assert model is not None
+        return ColdStart(columns, model, popularity)
+    assert chosen.weight is not None
+    return ColdStart(columns, BlendScores(tower, segments, chosen.weight), popularity)
 
 
 def _copied(network: UserTower) -> UserTower:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
-from ludocast.models.recommend.best_items import best_items
+from ludocast.models.recommend.best_items import best_items, best_popular
 from ludocast.models.recommend.memory import dense_items
 from ludocast.models.recommend.precision import Precision
 from ludocast.models.recommend.products import Products, owners, user_weights
@@ -183,6 +183,12 @@ class Popularity:
         if self.popularity is None:
             raise NotFittedError("Popularity has learnt nothing yet; call fit")
         return np.tile(self.popularity, (history.shape[0], 1))
+
+    def best(self, history: sparse.csr_matrix, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The k most popular items that are not in the history; as `RanksAlone`."""
+        if self.popularity is None:
+            raise NotFittedError("Popularity has learnt nothing yet; call fit")
+        return best_popular(self.popularity, history, k)
 
 
 class CosineNeighbours(ItemItem):

@@ -9,37 +9,40 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from ludocast.models.recommend.network import CandidateNetwork
+from ludocast.models.recommend.signals import Signals
+from ludocast.models.recommend.training_lists import Batch, ListsDataModule
 from torch import Tensor
 from torch.nn import functional as F
-
-Batch = tuple[Tensor, Tensor, Tensor]  # inputs [N, C, F], is_hidden [N, C] and is_real [N, C]
 
 
 class RecommenderModule(pl.LightningModule):
     """Trains a `CandidateNetwork` to rank hidden items first in a user's list.
 
+    The inputs are standardised by the training lists of a `ListsDataModule` when the fit begins.
+
     Args:
-        inputs: F.
         hidden: Units of each of two layers.
         dropout: Of these units.
         learning_rate: Of AdamW at its highest; one cycle.
         weight_decay: Of AdamW.
         warmup: Share of the steps until the highest learning rate.
         seed: Of the initial weights and the dropout.
+        inputs: F; by default that of the default signals.
     """
 
     def __init__(
         self,
-        inputs: int,
         hidden: int = 64,
         dropout: float = 0.0,
         learning_rate: float = 3e-3,
         weight_decay: float = 0.01,
         warmup: float = 0.3,
         seed: int = 0,
+        inputs: int | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
+        inputs = len(Signals().names) if inputs is None else inputs
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.network = CandidateNetwork(inputs, hidden, dropout)
@@ -48,6 +51,14 @@ class RecommenderModule(pl.LightningModule):
         """Scores [N, C]."""
         scores: Tensor = self.network(inputs_NCF, is_real_NC)
         return scores
+
+    def on_fit_start(self) -> None:
+        """Take the inputs' scales from the training lists, unless a checkpoint brought them."""
+        data = getattr(self.trainer, "datamodule", None)
+        if not isinstance(data, ListsDataModule) or data.lists is None:
+            raise ValueError("RecommenderModule learns from a ListsDataModule; pass one as datamodule=")
+        if self.trainer.ckpt_path is None:
+            self.network.standardise_by(torch.from_numpy(data.lists.inputs), torch.from_numpy(data.lists.is_real))
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed dropout by epoch, so that a resumed training repeats the unbroken one."""

@@ -33,11 +33,13 @@ class CandidateNetwork(nn.Module):
         self.last = nn.Linear(hidden, 1)
         self.dropout = nn.Dropout(dropout)
 
-    def standardise_by(self, inputs_MF: Tensor) -> None:
-        """Take mean and deviation of each input from these candidates, [M, F]; a constant input is centred alone."""
-        self.mean.copy_(inputs_MF.double().mean(0))
-        deviation = inputs_MF.double().std(0, unbiased=False)
-        self.deviation.copy_(torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation)))
+    def standardise_by(self, inputs_NCF: Tensor, is_real_NC: Tensor) -> None:
+        """Take mean and deviation of each input from these candidates; a constant input is centred alone."""
+        for place in range(inputs_NCF.shape[2]):  # one at a time: all of them in float64 are a copy of twice the size
+            values = inputs_NCF[:, :, place][is_real_NC].double()
+            deviation = values.std(unbiased=False)
+            self.mean[place] = values.mean()
+            self.deviation[place] = deviation if deviation > 1e-6 else 1.0
 
     def forward(self, inputs_NCF: Tensor, is_real_NC: Tensor) -> Tensor:
         """Scores [N, C]; where a list has no further candidate, any."""

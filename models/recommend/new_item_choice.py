@@ -28,6 +28,10 @@ Make = Callable[[], Recommender]
 Features = Callable[[np.ndarray], sparse.csr_matrix]  # of all items [I, F], their weights and scales fitted on some
 
 
+class TooFewError(ValueError):
+    """Too few items or users to tell how new items are found."""
+
+
 @dataclass(frozen=True)
 class NewItemsTried:
     """A way to rank new items, and how it did.
@@ -72,11 +76,11 @@ def try_new_items(
         share: Of the items held out, each time.
 
     Raises:
-        ValueError: If there are too few items.
+        TooFewError: If there are too few items, or no user has one that is held out and another one.
     """
     items = history.shape[1]
     if items < LEAST_ITEMS:
-        raise ValueError(f"{items} items have both attributes and pairs; {LEAST_ITEMS} or more tell of new ones")
+        raise TooFewError(f"{items} items have both attributes and pairs; {LEAST_ITEMS} or more tell of new ones")
     order = np.random.default_rng(seed).permutation(items)
     test, rest = np.sort(order[: int(items * share)]), order[int(items * share) :]
     held, train = np.sort(rest[: int(len(rest) * share)]), np.sort(rest[int(len(rest) * share) :])
@@ -92,6 +96,8 @@ def try_new_items(
 def _held(history: sparse.csr_matrix, features: Features, learnt: np.ndarray, held: np.ndarray) -> _Held:
     known, hidden = sparse.csr_matrix(history[:, learnt]), sparse.csr_matrix(history[:, held])
     asked = (np.diff(known.indptr) > 0) & (np.diff(hidden.indptr) > 0)
+    if not asked.any():
+        raise TooFewError("no user has an item that is held out and another one, so nothing tells of new items")
     # Users who are not asked teach as others do; they stand behind, so that rows of both matrices agree.
     order = np.concatenate([np.flatnonzero(asked), np.flatnonzero(~asked)])
     found = features(learnt)

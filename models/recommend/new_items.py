@@ -47,6 +47,8 @@ def shares_of(
         popularity: n, users of each item [I].
         penalty: Above 0.
     """
+    if not features.shape[1]:
+        return np.zeros((features.shape[0], features_new.shape[0]))
     weighted = sparse.diags(popularity / penalty) @ features
     gram = np.asarray((features.T @ weighted).todense()) + np.eye(features.shape[1])
     solved = linalg.solve(gram, np.asarray(features_new.T.todense()), assume_a="pos")

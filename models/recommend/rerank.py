@@ -19,12 +19,13 @@ import torch
 from ludocast.models.recommend.item_item import NotFittedError
 from ludocast.models.recommend.module import RecommenderModule
 from ludocast.models.recommend.ranking import rank_all, user_batches
-from ludocast.models.recommend.signals import CandidateLists, Signals, hidden_targets
+from ludocast.models.recommend.signals import CandidateLists, Signals
+from ludocast.models.recommend.training_lists import ListsDataModule, TrainingLists, lists_with_hidden
 from ludocast.models.trainer import TrainerSettings, make_trainer, without_hints
 from scipy import sparse
-from torch.utils.data import DataLoader, TensorDataset
 
 BATCH_USERS = 512  # whose candidates are described at once
+FEW = 0.01  # of all pairs: that many less change no weight that matters
 MARGIN = 1.0  # between the last candidate and the best of the items that are none
 
 
@@ -42,6 +43,7 @@ class RerankSettings:
         dropout: Of these.
         learning_rate: At its highest.
         weight_decay: Of AdamW.
+        users: At most so many, drawn anew each time, have pairs hidden.
         seed: Of draws, weights and shuffles.
     """
 
@@ -54,16 +56,8 @@ class RerankSettings:
     dropout: float = 0.0
     learning_rate: float = 3e-3
     weight_decay: float = 0.01
+    users: int = 20_000
     seed: int = 0
-
-
-@dataclass(frozen=True)
-class TrainingLists:
-    """Lists that hold a hidden item: inputs float32 [N, C, F], is_hidden bool [N, C], is_real bool [N, C]."""
-
-    inputs: np.ndarray
-    is_hidden: np.ndarray
-    is_real: np.ndarray
 
 
 class Reranker:
@@ -99,7 +93,10 @@ class Reranker:
             )
             for member in range(self.settings.members)
         ]
-        self.signals.fit(history)
+        if drawn.serving is None:
+            self.signals.fit(history)
+        else:
+            self.signals = drawn.serving
         return self
 
     def scores(self, history: sparse.csr_matrix) -> np.ndarray:
@@ -162,27 +159,30 @@ def training_lists(signals: Signals, history: sparse.csr_matrix, settings: Reran
     Args:
         signals: Are fitted on copies.
         history: Of training.
-        settings: Draws, share and seed.
+        settings: Draws, share, users and seed.
 
     Raises:
         ValueError: If no list holds a hidden item.
     """
     generator = np.random.default_rng(settings.seed)
-    found = []
+    found, serving = [], None
     for _ in range(settings.draws):
         is_hidden = generator.random(history.nnz) < settings.share
+        if history.shape[0] > settings.users:
+            is_drawn = np.zeros(history.shape[0], bool)
+            is_drawn[generator.choice(history.shape[0], settings.users, replace=False)] = True
+            is_hidden &= np.repeat(is_drawn, np.diff(history.indptr))
         rest, hidden = _of(history, ~is_hidden), _of(history, is_hidden)
-        fitted = copy.deepcopy(signals).fit(rest)
-        for part, sought in zip(user_batches(rest), user_batches(hidden), strict=True):
-            lists = fitted.lists(part)
-            target = hidden_targets(lists.items, sought)
-            kept = target.any(axis=1) & (np.diff(part.indptr) > 0)
-            found.append((lists.inputs[kept].astype(np.float32), target[kept], lists.items[kept] >= 0))
-        del fitted  # or the next one would be fitted beside it
-    inputs, target, is_real = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        serving = None  # or the next one would be fitted beside it
+        serving = copy.deepcopy(signals).fit(rest)
+        found.append(lists_with_hidden(serving, rest, hidden))
+        serving = serving if hidden.nnz < FEW * history.nnz else None
+    inputs, is_hidden, is_real = (
+        np.concatenate([getattr(lists, part) for lists in found]) for part in ("inputs", "is_hidden", "is_real")
+    )
     if not len(inputs):
         raise ValueError("no hidden item was ever among the candidates; there are too few pairs for a network")
-    return TrainingLists(inputs, target, is_real)
+    return TrainingLists(inputs, is_hidden, is_real, serving)
 
 
 def train_module(
@@ -197,16 +197,13 @@ def train_module(
         trainer: Of Lightning.
     """
     module = RecommenderModule(
-        len(names), settings.hidden, settings.dropout, settings.learning_rate, settings.weight_decay,
-        seed=settings.seed,
+        settings.hidden, settings.dropout, settings.learning_rate, settings.weight_decay,
+        seed=settings.seed, inputs=len(names),
     )  # fmt: skip
-    tensors = [torch.from_numpy(array) for array in (lists.inputs, lists.is_hidden, lists.is_real)]
-    module.network.standardise_by(tensors[0][tensors[2]])
-    shuffle = torch.Generator().manual_seed(settings.seed)
-    loader = DataLoader(TensorDataset(*tensors), settings.batch, shuffle=True, generator=shuffle)
+    data = ListsDataModule(lists, batch=settings.batch, seed=settings.seed)
     with without_hints(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="pytorch_lightning")  # hints for authors of modules
-        make_trainer(trainer, settings.epochs).fit(module, loader)
+        make_trainer(trainer, settings.epochs).fit(module, data)
     return module.cpu().eval().double()  # scores that are close stay in one order, whatever computes them
 
 

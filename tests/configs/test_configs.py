@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from ludocast.datamodules.simulate import simulate
 
+from tests.models.recommend.made import random_history, write_pairs
 from tests.recipes.made_events import make_files
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
@@ -16,6 +17,7 @@ def test_every_recipe_file_trains(config: Path, tmp_path: Path, monkeypatch: pyt
 
     simulate(400, tmp_path / "demo", seed=0)
     make_files(tmp_path / "demo")
+    write_pairs(random_history(), tmp_path / "demo" / "purchases.csv")
     monkeypatch.chdir(tmp_path)
     options = ["--config", str(config), "--trainer.max_epochs", "1", "--trainer.enable_progress_bar", "false"]
     assert main(["fit", *options]) == 0

@@ -253,13 +253,16 @@ def test_tables_of_which_nothing_can_be_learnt(
 
 
 def test_odd_ids_missing_ones_and_a_player_with_all_items(capsys: pytest.CaptureFixture[str]) -> None:
-    rows = [(f"p\n{player}", item) for player in range(40) for k, item in enumerate(ODD_IDS) if (player + k) % 3]
+    rows: list[tuple[str | None, str | None]] = [
+        (f"p\n{player}", item) for player in range(40) for k, item in enumerate(ODD_IDS) if (player + k) % 3
+    ]
     rows += [("한", item) for item in ODD_IDS] + [(None, "x,y"), ("NaN", "x,y"), ("p\n1", None)]
     table = pd.DataFrame(rows, columns=["player", "thing"])
     table.to_csv("log.csv", index=False)
     assert train("--model", "ease") == 0
     assert 'note: 3 rows have no "player" or no "thing" and were left out' in capsys.readouterr().out
     assert main(["score", "--bundle", "run/bundle", "--input", "log.csv", "--output", "found.csv", "--k", "99"]) == 0
+    assert "note: 1 history has no item left to suggest\n" in capsys.readouterr().out
     found = pd.read_csv("found.csv", keep_default_na=False)
     assert "한" not in set(found["player"])  # nothing is left for who has all
     for player, own in table.dropna().groupby("player")["thing"]:
@@ -288,3 +291,22 @@ def test_what_a_stopped_run_left_is_discarded_when_asked(capsys: pytest.CaptureF
     assert "--overwrite discards it" in said
     assert "--resume" not in said  # there is no such option here
     assert train("--model", "popularity", "--overwrite") == 0
+
+
+def test_many_items_are_trained_sparse_and_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("ludocast.models.recommend.memory.MOST_ITEMS", 30)
+    monkeypatch.setattr("ludocast.models.recommend.item_item.NEIGHBOURS", 9)
+    monkeypatch.setattr("ludocast.models.recommend.scale.ASKED", 60)
+    monkeypatch.setattr("ludocast.models.recommend.scale.MANY_PAIRS", 100)
+    assert train("--epochs", "1") == 0
+    said = capsys.readouterr().out
+    assert "nearest items alone" in said
+    assert "60 users are asked about" in said
+    assert "implicit ALS" not in {one["model"] for one in document()["leaderboard"]}
+    words = ["score", "--bundle", "run/bundle", "--input", "log.csv", "--output", "found.parquet", "--k", "5"]
+    assert main(words) == 0
+    wanted = pd.read_parquet("run/suggestions.parquet").query("rank <= 5")
+    both = pd.read_parquet("found.parquet").merge(wanted, on=["player", "thing", "rank"])
+    assert len(both) == len(wanted)

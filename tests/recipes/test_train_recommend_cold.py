@@ -54,7 +54,7 @@ def test_new_players_and_new_items_are_answered_in_table_bundle_and_service() ->
     document = json.loads(Path("run", "metrics.json").read_text())
     about_players, about_items = document["newcomers"]
     ways = {one["way"]: one for one in about_players["ways"]}
-    assert set(ways) == {"popularity", "popularity by segment", "tower of attributes"}
+    assert set(ways) == {"popularity", "popularity by segment", "tower of attributes", "tower and segments"}
     assert about_players["ways"][0]["way"] != "popularity"
     assert about_players["ways"][0]["ndcg@10"] > ways["popularity"]["ndcg@10"] + 0.05
     assert about_items["ways"][0]["way"] == "weights of items alike"
@@ -92,8 +92,11 @@ def test_new_players_and_new_items_are_answered_in_table_bundle_and_service() ->
     assert answer["warnings"] == []
 
 
-def test_the_score_table_is_that_of_training() -> None:
-    assert train("--users", "players.csv", "--items", "items.csv") == 0
+@pytest.mark.parametrize(
+    "more", [[], ["--weights_precision", "float16"], ["--model", "network", "--epochs", "1", "--draws", "1"]]
+)
+def test_the_score_table_is_that_of_training(more: list[str]) -> None:
+    assert train("--users", "players.csv", "--items", "items.csv", "--new_items", "always", *more) == 0
     options = ["--input", "log.csv", "--users", "players.csv", "--output", "out.parquet"]
     assert main(["score", "--bundle", "run/bundle", *options]) == 0
     keys = ["player", "rank"]
@@ -113,12 +116,26 @@ def test_attributes_that_tell_nothing_leave_popularity_and_new_items_may_stay_ou
     assert len(shown[shown["player"] == "p310"]) == 20
 
 
+def test_a_small_game_keeps_new_items_out_or_says_why_not(capsys: pytest.CaptureFixture[str]) -> None:
+    frame = log(PLAYERS)
+    frame[frame["thing"] < 12].to_csv("log.csv", index=False)
+    catalogue().head(14).to_csv("items.csv", index=False)
+    assert train("--items", "items.csv", "--item_name", "title") == 0
+    assert "new items stay out: 12 items have both attributes and pairs" in capsys.readouterr().out
+    assert len(Scorer.load("run/bundle").manifest.classes) == 12
+    assert "too few items" in Path("run", "report.html").read_text()
+    assert train("--items", "items.csv", "--new_items", "always", "--overwrite") == 2
+    catalogue().head(14).assign(title=[f"name{k}" for k in range(14)], price=1).to_csv("items.csv", index=False)
+    assert train("--items", "items.csv", "--overwrite") == 0
+
+
 @pytest.mark.parametrize(
     ("table", "options", "sentence"),
     [
         (players().drop(columns="player"), ["--users"], 'needs the column "player"'),
         (pd.concat([players(), players().head(1)]), ["--users"], '"player" = "p0" twice'),
         (players().assign(player="x" + players()["player"]), ["--users"], "no user of the pairs is in it"),
+        (players().head(49), ["--users"], "49 users have both attributes and pairs"),
         (players().assign(country="KR", age=1), ["--users"], "no column that tells one from another"),
         (players().rename(columns={"age": "k"}), ["--users"], 'a request has a "k" of its own'),
         (catalogue().drop(columns="thing"), ["--items"], 'needs the columns "thing"'),

@@ -16,8 +16,11 @@ from ludocast.models.recommend.rerank import Reranker, RerankSettings
 from ludocast.models.recommend.signals import Signals
 from ludocast.models.recommend.stored_weights import store_at
 from ludocast.recipes.recommend_bundle import write_recommend_bundle
+from ludocast.serve.graph import GraphBuilder
+from ludocast.serve.graph_stable_top import add_stable_top
 from ludocast.serve.manifest import PairColumns
 from ludocast.serve.scorer import Scorer
+from onnx import TensorProto
 
 from ludocast.__main__ import main
 from tests.models.recommend.made import random_history
@@ -27,14 +30,17 @@ IDS = np.array([f"item {k}" if k % 3 else f"물건\n{k}" for k in range(40)], ob
 
 
 def reranker() -> Reranker:
-    signals = Signals({"ease": EASE(5.0, 0.5), "cosine": CosineNeighbours(), "walks": RP3Beta()}, candidates=15)
+    signals = Signals(
+        {"ease": EASE(5.0, 0.5), "cosine": CosineNeighbours(), "walks": RP3Beta()}, candidates=15, told=("ease",)
+    )
     return Reranker(signals, RerankSettings(epochs=3, members=2))
 
 
-@pytest.fixture(scope="module", params=["popularity", "ease", "int8", "reranker"])
+@pytest.fixture(scope="module", params=["popularity", "ease", "int8", "sparse", "reranker"])
 def core(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Scorer, bytes, Any]:
     makers: dict[str, Callable[[], Recommender]] = {
         "popularity": Popularity, "ease": lambda: EASE(5.0, 0.5), "int8": lambda: EASE(5.0, 0.5), "reranker": reranker,
+        "sparse": lambda: EASE(5.0, 0.5, neighbours=11),
     }  # fmt: skip
     model = makers[request.param]().fit(HISTORY)
     store_at(model, "int8" if request.param == "int8" else "float32")
@@ -101,3 +107,21 @@ def test_openvino_ranks_alike(core: tuple[Scorer, bytes, Any]) -> None:
     check(scorer, document, [found["items"], found["scores"]], most)
     found = compiled(fed(document, histories(), k=np.array([3])))
     check(scorer, document, [found["items"], found["scores"]], 3)
+
+
+def test_the_best_of_many_equal_ones_in_each_runtime() -> None:
+    openvino = pytest.importorskip("openvino", reason="a further runtime; pip install openvino")
+    graph = GraphBuilder()
+    scores, k = graph.input("scores", TensorProto.FLOAT, "M"), graph.optional_input("k", np.array([7]), [1])
+    add_stable_top(graph, scores, k, "values", "places")
+    for name, kind in (("values", TensorProto.FLOAT), ("places", TensorProto.INT64)):
+        graph.output(name, f"{name}_out", kind, ["N", "K"])
+    content = graph.model("", {}).SerializeToString()
+    x = np.random.default_rng(0).integers(0, 4, (50, 30)).astype(np.float32)
+    x[3], x[5, 2:] = -np.inf, -np.inf
+    wanted = np.argsort(-x, axis=1, kind="stable")[:, :7]
+    compiled = openvino.Core().compile_model(openvino.Core().read_model(content, b""), "CPU")
+    for found in (compiled({"scores": x}), ort.InferenceSession(content).run(None, {"scores": x})):
+        values, places = found[0], found[1]
+        np.testing.assert_array_equal(places, wanted)
+        np.testing.assert_array_equal(values, np.take_along_axis(x, wanted, 1))

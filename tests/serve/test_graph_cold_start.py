@@ -60,7 +60,8 @@ SCHEMA, RAW, _ = user_schema(attributes_of_frame(players(), "player"))
 
 
 def cold_of(kind: str) -> ColdStart:
-    chosen = ColdTried(kind, "", 0.0, segments=(6, 20.0) if kind == "segments" else None, epochs=3)
+    segments, epochs = None if kind == "tower" else (6, 20.0), None if kind == "segments" else 3
+    chosen = ColdTried(kind, "", 0.0, segments, epochs, 0.5)
     found = fit_cold(chosen, ColdData(SCHEMA, RAW, HISTORY), SETTINGS, TrainerSettings())
     assert found is not None
     return found
@@ -85,7 +86,7 @@ def models() -> dict[str, Recommender]:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", ["segments", "tower"])
+@pytest.mark.parametrize("kind", ["segments", "tower", "both"])
 @pytest.mark.parametrize("name", ["popularity", "ease", "reranker"])
 def test_new_players_are_ranked_as_training_does(kind: str, name: str) -> None:
     cold, model = cold_of(kind), models()[name].fit(HISTORY)

@@ -44,7 +44,7 @@ HOSTILE: list[tuple[list[Any], list[int], str | None]] = [
     ([None, "12", float("nan"), ""], [12], None),
     (["7", "0007", "07"], [], 'ignored what the catalogue has not ("7", "0007", "07"): 3 items'),
     (ODD, list(range(10)), None),
-    (IDS.tolist(), list(range(40)), None),
+    (IDS.tolist(), list(range(40)), "1 history has no item left to suggest"),
     (IDS[:-2].tolist()[::-1], list(range(38)), None),
     (["é"], [], 'ignored what the catalogue has not ("é"): 1 item'),  # another spelling of e\u0301
     (["🐉", *(f"gone {k}" for k in range(100_000)), "12"], [4, 12], "100000 items"),

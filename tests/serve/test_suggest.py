@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pandas as pd
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
-from ludocast.models.recommend.item_item import EASE
+from ludocast.models.recommend.item_item import EASE, Popularity
 from ludocast.models.recommend.item_vectors import item_vectors
 from ludocast.recipes.recommend_bundle import write_recommend_bundle
+from ludocast.serve.bundle import write_bundle
 from ludocast.serve.catalogue import Catalogue
 from ludocast.serve.diversity import diverse_order
 from ludocast.serve.manifest import PairColumns
@@ -57,6 +59,9 @@ def test_filters_leave_the_order_of_what_is_left(scorer: Scorer) -> None:
     assert asked(scorer, k=5, exclude=every[:3]) == every[3:8]
     assert asked(scorer, only=[every[9], every[2], OWN[0]]) == [every[2], every[9]]
     assert asked(scorer, only=[]) == []
+    assert asked(scorer, k=2**63) == every
+    told = scorer.predict_rows([{"history": IDS.tolist()}, {"history": [], "k": 99}]).warnings
+    assert told == ("1 history has no item left to suggest",)  # all 40 were ranked for the other one
     swords = [one for one in every if CATEGORIES[IDS.tolist().index(one)] == "swords"]
     assert asked(scorer, k=40, category="swords") == swords
     assert asked(scorer, k=40, category=["swords", "gems"], exclude=swords[:1])[0] != swords[0]
@@ -99,6 +104,42 @@ def test_options_that_do_not_fit_are_refused(scorer: Scorer, options: dict[str, 
     with pytest.raises(ValueError, match=r"^row 1, ") as error:
         scorer.predict_rows([{"history": OWN, **options}])
     assert sentence in str(error.value)
+
+
+def test_more_than_is_ranked_is_told(tmp_path: Path) -> None:
+    history = random_history(60, 120)
+    ids = np.array([str(k) for k in range(120)], object)
+    write_recommend_bundle(
+        tmp_path / "bundle", "shop", Popularity().fit(history), ids, history.toarray().sum(0),
+        PairColumns("player", "thing"), {}, "",
+    )  # fmt: skip
+    found = Scorer.load(tmp_path / "bundle").predict_rows([{"history": [], "k": 110}, {"history": [], "k": 100}])
+    assert [len(row) for row in found.labels] == [100, 100]
+    assert found.warnings == ("1 history asked for more items than the 100 that are ranked",)
+
+
+def test_a_bundle_of_before_options_has_k_alone(scorer: Scorer, tmp_path: Path) -> None:
+    """Its inputs were history and length alone."""
+    model = onnx.load(scorer.bundle.folder / "model.onnx")
+    kept = [one for one in model.graph.input if one.name in ("history", "length")]
+    del model.graph.input[:]
+    model.graph.input.extend(kept)
+    manifest = scorer.manifest
+    write_bundle(
+        tmp_path / "old", model.SerializeToString(), name="old", inputs=manifest.inputs, classes=manifest.classes,
+        task="items", sequence=manifest.sequence, pairs=manifest.pairs,
+    )  # fmt: skip
+    old = Scorer.load(tmp_path / "old")
+    assert asked(old, k=4) == asked(scorer, k=4)
+    assert asked(old, k=40) == asked(scorer, k=40)
+    options: list[dict[str, Any]] = [{"exclude": ["i01"]}, {"only": []}, {"exclude_owned": False}]
+    for option in options:
+        with pytest.raises(ValueError, match=r"row 1, options need a bundle that was written since"):
+            asked(old, **option)
+    with pytest.raises(ValueError, match=r'row 1, "diversity": this bundle knows no likeness of items'):
+        asked(old, diversity=0.5)
+    with pytest.raises(ValueError, match=r"since there are any; train it again"):
+        asked(old, category=["gems"])
 
 
 def test_diverse_suggestions_equal_a_loop(scorer: Scorer) -> None:

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 from ludocast.datamodules.etl.engine import Engine, connect
 from ludocast.datamodules.etl.log import Log, open_log
+from ludocast.datamodules.etl.profile import open_whole
 from ludocast.datamodules.etl.sources import find_source
 
 DAY = 86_400_000
 
 
 @contextlib.contextmanager
-def opened(frame: pd.DataFrame, folder: Path) -> Iterator[tuple[Engine, Log]]:
-    """A log of a frame's rows, on DuckDB."""
+def opened(frame: pd.DataFrame, folder: Path, others: bool = False) -> Iterator[tuple[Engine, Log]]:
+    """A log of a frame's rows, on DuckDB; as the profile opens it where all columns are wanted."""
     path = folder / "log.parquet"
     frame.to_parquet(path, index=False)
-    work = folder / "work"
-    work.mkdir(exist_ok=True)
-    engine = connect("duckdb", 500_000_000, work, threads=1)
+    engine = connect("duckdb", 500_000_000, Path(tempfile.mkdtemp(dir=folder)), threads=1)
     try:
-        yield engine, open_log(engine, find_source(engine, [str(path)], None), {})
+        source = find_source(engine, [str(path)], None)
+        yield engine, open_whole(engine, source, {}, None) if others else open_log(engine, source, {})
     finally:
         engine.close()
 

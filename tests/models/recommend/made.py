@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from scipy import sparse
 
@@ -25,3 +27,10 @@ def random_history(users: int = 60, items: int = 25, share: float = 0.2, seed: i
     matrix = generator.random((users, items)) < p
     matrix[np.arange(users), generator.integers(0, items, users)] = True
     return sparse.csr_matrix(matrix.astype(np.float64))
+
+
+def write_pairs(history: sparse.csr_matrix, path: Path) -> None:
+    """A CSV file of the columns user_id and item_id."""
+    pairs = history.tocoo()
+    lines = [f"u{user:03d},i{item:03d}" for user, item in zip(pairs.row, pairs.col, strict=True)]
+    path.write_text("\n".join(["user_id,item_id", *lines]) + "\n")

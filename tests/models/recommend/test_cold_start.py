@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from ludocast.datamodules.attributes import attributes_of_frame, fit_user_columns, of_rows, user_schema
 from ludocast.models.recommend import user_tower
-from ludocast.models.recommend.cold_start import ColdData, ColdTried, fit_cold, try_cold
+from ludocast.models.recommend.cold_start import ColdData, ColdTried, fit_cold, try_cold, widened
 from ludocast.models.recommend.segments import SegmentPopularity, _tree_of
 from ludocast.models.recommend.tower_network import TowerSettings
 from ludocast.models.recommend.user_tower import TowerScores
@@ -38,7 +38,14 @@ def asked_of(country: str, age: float) -> dict[str, np.ndarray]:
     return {"country": np.array([country], object), "age": np.array([age], np.float32)}
 
 
-@pytest.mark.parametrize("chosen", [ColdTried("segments", "", 0, (4, 20.0)), ColdTried("tower", "", 0, epochs=6)])
+WAYS = (
+    ColdTried("segments", "", 0, (4, 20.0)),
+    ColdTried("tower", "", 0, epochs=6),
+    ColdTried("both", "", 0, (4, 20.0), 6, 0.5),
+)
+
+
+@pytest.mark.parametrize("chosen", WAYS, ids=[one.kind for one in WAYS])
 def test_tastes_of_countries_are_learnt_and_nothing_told_is_popularity(chosen: ColdTried) -> None:
     data = made()
     model = fit_cold(chosen, data, QUICK, TRAINER)
@@ -117,3 +124,18 @@ def test_of_a_long_catalogue_the_rare_items_keep_their_popularity(monkeypatch: p
     np.testing.assert_allclose(scores[:, rare], np.tile(wanted[rare], (200, 1)), rtol=1e-5)
     common = np.setdiff1d(np.arange(24), rare)
     assert (scores[:, common].std(axis=0) > 0.01).all()
+
+
+@pytest.mark.parametrize("chosen", WAYS, ids=[one.kind for one in WAYS])
+def test_a_twin_of_an_item_is_scored_as_the_item_and_a_scale_lowers_it(chosen: ColdTried) -> None:
+    data = made()
+    model = fit_cold(chosen, data, QUICK, TRAINER)
+    assert model is not None
+    twin = np.eye(24)[:, [5]]
+    raw = asked_of("DE", 30.0)
+    scores = widened(model, twin, 1.0).scores(raw)[0]
+    np.testing.assert_allclose(scores[:24], model.scores(raw)[0])
+    np.testing.assert_allclose(scores[24], scores[5], rtol=1e-6)
+    halved = widened(model, twin, 0.5).scores(raw)[0]
+    shift = 0.5 * scores[24] if chosen.kind == "segments" else scores[24] + np.log(0.5)
+    np.testing.assert_allclose(halved[24], shift, rtol=1e-6)

@@ -11,7 +11,7 @@ def made() -> tuple[CandidateNetwork, torch.Tensor, torch.Tensor]:
     torch.manual_seed(0)
     network = CandidateNetwork(3, 5).double().eval()
     inputs = torch.randn(2, 4, 3, dtype=torch.float64)
-    network.standardise_by(inputs.flatten(0, 1))
+    network.standardise_by(inputs, torch.ones(2, 4, dtype=torch.bool))
     return network, inputs, torch.tensor([[True, True, True, True], [True, True, False, False]])
 
 
@@ -44,3 +44,12 @@ def test_order_and_what_is_no_candidate_change_nothing() -> None:
     other = torch.where(is_real[:, :, None], inputs, torch.full_like(inputs, 7.0))
     torch.testing.assert_close(network(other, is_real)[is_real], scores[is_real])
     torch.testing.assert_close(network(inputs[1:, :2], is_real[1:, :2])[0], scores[1, :2])
+
+
+def test_what_is_no_candidate_and_what_is_constant_do_not_standardise() -> None:
+    network, inputs, is_real = made()
+    inputs[:, :, 1] = 4.0
+    network.standardise_by(inputs, is_real)
+    real = inputs.numpy()[is_real.numpy()]
+    np.testing.assert_allclose(network.mean.numpy(), real.mean(0))
+    np.testing.assert_allclose(network.deviation.numpy(), [real[:, 0].std(), 1.0, real[:, 2].std()])

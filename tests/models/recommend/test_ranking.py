@@ -56,10 +56,12 @@ def test_k_below_one_is_refused() -> None:
         top_items(np.ones((1, 3)), 0)
 
 
-@pytest.mark.parametrize("model", [CosineNeighbours(4), CosineNeighbours(20), EASE(3.0, 0.5, neighbours=8)])
+@pytest.mark.parametrize(
+    "model", [CosineNeighbours(4), CosineNeighbours(20), EASE(3.0, 0.5, neighbours=8), Popularity()]
+)
 @pytest.mark.parametrize("k", [1, 5, 60])
 def test_the_best_without_all_scores_are_the_best_of_all(
-    model: ItemItem, k: int, monkeypatch: pytest.MonkeyPatch
+    model: ItemItem | Popularity, k: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Short histories whose items speak for fewer than k, equal cosines, no history, all items."""
     history = random_history(150, 60, 0.05)

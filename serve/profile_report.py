@@ -1,0 +1,198 @@
+"""The page of an event log's profile: what it holds, what is wrong with it, which windows fit it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from ludocast.serve.charts import Series, line_chart, nice_top
+from ludocast.serve.page import render_page
+from ludocast.serve.profile_charts import count_bars, over_days, share_bars, week_chart
+from markupsafe import Markup
+
+LENGTHS = ("under 1 min", "1 to 5 min", "5 to 15 min", "15 to 30 min", "30 to 60 min", "1 to 2 hours", "over 2 hours")
+CHECKS = (
+    "rows that are there twice, rows out of order, times in the future or before 2000, clocks that jump, days and "
+    "hours without events, programs among players, shared ids, moved time zones, columns that carry the future"
+)
+RESOLUTIONS = {1: "milliseconds", 1_000: "seconds", 60_000: "minutes", 3_600_000: "hours", 86_400_000: "days"}
+LONG = 400  # days, whose lines are drawn thin
+SHOWN_PERIODS = 26  # columns of the triangle
+
+
+def render_profile(document: Mapping[str, Any], name: str) -> str:
+    """The page: one file, no script, nothing from elsewhere.
+
+    Args:
+        document: Of `profile.json`.
+        name: Of the log.
+    """
+    head, daily = document["log"], document["daily"]
+    first_day = _day_number(head["first_day"])
+    return render_page(
+        "profile.html.jinja",
+        name=name,
+        head=head,
+        lead=lead(document),
+        cards=_cards(document),
+        warnings=document["warnings"],
+        checks=CHECKS,
+        day_charts=[
+            over_days("Events a day", first_day, {"events": daily["events"]}, "events"),
+            over_days(
+                "Players a day", first_day,
+                {"active": daily["active"], "returning": daily["returning"], "new": daily["new"]}, "players",
+            ),
+            over_days(
+                "New, and back after a week or more", first_day, {"new": daily["new"], "back": daily["back"]}, "players"
+            ),
+        ],
+        classic=[(day, entry) for day, entry in document["retention"]["classic"].items() if entry["share"] is not None],
+        period=document["retention"]["period_days"],
+        triangle=_triangle(document["retention"]["cohorts"]),
+        return_chart=_return_chart(document["return_times"], document["suggestion"]),
+        suggestion=document["suggestion"],
+        windows=_windows(document["suggestion"]["windows"]),
+        play_charts=_play_charts(document),
+        sessions=document["sessions"],
+        event_types=_event_types(document["event_types"], head),
+        spending=document["spending"],
+        spending_charts=_spending_charts(document["spending"], first_day),
+        is_long=head["days"] > LONG,
+        resolution=RESOLUTIONS[head["resolution_ms"]],
+    )  # fmt: skip
+
+
+def lead(document: Mapping[str, Any]) -> list[str]:
+    """The profile in a few sentences."""
+    head, active = document["log"], np.array(document["daily"]["active"])
+    sentences = [
+        f"{head['events']:,} events of {head['players']:,} players on {head['days']:,} days, {head['first_day']} to "
+        f"{head['last_day']}; on a usual day {np.median(active):,.0f} players are there."
+    ]
+    classic = document["retention"]["classic"]
+    words = {"D1": "the day after", "D7": "on the 7th day", "D30": "on the 30th"}
+    told = [f"{entry['share']:.0%} {words[day]}" for day, entry in classic.items() if entry["share"] is not None]
+    if told:
+        sentences.append(f"Of new players {', '.join(told)} are back.")
+    lost = document["return_times"]["lost_after"]
+    if lost is not None:
+        sentences.append(f"Of players quiet for {lost:,} days 95 % do not come back.")
+    return sentences
+
+
+def _cards(document: Mapping[str, Any]) -> list[tuple[str, str]]:
+    head, daily = document["log"], document["daily"]
+    found = [
+        ("events", _short(head["events"])), ("players", _short(head["players"])), ("days", f"{head['days']:,}"),
+        ("active on a usual day", f"{np.median(daily['active']):,.0f}"),
+        ("new on a usual day", f"{np.median(daily['new']):,.0f}"),
+    ]  # fmt: skip
+    found += [
+        (f"{day} retention", f"{entry['share']:.1%}")
+        for day, entry in document["retention"]["classic"].items()
+        if entry["share"] is not None
+    ]
+    if document["sessions"] is not None:
+        found.append(("usual session", _minutes(document["sessions"]["quantile_seconds"]["0.5"])))
+    if document["spending"] is not None:
+        found.append(("players who pay", f"{document['spending']['payers'] / head['players']:.1%}"))
+    return found
+
+
+def _short(number: int) -> str:
+    return f"{number / 1e6:,.3g} M" if number >= 1_000_000 else f"{number:,}"
+
+
+def _minutes(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.{0 if seconds >= 600 else 1}f} min"
+
+
+def _day_number(text: str) -> int:
+    return dt.date.fromisoformat(text).toordinal() - dt.date(1970, 1, 1).toordinal()
+
+
+def _triangle(cohorts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Rows of cohorts; columns are periods, the first ones singly, later ones spread to the end."""
+    longest = max((len(cohort["share"]) for cohort in cohorts), default=0)
+    periods = list(range(1, longest))
+    if len(periods) > SHOWN_PERIODS:
+        periods = sorted({int(p) for p in np.geomspace(1, longest - 1, SHOWN_PERIODS).round()})
+    rows = []
+    for cohort in cohorts:
+        share = cohort["share"]
+        cells = [(f"{share[p]:.0%}", round(100 * share[p])) if p < len(share) else None for p in periods]
+        rows.append({"begin": cohort["begin"], "players": cohort["players"], "cells": cells})
+    return {"periods": periods, "rows": rows}
+
+
+def _return_chart(times: Mapping[str, Any], suggestion: Mapping[str, Any]) -> Markup:
+    share = times["share_back"]
+    lost, horizon = times["lost_after"], suggestion["windows"]["horizon"]
+    until = min(len(share), max(int(1.6 * (lost if lost is not None else 0)), 2 * horizon, 14) + 1)
+    days = np.arange(until)
+    lines = [
+        Series("still come back", days, share[:until], marks=until < 3),
+        Series("(5 %)", [0, max(until - 1, 1)], [0.05, 0.05]),
+        Series("(suggested horizon)", [horizon, horizon], [0.0, 1.0]),
+    ]
+    if horizon > until - 1:
+        lines.pop()
+    end = nice_top(max(until - 1, 4))
+    return line_chart(
+        "Who comes back after a quiet time?", lines, "days without an event", "share who come back", (0.0, end)
+    )
+
+
+def _windows(windows: Mapping[str, int]) -> list[tuple[str, str, str]]:
+    words = {
+        "observe": "what is known of a player: the days before the snapshot",
+        "gap": "days between the snapshot and its label, to act in",
+        "horizon": "no event for so long is called churn",
+        "active_within": "only players seen in these last days are asked about",
+        "step": "from one snapshot to the next",
+    }
+    return [(name, f"{windows[name]} {'day' if windows[name] == 1 else 'days'}", said) for name, said in words.items()]
+
+
+def _play_charts(document: Mapping[str, Any]) -> list[Markup]:
+    charts = []
+    sessions = document["sessions"]
+    if document["week"] is not None:
+        charts.append(week_chart(f"Events by weekday and hour ({document['time_zone']})", document["week"]))
+    if sessions is not None:
+        counts = dict(zip(LENGTHS, sessions["length_counts"], strict=True))
+        one = sessions["of_one_event"] / sessions["sessions"]
+        charts.append(count_bars("Length of sessions", counts, f"{one:.1%} of sessions have one event alone"))
+        charts.append(
+            count_bars("Sessions of a player on a day", sessions["a_day"], f"{sessions['mean_a_day']:.2f} on average")
+        )
+    return charts
+
+
+def _event_types(types: Sequence[Mapping[str, Any]] | None, head: Mapping[str, Any]) -> list[dict[str, Any]]:
+    if types is None:
+        return []
+    most = max(entry["events"] for entry in types)
+    return [
+        {
+            **entry, "width": 100 * entry["events"] / most, "share": entry["events"] / head["events"],
+            "of_players": entry["players"] / head["players"],
+        }
+        for entry in types
+    ]  # fmt: skip
+
+
+def _spending_charts(spending: Mapping[str, Any] | None, first_day: int) -> list[Markup]:
+    if spending is None:
+        return []
+    shares = {f"top {float(share):.0%}": part for share, part in spending["of_top_payers"].items()}
+    return [
+        over_days("Paid a day", first_day, {"paid": spending["daily"]}, "sum of amounts"),
+        over_days("Players who pay, a day", first_day, {"payers": spending["daily_payers"]}, "players"),
+        share_bars("How much comes from the few who pay most", shares, "of players who paid anything"),
+    ]

@@ -1,0 +1,76 @@
+"""From an event log to a bundle by one command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from ludocast.recipes.churn_table import read_churn_table
+
+from ludocast.__main__ import main
+from tests.datamodules.etl.logs import random_events, write_log
+
+WINDOWS = ["--observe=28d", "--horizon=14d", "--active-within=7d", "--step=7d"]
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_log(random_events(4, players=160, days=150), tmp_path_factory.mktemp("log") / "log.parquet")
+
+
+def test_one_command_from_log_to_scores(log: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert main(["train", "churn", "--log", str(log), "--out", str(run), "--model=boosting", *WINDOWS]) == 0
+    frame = pd.read_parquet(run / "snapshots")
+    schema = {column["name"]: column for column in json.loads((run / "schema.json").read_text())["columns"]}
+    for name in ("player", "snapshot_time", "split"):
+        assert schema[name]["kind"] == "ignored"
+    parts = pd.read_csv(run / "split.csv")
+    assert (parts.part.to_numpy() == frame.split.to_numpy()[parts.row - 1]).all()
+    assert len(parts) == (frame.split != "none").sum() < len(frame)
+    report = (run / "report.html").read_text()
+    assert "by the time of the snapshots (train 2024-01-06 to" in report
+    assert "observed 28 days, gap 0, left if not seen for 14, active within 7, every 7" in report
+    assert json.loads((run / "metrics.json").read_text())["metrics"]["auc"]["value"] > 0.6
+    # Today's players, by the same definitions.
+    now = ["snapshots", "--log", str(log), "--like", str(run / "snapshots"), "--at=end", "--out", str(tmp_path / "now")]
+    assert main(now) == 0
+    rows, scored = tmp_path / "now" / "part-00000.parquet", tmp_path / "scored.csv"
+    assert main(["score", "--bundle", str(run / "bundle"), "--input", str(rows), "--output", str(scored)]) == 0
+    assert len(pd.read_csv(scored)) == len(pd.read_parquet(rows)) > 10
+
+
+def test_a_folder_of_snapshots_is_a_table(log: Path, tmp_path: Path) -> None:
+    snaps = tmp_path / "snaps"
+    assert main(["snapshots", "--log", str(log), "--out", str(snaps), *WINDOWS]) == 0
+    table = read_churn_table(snaps, None, None, [], None, None, None, 0, "utf-8", None, None)
+    frame = pd.read_parquet(snaps)
+    assert (table.label == frame.churned).all()
+    assert table.schema.positive == "true"
+    for name in ("train", "validation", "test"):
+        assert getattr(table.split, name).tolist() == np.flatnonzero(frame.split == name).tolist()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--label=churned"], "give either --data, a player table or a folder of snapshots, or --log"),
+        (["--log=absent.parquet"], "there is no file absent.parquet"),
+        (["--log={log}", "--split-time=time"], "snapshots have their own split"),
+        (["--log={log}", "--label=left"], 'the label of snapshots is "churned"'),
+        (["--log={log}", "--observe=500d"], "the log spans 150 days; a snapshot needs 528"),
+        (["--log={log}", "--devices=2"], "call `ludocast snapshots` first"),
+        (["--data={log}"], "--label names the column"),
+        (["--data={folder}"], "no readable _schema.json"),
+    ],
+)
+def test_what_does_not_serve_leaves_nothing(
+    words: list[str], said: str, log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [word.format(log=log, folder=tmp_path) for word in words]
+    assert main(["train", "churn", "--out", str(tmp_path / "run"), *given]) == 2
+    assert said in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
