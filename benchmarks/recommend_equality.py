@@ -29,6 +29,7 @@ from ludocast.models.recommend.choose import FAMILIES, candidates
 from ludocast.models.recommend.metrics import user_metrics
 from ludocast.models.recommend.precision import Precision
 from ludocast.models.recommend.ranking import NOBODY, Recommender, recommend
+from ludocast.models.recommend.rerank import RerankSettings
 from ludocast.models.recommend.stored_weights import store_at
 from ludocast.serve.core_recommend import cut_recommender
 from ludocast.serve.recommend_export import RecommendExport, export_recommender
@@ -138,12 +139,13 @@ def main() -> None:
     parser.add_argument("--model", default="network", choices=[name for name in FAMILIES if name != "als"])
     parser.add_argument("--setting", help='of a family that has several, such as "penalty 20"; the first by default')
     parser.add_argument("--precisions", nargs="*", default=list(PRECISIONS), choices=PRECISIONS)
+    parser.add_argument("--draws", type=int, default=RerankSettings.draws, help="of the network's hidden pairs")
     options = parser.parse_args()
     for noisy in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     data = k_core(read_user_items(STEAM / "game_purchase.csv", "User_ID", "Game_ID"), 5, 5, rounds=1)
     split = split_by_share(data, 0.2, seed=2024)
-    every = candidates([options.model])
+    every = candidates([options.model], RerankSettings(draws=options.draws))
     one = next((one for one in every if options.setting in (None, one.settings)), None)
     if one is None:
         parser.error(f"--setting is one of {', '.join(one.settings for one in every)}")

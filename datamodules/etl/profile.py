@@ -89,9 +89,9 @@ def profile_log(engine: Engine, log: Log, session_ms: int, time_zone: str = "UTC
         found += hours_amiss(log, tables, active) + zone_shifts(log, tables)
         found += step("instants", lambda: crowded_instants(log, tables))
         players = engine.keep("profile_ids", players_of(tables))
-        found += step(
-            "players", lambda: bots(log, tables, players, session_ms) + shared_ids(engine, log, tables, players)
-        )
+        programs: list[Finding] = step("programs", lambda: bots(log, tables, players, session_ms))
+        named = {player for one in programs for player in one.numbers["players"]}
+        found += programs + step("shared ids", lambda: shared_ids(engine, log, tables, players, named))
         found += step("columns", lambda: leaks(engine, log))
     suggestion = suggest_windows(times, log.first_day, log.end_day)
     head = _head(log, tables, int(players.count().to_pyarrow().as_py()), twice, ordered)

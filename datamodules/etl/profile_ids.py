@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import ibis
@@ -20,7 +21,7 @@ EXAMINED = (1_000, 0.01, 20_000)  # players whose pauses are looked at: the busi
 STEADY, STEADY_PAUSES = 0.6, 100  # of pauses that are as long as the one before, to a hundredth, and of how many
 EVERYBODY = 0.2  # of the players: what so many do is the game's program, such as a heartbeat
 OVERLAPS, OVERLAPPING = 3, 0.1  # sessions that begin within another of the same player's, and their share
-LARGE_SHARE = 0.02  # of all events
+LARGE_SHARE, FAR_MORE = 0.02, 5  # of all events, and how many times what only one player in 100 has
 WORDS = (
     "unknown", "guest", "anonymous", "anon", "undefined", "default", "test", "tester", "nobody", "player", "user",
     "none", "null", "na", "n/a", "nil", "deleted", "dummy", "admin", "-", "nan", "android_id",
@@ -98,8 +99,18 @@ def _steady(log: Log, tables: Tables, players: ir.Table, number: int, session_ms
     return found if len(found) <= EVERYBODY * examined else []
 
 
-def shared_ids(engine: Engine, log: Log, tables: Tables, players: ir.Table) -> list[Finding]:
-    """Ids that stand for nobody, have far more events than others, or play several sessions at once."""
+def shared_ids(
+    engine: Engine, log: Log, tables: Tables, players: ir.Table, programs: Collection[object]
+) -> list[Finding]:
+    """Ids that stand for nobody, have far more events than others, or play several sessions at once.
+
+    Args:
+        engine: Where the log is.
+        log: The log.
+        tables: Its sessions.
+        players: Of `players_of`, kept.
+        programs: Ids that have been named as such, and have more events for this reason.
+    """
     busy = quantile(players, "events", 0.99)
     name = players.player.cast("string").strip().lower()
     is_word = (name.isin(WORDS) | name.re_search(NO_ID)) & (players.events >= quantile(players, "events", 0.9))
@@ -114,8 +125,8 @@ def shared_ids(engine: Engine, log: Log, tables: Tables, players: ir.Table) -> l
         share = sum(row["events"] for row in nobody) / log.rows
         told = f"{share:.1%} of all events under what stands for no id: {_ids(nobody)}"
         found.append(_finding("shared ids", told, advice, nobody))
-    known = {row["player"] for row in nobody}
-    large = players.filter(players.events > LARGE_SHARE * log.rows, players.events > 20 * busy)
+    known = {row["player"] for row in nobody}.union(programs)
+    large = players.filter(players.events > LARGE_SHARE * log.rows, players.events > FAR_MORE * busy)
     large_rows = [row for row in _rows(large, "events") if row["player"] not in known]
     if large_rows:
         share = large_rows[0]["events"] / log.rows

@@ -20,7 +20,7 @@ CONSTANT = 0.99  # of the players with several events: so many have one value al
 AFTER = 0.3  # of the rows lie more than a day before the value
 EQUAL = 0.9  # of the players: the value is what the whole log counts
 MOVES = 0.9  # correlation with what the whole log tells of a player
-EXPLAINS, ARRIVAL = 0.5, 0.25  # part of the variance of the last day, and of the first day
+EXPLAINS, ARRIVAL = 0.5, 1.5  # part of the variance of players' last days, and how many times that of their first ones
 FEWEST_PLAYERS = 20
 MOST_VALUES = 50
 MOST_TYPES = 8
@@ -194,6 +194,6 @@ def _of_text(engine: Engine, players: ir.Table, number: int) -> str | None:
     for name in ("last", "first"):
         between = sum(part["number"] * (part[name] - whole[name]) ** 2 for part in parts) / whole["number"]
         share[name] = between / whole[f"of_{name}"] if whole[f"of_{name}"] else 0.0
-    if share["last"] < EXPLAINS or share["first"] >= ARRIVAL:
+    if share["last"] < max(EXPLAINS, ARRIVAL * share["first"]):
         return None
     return f"has one value a player, which tells when the player was seen last ({share['last']:.0%} of the variance)"

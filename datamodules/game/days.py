@@ -37,6 +37,7 @@ PEAK_HOUR, SPREAD = np.array([19.5, 1.0, 14.0]), np.array([2.0, 2.0, 4.5])  # of
 MATCHES = np.array([2.0, 3.0, 1.2])  # mean number of further matches of a session, of KINDS
 MOST_MATCHES, MATCH, BOT_MATCH = 20, 240_000, 60_000  # the latter in ms: the mean of one, and what a bot needs
 LONGEST, SHORTEST_PAUSE = 7_200_000, 2_400_000  # of a session, between two of a day, in ms
+SPARE = 10_800_000  # ms by which a session that would end after midnight begins earlier, at most
 BAN = 0.03  # of a bot, each day
 FORGET = 8  # days after which nobody asks about a player who has left
 
@@ -184,7 +185,9 @@ class Game:
             here = np.flatnonzero(which == place)
             last = DAY - LONGEST - 10_000 - (sessions[owner[here]] - 1 - place) * room
             if place == 0:
-                start[here] = np.minimum(hour[here] * 3_600_000, last).astype(np.int64)
+                # Who would begin too late to end on this day begins before, at some time: not all at the same instant.
+                late = last - wait[here] * SPARE
+                start[here] = np.where(hour[here] * 3_600_000 <= last, hour[here] * 3_600_000, late).astype(np.int64)
             else:
                 least = start[here - 1] + length[here - 1] + SHORTEST_PAUSE
                 start[here] = (least + wait[here] * np.maximum(last - least, 0)).astype(np.int64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,9 +21,7 @@ def opened(frame: pd.DataFrame, folder: Path, others: bool = False) -> Iterator[
     """A log of a frame's rows, on DuckDB; as the profile opens it where all columns are wanted."""
     path = folder / "log.parquet"
     frame.to_parquet(path, index=False)
-    work = folder / "work"
-    work.mkdir(exist_ok=True)
-    engine = connect("duckdb", 500_000_000, work, threads=1)
+    engine = connect("duckdb", 500_000_000, Path(tempfile.mkdtemp(dir=folder)), threads=1)
     try:
         source = find_source(engine, [str(path)], None)
         yield engine, open_whole(engine, source, {}, None) if others else open_log(engine, source, {})
