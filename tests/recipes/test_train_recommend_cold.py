@@ -92,8 +92,11 @@ def test_new_players_and_new_items_are_answered_in_table_bundle_and_service() ->
     assert answer["warnings"] == []
 
 
-def test_the_score_table_is_that_of_training() -> None:
-    assert train("--users", "players.csv", "--items", "items.csv") == 0
+@pytest.mark.parametrize(
+    "more", [[], ["--weights_precision", "float16"], ["--model", "network", "--epochs", "1", "--draws", "1"]]
+)
+def test_the_score_table_is_that_of_training(more: list[str]) -> None:
+    assert train("--users", "players.csv", "--items", "items.csv", "--new_items", "always", *more) == 0
     options = ["--input", "log.csv", "--users", "players.csv", "--output", "out.parquet"]
     assert main(["score", "--bundle", "run/bundle", *options]) == 0
     keys = ["player", "rank"]
