@@ -18,7 +18,7 @@ from ludocast.serve.sequence_feeds import SequenceFeeds
 from ludocast.serve.suggest import Suggester
 from ludocast.serve.suggest_options import SuggestOptions, options_of_records
 
-_OUTPUTS = list(OUTPUTS)
+_OUTPUTS: list[str] = list(OUTPUTS)
 _SHOWN_COLUMNS = 5
 
 
