@@ -22,8 +22,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent.parent))  # run as a file, its own folder alone is on the path
 
 from ludocast.datamodules.user_item_splits import split_by_share
-from ludocast.datamodules.user_items import read_user_items
-from ludocast.models.recommend.choose import FAMILIES, RANKS, best_of_families, candidates, fitted, measured
+from ludocast.datamodules.user_items import UserItems, read_user_items
+from ludocast.models.recommend.choose import FAMILIES, RANKS, Candidate, best_of_families, candidates, fitted, measured
 from ludocast.models.recommend.item_item import EASE, ItemItem
 from ludocast.models.recommend.ranking import Recommender, recommend
 from ludocast.models.recommend.rerank import RerankSettings
@@ -41,15 +41,15 @@ class Steps:
     """Prints a row a step."""
 
     def __init__(self) -> None:
-        self.begin = time.perf_counter()
-        print("| step | s | peak GB | |\n| --- | --- | --- | --- |", flush=True)
+        self.begin, self.cpu = time.perf_counter(), time.process_time()
+        print("| step | s | CPU s | peak GB | |\n| --- | --- | --- | --- | --- |", flush=True)
 
     def done(self, name: str, words: str = "", seconds: float | None = None) -> None:
         """A step took so many seconds; by default all since the last one."""
-        now = time.perf_counter()
-        took = now - self.begin if seconds is None else seconds
-        print(f"| {name} | {took:.1f} | {peak_gb():.2f} | {words} |", flush=True)
-        self.begin = time.perf_counter()
+        took = time.perf_counter() - self.begin if seconds is None else seconds
+        spent = time.process_time() - self.cpu
+        print(f"| {name} | {took:.1f} | {spent:.1f} | {peak_gb():.2f} | {words} |", flush=True)
+        self.begin, self.cpu = time.perf_counter(), time.process_time()
 
 
 def peak_gb() -> float:
@@ -63,6 +63,8 @@ def main() -> None:
     parser.add_argument("--part", type=int, default=1, help="1 / PART of the users and rows")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
     parser.add_argument("--families", nargs="*", default=list(FAMILIES))
+    parser.add_argument("--fit-only", action="store_true", help="the last setting of the families, without choosing")
+    parser.add_argument("--scored", type=int, default=100_000, help="users whose suggestions by EASE are timed")
     parser.add_argument("--epochs", type=int, default=RerankSettings.epochs)
     options = parser.parse_args()
     for noisy in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
@@ -78,13 +80,29 @@ def main() -> None:
     steps.done("reading", f"{len(data.users):,} users, {len(data.items):,} items, {history.nnz:,} pairs")
     for note in notes_of_size(history):
         print(f"note: {note}", file=sys.stderr)
+    if options.fit_only:
+        best = candidates(options.families, is_large=True)[-1]
+    else:
+        best = chosen(data, options, steps)
+    shipped = best.make().fit(history)
+    steps.done(f"fitting the shipped model on all pairs: {best.family} {best.settings}")
+    serve(shipped, history, data.items, steps)
+    linear = shipped if isinstance(shipped, ItemItem) else EASE(100, 0.5).fit(history)
+    steps.done("fitting EASE, users weighted, on all pairs")
+    recommend(linear, history[: options.scored], RANKS)
+    steps.done("EASE: 20 suggestions in process", f"{min(options.scored, history.shape[0]):,} users")
+    print(f"\npeak memory {peak_gb():.2f} GB; {torch.get_num_threads()} threads")
+
+
+def chosen(data: UserItems, options: argparse.Namespace, steps: Steps) -> Candidate:
+    """The best candidate, by the steps of the recipe."""
     test = split_by_share(data, 0.2)
     inner = split_by_share(test.known, 0.2)
     known, hidden = inner.known.history, of_some_users(inner.hidden, 0)
     asked, sought = test.known.history, of_some_users(test.hidden, 0)
     del inner
     steps.done("splitting twice")
-    settings = fewer_draws(RerankSettings(epochs=options.epochs), history)
+    settings = fewer_draws(RerankSettings(epochs=options.epochs), data.history)
     tried = candidates(options.families, settings, TrainerSettings(progress=False), is_large(known))
     found = []
     for candidate, model, begin in fitted(tried, known):
@@ -97,15 +115,7 @@ def main() -> None:
         one = measured(candidate, model, asked, sought, begin)
         steps.done(f"report: {candidate.family}", f"NDCG@10 {one.ndcg:.4f}", one.seconds)
     del asked, sought, test
-    steps.begin = time.perf_counter()
-    shipped = best[0].candidate.make().fit(history)
-    steps.done(f"fitting the shipped model on all pairs: {best[0].candidate.family}")
-    serve(shipped, history, data.items, steps)
-    linear = shipped if isinstance(shipped, ItemItem) else EASE(100, 0.5).fit(history)
-    steps.done("fitting EASE, users weighted, on all pairs")
-    recommend(linear, history, RANKS)
-    steps.done("EASE: 20 suggestions for every user", f"{history.shape[0]:,} users")
-    print(f"\npeak memory {peak_gb():.2f} GB; {torch.get_num_threads()} threads")
+    return best[0].candidate
 
 
 def serve(model: Recommender, history, items: np.ndarray, steps: Steps) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
@@ -131,8 +141,8 @@ def serve(model: Recommender, history, items: np.ndarray, steps: Steps) -> None:
             cells[place, : len(row)] = row
         feeds = {"history": cells, "length": length, "k": np.array([RANKS])}
         answer, score = session.run(["items", "scores"], feeds)
-        same += int((answer == texts[ranked[begin : begin + 64]]).all(axis=1).sum())
-        furthest = max(furthest, float(np.abs(score - scores[begin : begin + 64]).max()))
+        same += int((answer == texts[ranked[begin : begin + len(rows)]]).all(axis=1).sum())
+        furthest = max(furthest, float(np.abs(score - scores[begin : begin + len(rows)]).max()))
     words = f"{len(part):,} users, {same:,} of them ranked as in process; scores within {furthest:.1e}"
     steps.done("20 suggestions by the graph", words)
 

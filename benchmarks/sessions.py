@@ -10,8 +10,8 @@ before it validation. Items seen less than 5 times in training are left out ever
 are, and then sessions of one item. Every step of a test session is asked: all known items are ranked as the next one.
 MRR@20 and Recall@20 are means over steps; of equal scores what came counts as the last. Where training repeats no item
 within a session (MovieLens), items that a session has had are not ranked, by any model. All models learn from the
-training part alone, and their settings are those of the highest MRR@20 on the validation part; the networks have one
-setting only but for `--tries 2`. Intervals: bootstrap over sessions.
+training part alone, and their settings are those of the highest MRR@20 on the validation part, of the networks (where
+dropout alone is chosen) with seed 0. Intervals: bootstrap over sessions.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import logging
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -85,7 +86,7 @@ def main() -> None:
     parser.add_argument("--log", default="simulated")
     parser.add_argument("--seeds", type=int, default=3, help="of the networks")
     parser.add_argument("--kinds", nargs="*", default=list(KINDS))
-    parser.add_argument("--tries", type=int, default=1, help="settings of each network, of which validation chooses")
+    parser.add_argument("--keep", type=Path, help="folder of ranks, from which a stopped run goes on")
     options = parser.parse_args()
     for noisy in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
@@ -112,57 +113,88 @@ def read(name: str, folder: Path) -> Log:
     return Log(source, source.read(), game)
 
 
+class Store:
+    """Ranks by the name of what gave them; those that a run before kept are not made again.
+
+    Args:
+        folder: Of files of ranks and seconds; nothing is kept when None.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+
+    def ranks(self, name: str, make: Callable[[], list[np.ndarray]]) -> tuple[list[np.ndarray], float]:
+        """Arrays of ranks and the seconds that it took to make them."""
+        path = None if self.folder is None else self.folder / f"{name}.npz"
+        if path is not None and path.exists():
+            with np.load(path) as held:
+                return [held[f"arr_{k}"] for k in range(len(held) - 1)], float(held["seconds"])
+        begin = time.perf_counter()
+        found, seconds = make(), time.perf_counter() - begin
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.savez(path, *found, seconds=seconds)
+        return found, seconds
+
+
 def compare(log: Log, options: argparse.Namespace) -> None:
     """The table, a row a model."""
-    test = log.parts.test
+    test, store = log.parts.test, Store(options.keep)
     print("| model | chosen | MRR@20 | Recall@20 | s |\n|---|---|---|---|---|", flush=True)
     sessions = whole_sessions(log.parts.train)
     for name, tried in families().items():
         begin = time.perf_counter()
         words, model = best(tried, sessions, log)
         show(name, words, session_ranks(shown(model, log), test, log.items), time.perf_counter() - begin)
-    begin = time.perf_counter()
-    settings = best_neighbours(sessions, log)
-    neighbours = SessionNeighbours(**settings).fit(sessions, log.items)
-    rival = session_ranks(shown(neighbours, log), test, log.items)
-    show("V-SKNN", _words(settings), rival, time.perf_counter() - begin)
-    ranks: dict[Kind, list[np.ndarray]] = {kind: [] for kind in options.kinds}
-    settings = {kind: best_network(log, tries(kind, log.game is not None)[: options.tries]) for kind in options.kinds}
-    for seed in range(options.seeds):
-        for kind, found in ranks.items():
-            begin = time.perf_counter()
-            one = settings[kind]
-            data, module = trained(log, replace(one, learning=replace(one.learning, seed=seed)))
-            found.append(network_ranks(log, module, data))
-            show(kind, f"{_size(one)}, seed {seed}", found[-1], time.perf_counter() - begin)
-    for kind, found in ranks.items():
-        recall, mrr = np.mean([list(rank_measures(rank, (TOP,)).values()) for rank in found], axis=0)
-        print(f"| {kind} | mean of {len(found)} seeds | {mrr:.4f} | {recall:.4f} | |")
-        print(f"{kind} less V-SKNN: {ahead(found, rival, test)}", flush=True)
+    chosen = best_neighbours(sessions, log, store)
+    neighbours = SessionNeighbours(**chosen)
+    (rival,), seconds = store.ranks(
+        "V-SKNN", lambda: [session_ranks(shown(neighbours.fit(sessions, log.items), log), test, log.items)]
+    )
+    show("V-SKNN", _words(chosen), rival, seconds)
+    for kind in options.kinds:
+        settings = best_network(log, tries(kind, log.game is not None), store)
+        ranks = []
+        for seed in range(options.seeds):
+            (_, rank), seconds = network_ranks(log, settings, seed, store)
+            ranks.append(rank)
+            show(kind, f"{_size(settings)}, seed {seed}", rank, seconds)
+        recall, mrr = np.mean([list(rank_measures(rank, (TOP,)).values()) for rank in ranks], axis=0)
+        print(f"| {kind} | mean of {len(ranks)} seeds | {mrr:.4f} | {recall:.4f} | |")
+        print(f"{kind} less V-SKNN: {ahead(ranks, rival, test)}", flush=True)
     if log.game is not None:
         show("the true model", "", true_ranks(log, log.game), np.nan)
 
 
-def best_network(log: Log, tried: list[TaskSettings]) -> TaskSettings:
+def best_network(log: Log, tried: list[TaskSettings], store: Store) -> TaskSettings:
     """The settings of the highest MRR@20 on the validation part, seed 0."""
-    if len(tried) == 1:
-        return tried[0]
     found = []
     for settings in tried:
-        data, module = trained(log, settings)
-        held = SequenceDataModule(Given(replace(data.parts, test=data.parts.validation)))
-        found.append(rank_measures(network_ranks(log, module, held), (TOP,))[f"mrr_{TOP}"])
+        (held, _), _ = network_ranks(log, settings, 0, store)
+        found.append(rank_measures(held, (TOP,))[f"mrr_{TOP}"])
         print(f"{settings.network.kind}, {_size(settings)}: validation MRR@20 {found[-1]:.4f}", flush=True)
     return tried[int(np.argmax(found))]
+
+
+def network_ranks(log: Log, settings: TaskSettings, seed: int, store: Store) -> tuple[list[np.ndarray], float]:
+    """Ranks on the validation and the test part, and seconds."""
+
+    def make() -> list[np.ndarray]:
+        one = replace(settings, learning=replace(settings.learning, seed=seed))
+        data, module = trained(log, one)
+        held = SequenceDataModule(Given(replace(data.parts, test=data.parts.validation)))
+        return [ranks_of(log, module, held), ranks_of(log, module, data)]
+
+    return store.ranks(f"{settings.network.kind}, {_size(settings)}, seed {seed}", make)
 
 
 def tries(kind: Kind, is_simulated: bool) -> list[TaskSettings]:
     """Settings of a network; the sessions of MovieLens are fewer and longer."""
     base = DEFAULTS["next"]
-    base = replace(base, tbptt_steps=None, batch=64 if is_simulated else 16, epochs=4 if is_simulated else 8)
-    learning, found = replace(base.learning, learning_rate=1e-2, average=0.99), []
-    for hidden, embedding, dropout in ((100, 64, 0.2), (256, 128, 0.5)):
-        network = replace(base.network, kind=kind, hidden=hidden, embedding=embedding, dropout=dropout)
+    base = replace(base, tbptt_steps=None, batch=64 if is_simulated else 16, epochs=8)
+    learning, found = replace(base.learning, learning_rate=5e-3), []
+    for dropout in (0.3, 0.5):
+        network = replace(base.network, kind=kind, dropout=dropout)
         found.append(replace(base, learning=learning, network=network))
     return found
 
@@ -214,7 +246,7 @@ def shown(model: SessionModel, log: Log) -> SessionModel:
     return NewOnly(model) if log.is_new_only else model
 
 
-def network_ranks(log: Log, module: LanguageModule, data: SequenceDataModule) -> np.ndarray:
+def ranks_of(log: Log, module: LanguageModule, data: SequenceDataModule) -> np.ndarray:
     """Ranks of what came at all steps of the test part, in its order."""
     if not log.is_new_only:
         return ranked_steps(module, data)[0].rank
@@ -247,12 +279,12 @@ NEIGHBOURS: dict[str, tuple[Any, ...]] = {
     "recent": (1_000, 500, 2_500, 10_000),
     "similarity": ("reciprocal", "linear", "none"),
     "fading": ("linear", "reciprocal", "none"),
-    "rarity": (0.0, 1.0, 5.0, 20.0),
+    "rarity": (0.0, 1.0, 5.0, 20.0, 100.0),
     "repeats": (True, False),
 }
 
 
-def best_neighbours(sessions: Sequences, log: Log) -> dict[str, Any]:
+def best_neighbours(sessions: Sequences, log: Log, store: Store) -> dict[str, Any]:
     """Settings of V-SKNN by the validation part."""
     held = {name: values[0] for name, values in NEIGHBOURS.items()}
     found: dict[str, float] = {}
@@ -260,7 +292,8 @@ def best_neighbours(sessions: Sequences, log: Log) -> dict[str, Any]:
         for value in values:
             one = held | {name: value}
             if _words(one) not in found:
-                found[_words(one)] = validated(SessionNeighbours(**one), sessions, log)
+                (value,), _ = store.ranks(_words(one), lambda: [validated(SessionNeighbours(**one), sessions, log)])  # noqa: B023
+                found[_words(one)] = float(value)
         held[name] = max(values, key=lambda value: found[_words(held | {name: value})])
     return held
 
@@ -275,13 +308,13 @@ def best(tried: list[tuple[str, SessionModel]], sessions: Sequences, log: Log) -
     return tried[int(np.argmax(values))]
 
 
-def validated(model: SessionModel, sessions: Sequences, log: Log) -> float:
+def validated(model: SessionModel, sessions: Sequences, log: Log) -> np.ndarray:
     """MRR@20 on the validation part, or on steps spread evenly over it; the model is fitted then."""
     part = log.parts.validation
     steps = int(part.lengths.sum())
     asked = np.unique(np.linspace(0, steps - 1, min(steps, MOST_VALIDATED)).astype(np.int64))
     rank = session_ranks(shown(model.fit(sessions, log.items), log), part, log.items, asked)
-    return rank_measures(rank, (TOP,))[f"mrr_{TOP}"]
+    return np.array(rank_measures(rank, (TOP,))[f"mrr_{TOP}"])
 
 
 def true_ranks(log: Log, game: SessionGame) -> np.ndarray:

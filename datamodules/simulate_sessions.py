@@ -58,7 +58,7 @@ class SessionRules:
     items: int = 600
     clusters: int = 30
     types: int = 8
-    days: int = 30
+    days: int = 40
     players: int = 5_000
     sessions: int = 500
     more: float = 0.8

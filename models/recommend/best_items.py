@@ -7,12 +7,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import torch
 from ludocast.models.recommend.ranking import NOBODY, top_items
 from ludocast.models.recommend.sparse_weights import SparseWeights
 from scipy import sparse
 
 BATCH_PRODUCTS = 1 << 21  # weights that are added up at once: 24 MB of scores at most
-GROUP = 128  # users whose scored items are padded to one width
+GROUP = 64  # users whose scored items are padded to one width
 
 
 def best_items(
@@ -87,23 +88,19 @@ def _by_rows(found: sparse.csr_matrix, k: int, items: np.ndarray, scores: np.nda
     lengths = np.diff(found.indptr)
     is_done = np.zeros(len(lengths), bool)
     order = np.argsort(lengths, kind="stable")
-    order = order[np.searchsorted(lengths[order], k) :]
+    order = order[np.searchsorted(lengths[order], k + 1) :]
     for start in range(0, len(order), GROUP):
         rows = order[start : start + GROUP]
-        widest = int(lengths[rows[-1]])
-        padded = np.full((len(rows), widest), -np.inf)
-        near = np.zeros((len(rows), widest), np.int32)
+        padded = np.empty((len(rows), int(lengths[rows[-1]])))
         for place, row in enumerate(rows.tolist()):
-            low, high = indptr[row], indptr[row + 1]
-            padded[place, : high - low] = found.data[low:high]
-            near[place, : high - low] = found.indices[low:high]
-        limit = np.partition(padded, widest - k, axis=1)[:, widest - k, None]
-        taken = padded >= limit
-        is_clear = (limit[:, 0] > 0) & (taken.sum(axis=1) == k)
-        taken = taken[is_clear]
-        item, score = near[is_clear][taken].reshape(-1, k), padded[is_clear][taken].reshape(-1, k)
-        ranked = np.lexsort((item, -score), axis=1)
+            size = indptr[row + 1] - indptr[row]
+            padded[place, :size] = found.data[indptr[row] : indptr[row + 1]]
+            padded[place, size:] = -np.inf
+        # One more than is wanted shows whether there are ties, of which this function does not say which comes first.
+        best, at = (one.numpy() for one in torch.topk(torch.from_numpy(padded), k + 1, dim=1))
+        is_clear = (best[:, k - 1] > 0) & (best[:, :-1] > best[:, 1:]).all(axis=1)
         own = rows[is_clear]
-        items[own], scores[own] = np.take_along_axis(item, ranked, 1), np.take_along_axis(score, ranked, 1)
+        scores[own] = best[is_clear, :k]
+        items[own] = found.indices[found.indptr[own][:, None] + at[is_clear, :k]]
         is_done[own] = True
     return is_done

@@ -16,16 +16,17 @@ from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
+from ludocast.models.recommend.best_dense import best_dense
 from ludocast.models.recommend.best_items import best_items, best_popular
 from ludocast.models.recommend.memory import dense_items
 from ludocast.models.recommend.precision import Precision
 from ludocast.models.recommend.products import Products, owners, user_weights
-from ludocast.models.recommend.ranking import rank_all
 from ludocast.models.recommend.sparse_fit import conditional_weights, cosine_weights, ease_weights, walk_weights
 from ludocast.models.recommend.sparse_weights import SparseWeights
 from scipy import linalg, sparse
 
 NEIGHBOURS = 100  # of an item, where a dense matrix has no room
+DENSE_FASTER = 4_000  # items, up to which adding up whole rows takes less time than finding the few weights
 KEPT = 3  # products that are kept of an item for each neighbour that EASE regresses on
 
 
@@ -49,6 +50,7 @@ class ItemItem(ABC):
             raise ValueError(f"an item needs 1 neighbour or more, got {neighbours}")
         self.neighbours = neighbours
         self.weights: np.ndarray | SparseWeights | None = None
+        self._largest: tuple[np.ndarray, np.ndarray] | None = None  # weights, and the greatest size in each row
         self.popularity: np.ndarray | None = None
         self.precision: Precision = "float32"
 
@@ -104,8 +106,12 @@ class ItemItem(ABC):
         """The k best items that are not in the history; as `RanksAlone`."""
         weights, popularity = self.fitted()
         if isinstance(weights, SparseWeights):
-            return best_items(weights, popularity, history, k)
-        return rank_all(self, history, k)
+            if len(weights) > DENSE_FASTER:
+                return best_items(weights, popularity, history, k)
+            weights = weights.dense
+        if self._largest is None or self._largest[0] is not weights:
+            self._largest = weights, np.abs(weights).max(axis=1)
+        return best_dense(weights, self._largest[1], popularity, history, k)
 
     def because(self, history: sparse.csr_matrix, item: int, count: int = 3) -> np.ndarray:
         """The items of one history that speak most for an item, the strongest first; int64, `count` at most.

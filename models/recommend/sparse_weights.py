@@ -44,6 +44,11 @@ class SparseWeights:
         return sparse.csr_matrix((self.values[is_real].astype(np.float64), pairs), (items, items))
 
     @cached_property
+    def dense(self) -> np.ndarray:
+        """The same of all pairs, float32 [I, I]."""
+        return np.asarray(self.outgoing.toarray(), np.float32)
+
+    @cached_property
     def outgoing_without_owned(self) -> sparse.csr_matrix:
         """The same with minus infinity on the diagonal: what a user has comes last."""
         return sparse.csr_matrix(self.outgoing + sparse.diags(np.full(len(self), -np.inf)))

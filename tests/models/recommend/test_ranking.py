@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from ludocast.models.recommend import best_items, ranking
-from ludocast.models.recommend.item_item import EASE, CosineNeighbours, ItemItem, Popularity
+from ludocast.models.recommend import best_items, item_item, ranking
+from ludocast.models.recommend.item_item import EASE, CosineNeighbours, ItemItem, Popularity, RP3Beta
 from ludocast.models.recommend.ranking import NOBODY, rank_all, recommend, top_items
 from ludocast.models.recommend.rerank import Reranker, RerankSettings
 from ludocast.models.recommend.signals import Signals
@@ -57,7 +57,16 @@ def test_k_below_one_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "model", [CosineNeighbours(4), CosineNeighbours(20), EASE(3.0, 0.5, neighbours=8), Popularity()]
+    "model",
+    [
+        CosineNeighbours(4),
+        CosineNeighbours(20),
+        EASE(3.0, 0.5, neighbours=8),
+        Popularity(),
+        EASE(3.0),
+        CosineNeighbours(),
+        RP3Beta(),
+    ],
 )
 @pytest.mark.parametrize("k", [1, 5, 60])
 def test_the_best_without_all_scores_are_the_best_of_all(
@@ -68,7 +77,8 @@ def test_the_best_without_all_scores_are_the_best_of_all(
     model.fit(history)
     asked = sparse.csr_matrix(np.vstack([history.toarray(), np.zeros((1, 60)), np.ones((1, 60))]))
     wanted = rank_all(model, asked, k)
-    for products in (best_items.BATCH_PRODUCTS, 50):
+    for products, dense in ((best_items.BATCH_PRODUCTS, 0), (50, 0), (50, 60)):
+        monkeypatch.setattr(item_item, "DENSE_FASTER", dense)
         monkeypatch.setattr(best_items, "BATCH_PRODUCTS", products)
         items, scores = recommend(model, asked, k)
         np.testing.assert_array_equal(items, wanted[0])
