@@ -190,7 +190,7 @@ def _truth(path: Path, table: pa.Table, rows: int) -> np.ndarray:
 
 def _keys(table: pa.Table, names: Sequence[str]) -> pd.DataFrame:
     """Times in one zone, all else as text."""
-    frame = table.select(names).to_pandas()
+    frame: pd.DataFrame = table.select(names).to_pandas()
     for name in names:
         is_time = frame[name].dtype.kind == "M"
         frame[name] = pd.to_datetime(frame[name], utc=True) if is_time else frame[name].astype(str)
