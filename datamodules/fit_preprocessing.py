@@ -116,7 +116,7 @@ def _quantile_normal(known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _fit_codes(column: Column, values: np.ndarray, rare: int) -> CodeInput | None:
-    if column.kind == "timestamp":
+    if column.kind == "timestamp" or column.is_quantity:
         return None
     known = values[values != ""] if values.dtype == object else values[~np.isnan(values)]
     keys, counts = np.unique(known.astype(str) if values.dtype == object else known, return_counts=True)

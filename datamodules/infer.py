@@ -249,4 +249,5 @@ def _described(column: Column, values: np.ndarray, rare: int) -> Column:
         len(np.unique(known)),
         None,
         [float(value) for value in quantiles],
+        column.is_quantity,
     )

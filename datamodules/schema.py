@@ -21,6 +21,7 @@ class Column:
     Attributes:
         categories: Value to count, most frequent first; None for numbers and times.
         quantiles: Minimum, 5 %, 25 %, 50 %, 75 %, 95 %, maximum of the numbers; None for categories.
+        is_quantity: Whether the numbers are known to count or measure, and so are no codes, however few there are.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Column:
     distinct: int = 0
     categories: dict[str, int] | None = None
     quantiles: list[float] | None = None
+    is_quantity: bool = False
 
 
 @dataclass(frozen=True)

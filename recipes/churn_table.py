@@ -82,7 +82,7 @@ def read_churn_table(
     known_split = snapshot_table(data) if data.is_dir() else None
     table = read_table(data, encoding, delimiter) if known_split is None else pq.read_table(data)
     if known_split is not None:
-        label = known_split.label
+        label, positive = known_split.label, "true" if positive is None else positive
     assert label is not None
     left_out = [
         *exclude,
@@ -93,6 +93,9 @@ def read_churn_table(
         if name is not None:
             check_column(table, name)
     schema = _schema(table, label, positive, left_out, schema_file)
+    if known_split is not None:  # features of snapshots count and measure; there is no code among them
+        numbers = (replace(column, is_quantity=column.kind == "number") for column in schema.columns)
+        schema = schema.with_columns(tuple(numbers))
     columns, overflowed = raw_columns(table, schema)
     index = label_index(label_values(table, label, frozenset(schema.missing_tokens)), schema)
     if known_split is None:
@@ -100,7 +103,9 @@ def read_churn_table(
     else:
         split = _split_of_snapshots(table, known_split)
     _check_parts(index, split, schema)
-    warned = (*schema.warnings, *overflowed, *traps(schema, columns, index, split.train, split.test))
+    # A player may look like another one at another time: equal rows are no trap of snapshots.
+    shown = split.test if known_split is None else split.test[:0]
+    warned = (*schema.warnings, *overflowed, *traps(schema, columns, index, split.train, shown))
     schema = replace(describe(schema, columns, split.train, rare), warnings=warned)
     known = None if truth is None else _truth(truth, table, len(index))
     return ChurnTable(schema, columns, index, split, digest(data), known)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from ludocast.datamodules.etl.build import Written, day_of_date, keep_days, make_plan, write_snapshots
-from ludocast.datamodules.etl.days import Contents
+from ludocast.datamodules.etl.days import Contents, player_days
 from ludocast.datamodules.etl.engine import Engine, connect, parse_memory, telling_of_engines
 from ludocast.datamodules.etl.log import Log, open_log
+from ludocast.datamodules.etl.returns import return_curve, suggest_windows
 from ludocast.datamodules.etl.rules import Rules, milliseconds, read_document, read_types, rules_of, whole_days
 from ludocast.datamodules.etl.sources import find_source
 from ludocast.datamodules.etl.write import PartialFolder
@@ -58,6 +60,7 @@ def snapshots(
     table: str | None = None,
     memory: str = "4GB",
     spill: Path | None = None,
+    suggest: bool = False,
     overwrite: bool = False,
 ) -> None:
     """Turn an event log into snapshots of players: what was known of each at a time, and whether they then left.
@@ -94,6 +97,7 @@ def snapshots(
         table: Table of a DuckDB file.
         memory: What DuckDB may use.
         spill: Folder for what does not fit into memory.
+        suggest: Only print after how many quiet days players do not come back, and windows that follow from it.
         overwrite: Replace what lies at OUT.
     """
     columns = {
@@ -105,6 +109,9 @@ def snapshots(
         whole_days("--active-within", active_within), whole_days("--step", step),
         milliseconds("--session-gap", session_gap), time_zone, None if vocabulary is None else read_types(vocabulary),
     )  # fmt: skip
+    if suggest:
+        print_suggestion(options)
+        return
     partial = PartialFolder(out, overwrite)
     with partial as folder:
         written = make_snapshots(options, rules, folder, at, like, players_apart, seed)
@@ -159,6 +166,29 @@ def make_snapshots(
             engine.close()
             shutil.rmtree(work, ignore_errors=True)
     return written
+
+
+def print_suggestion(options: LogOptions) -> None:
+    """Print the return-time curve of a log and windows that suit it.
+
+    Raises:
+        ValueError: If the log does not serve.
+    """
+    with tempfile.TemporaryDirectory(dir=options.spill) as name, telling_of_engines():
+        engine = connect(options.engine, parse_memory(options.memory), Path(name), None)
+        try:
+            log = _open(engine, options, options.columns, options.time_unit, None)
+            days = engine.keep("days", player_days(log.events, Contents(clock=False), 1))
+            curve = return_curve(days, log.end_day)
+            found = suggest_windows(curve, log.end_day - log.first_day)
+        finally:
+            engine.close()
+    print("quiet days   come back later   pauses watched")
+    for row in curve.rows():
+        print(f"{row['quiet_days']:10d} {row['come_back']:17.1%} {row['pauses']:16,d}")
+    for reason in found.reasons:
+        print(f"note: {reason}")
+    print(f"\nsuggested: {found.words()}", flush=True)
 
 
 def _open(engine: Engine, options: LogOptions, columns: dict[str, str | None], unit: Any, until: int | None) -> Log:

@@ -137,7 +137,7 @@ def _return_chart(times: Mapping[str, Any], suggestion: Mapping[str, Any]) -> Ma
     days = np.arange(until)
     lines = [
         Series("still come back", days, share[:until], marks=until < 3),
-        Series("(5 %)", [0, max(until - 1, 1)], [0.05, 0.05]),
+        Series("(5 % come back)", [0, max(until - 1, 1)], [0.05, 0.05]),
         Series("(suggested horizon)", [horizon, horizon], [0.0, 1.0]),
     ]
     if horizon > until - 1:

@@ -1,4 +1,4 @@
-"""Every command block of the README and of docs/sequences.md and recommend.md runs, in the order in which it stands."""
+"""Every command block of the README and of docs/sequences.md, recommend.md and event_log.md runs, in its order."""
 
 from __future__ import annotations
 
@@ -64,20 +64,26 @@ def names(document: Any) -> list[str]:
 
 def run_blocks(document: str, folder: Path) -> tuple[str, dict[str, str]]:
     """Runs the blocks of sh and python; the one with a request, and the environment in which to run it."""
+    text, environment = run_commands(document, folder, fewest=4)
+    return next(
+        block for block in re.findall(r"```text\n(.*?)```", text, flags=re.DOTALL) if "$ curl" in block
+    ), environment
+
+
+def run_commands(document: str, folder: Path, fewest: int) -> tuple[str, dict[str, str]]:
+    """Runs the blocks of sh and python; the document, and the environment in which they ran."""
     (folder / "configs").symlink_to(ROOT / "configs")
     (folder / "ludocast").write_text(f'#!/bin/sh\nexec {sys.executable} -m ludocast "$@"\n')
     (folder / "ludocast").chmod(0o755)
     environment = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     text = (ROOT / document).read_text(encoding="utf-8")
     blocks = re.findall(r"```(sh|python)\n(.*?)```", text, flags=re.DOTALL)
-    assert len(blocks) >= 4
+    assert len(blocks) >= fewest
     for kind, block in blocks:
         command = ["sh", "-ec", block] if kind == "sh" else [sys.executable, "-c", block]
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{block}\n{done.stdout[-1500:]}\n{done.stderr[-1500:]}"
-    return next(
-        block for block in re.findall(r"```text\n(.*?)```", text, flags=re.DOTALL) if "$ curl" in block
-    ), environment
+    return text, environment
 
 
 def test_the_command_blocks_run(tmp_path: Path) -> None:
@@ -137,3 +143,14 @@ def test_the_blocks_on_item_suggestion_run(tmp_path: Path) -> None:
     assert len(shown_items) == 3
     assert all(int(item[1:]) % 2 for item in shown_items)  # swords
     assert not {"i1", "i5", "i7"} & set(shown_items)
+
+
+@pytest.mark.slow
+def test_the_blocks_on_event_logs_run(tmp_path: Path) -> None:
+    run_commands("docs/event_log.md", tmp_path, fewest=3)
+    frame, today = pq.read_table(tmp_path / "snaps"), pq.read_table(tmp_path / "today")
+    features = set(frame.column_names) - {"churned", "split"}
+    assert set(today.column_names) == features
+    assert len((tmp_path / "scored.csv").read_text().splitlines()) == 1 + today.num_rows
+    told = {entry["name"] for entry in json.loads((tmp_path / "snaps" / "_features.json").read_text())}
+    assert told == features - {"player_id", "snapshot_time"}

@@ -98,6 +98,7 @@ def open_log(
     end = latest_ms() if until is None else min(latest_ms(), until * DAY_MS)
     seen = engine.row(_survey(events, columns, end))
     events = events.filter(events.player.notnull(), events.time >= earliest_ms(), events.time < end)
+    events = events.drop(*(name for name in events.columns if name.endswith("_unread")))
     left_out = {name: int(seen[name] or 0) for name in ("all", "no_player", "no_time", "early", "late")}
     return _checked(Log(events, columns, unit, seen["rows"], 0, 0, tuple(notes), tuple(rest), left_out), seen, until)
 

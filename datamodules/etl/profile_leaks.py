@@ -44,9 +44,12 @@ def leaks(engine: Engine, log: Log) -> list[Finding]:
     rows = log.events.mutate(**{f"value_{number}": other.value for number, other in enumerate(others)})
     players, told = _by_player(log, rows, others)
     players = engine.keep("profile_players", players)
+    seen = engine.row(players.aggregate(**_asked(players, others, list(told))))
+    times = {f"after_{k}": _after(rows, k) for k, other in enumerate(others) if other.kind == "time"}
+    seen |= engine.row(rows.aggregate(**times)) if times else {}
     found = []
     for number, other in enumerate(others):
-        row = engine.row(_statistics(players, rows, number, other.kind, list(told)))
+        row = {name.removesuffix(f"_{number}"): value for name, value in seen.items() if name.endswith(f"_{number}")}
         sentence = _sentence(other, row, told)
         if sentence is None and other.kind == "text" and _is_constant(row):
             sentence = _of_text(engine, players, number)
@@ -121,31 +124,34 @@ def _by_player(log: Log, rows: ir.Table, others: list[Other]) -> tuple[ir.Table,
     return rows.group_by("player").aggregate(**sums), told
 
 
-def _statistics(players: ir.Table, rows: ir.Table, number: int, kind: str, counted: list[str]) -> ir.Table:
-    low, high = players[f"low_{number}"], players[f"high_{number}"]
-    several = players[f"known_{number}"] >= 2
-    same = several & (low == high)
-    asked: dict[str, ir.Value] = {"several": several.sum(), "same": same.sum()}
-    if kind == "time":
-        asked["last_day"] = (same & ((low - players["last"]).abs() <= DAY_MS)).sum()
-        value = rows[f"value_{number}"]
-        after = rows.filter(value.notnull()).aggregate(after=(value > rows.time + DAY_MS).mean())
-        return players.aggregate(**asked).cross_join(after)
-    if kind == "number":
-        asked["lowest"], asked["highest"] = low.min(where=same), low.max(where=same)
+def _asked(players: ir.Table, others: list[Other], counted: list[str]) -> dict[str, ir.Value]:
+    """What is to be known of each column over all players, its number behind each name."""
+    asked: dict[str, ir.Value] = {}
+    lifetime, arrival = (players["last"] - players["first"]).cast("float64"), players["first"].cast("float64")
+    for k, other in enumerate(others):
+        low = players[f"low_{k}"]
+        several = players[f"known_{k}"] >= 2
+        same = several & (low == players[f"high_{k}"])
+        asked |= {f"several_{k}": several.sum(), f"same_{k}": same.sum()}
+        if other.kind == "time":
+            asked[f"last_day_{k}"] = (same & ((low - players["last"]).abs() <= DAY_MS)).sum()
+        if other.kind != "number":
+            continue
+        asked |= {f"lowest_{k}": low.min(where=same), f"highest_{k}": low.max(where=same)}
         for name in counted:
             enough = same & (players[name] >= 2)
-            asked[f"of_{name}"] = enough.sum()
-            asked[f"equal_{name}"] = (enough & ((low - players[name]).abs() < 0.005)).sum()
-        lifetime = (players["last"] - players["first"]).cast("float64")
-        chosen = players.mutate(v=low, lifetime=lifetime, arrived=players["first"].cast("float64")).filter(same)
-        moves = chosen.aggregate(
-            with_events=chosen.v.corr(chosen.events.cast("float64"), how="pop"),
-            with_lifetime=chosen.v.corr(chosen.lifetime, how="pop"),
-            with_arrival=chosen.v.corr(chosen.arrived, how="pop"),
-        )
-        return players.aggregate(**asked).cross_join(moves)
-    return players.aggregate(**asked)
+            asked[f"of_{name}_{k}"] = enough.sum()
+            asked[f"equal_{name}_{k}"] = (enough & ((low - players[name]).abs() < 0.005)).sum()
+        for name, value in (
+            ("with_events", players.events.cast("float64")), ("with_lifetime", lifetime), ("with_arrival", arrival),
+        ):  # fmt: skip
+            asked[f"{name}_{k}"] = low.corr(value, where=same, how="pop")
+    return asked
+
+
+def _after(rows: ir.Table, number: int) -> ir.Value:
+    """Share of the rows whose value lies more than a day after their own time."""
+    return (rows[f"value_{number}"] > rows.time + DAY_MS).mean()
 
 
 def _is_constant(row: Mapping[str, Any]) -> bool:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ibis
+import ibis.expr.datatypes as dts
 import ibis.expr.types as ir
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -165,9 +167,25 @@ def _parquet(engine: Engine, files: list[Path]) -> Source:
         paths = [str(file) for file in files]
         options: dict[str, Any] = {"union_by_name": True} if engine.kind == "duckdb" and len(files) > 1 else {}
         table: ir.Table = engine.con.read_parquet(paths if len(paths) > 1 else paths[0], **options)
-        return table
+        return _in_utc(table) if engine.kind == "duckdb" else table
 
     return Source(tuple(names), read, False)
+
+
+@ibis.udf.scalar.builtin(name="epoch_us")  # type: ignore[untyped-decorator]
+def _microseconds(moment: dts.Timestamp("UTC")) -> int:  # type: ignore[valid-type, empty-body]
+    ...
+
+
+@ibis.udf.scalar.builtin(name="make_timestamp")  # type: ignore[untyped-decorator]
+def _moment(microseconds: int) -> dts.Timestamp():  # type: ignore[valid-type, empty-body]
+    ...
+
+
+def _in_utc(table: ir.Table) -> ir.Table:
+    """Times that name a zone as plain ones in UTC: DuckDB's own cast asks a calendar, for ten times as long."""
+    zoned = [name for name, kind in table.schema().items() if kind.is_timestamp() and kind.timezone is not None]
+    return table.mutate(**{name: _moment(_microseconds(table[name])) for name in zoned}) if zoned else table
 
 
 def _kind(kind: pa.DataType) -> str:

@@ -43,7 +43,7 @@ def test_what_is_written_is_read_the_same(tmp_path: Path) -> None:
     assert "한국" in text
     assert json.loads(text)["columns"][0] == {
         "name": "age", "kind": "number", "reason": "numbers, 3 distinct", "missing": 2, "distinct": 3, "categories": None,
-        "quantiles": [1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0],
+        "quantiles": [1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0], "is_quantity": False,
     }  # fmt: skip
     found.write(tmp_path / "again.json")
     again = json.loads((tmp_path / "again.json").read_text(encoding="utf-8"))

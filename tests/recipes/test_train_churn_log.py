@@ -34,7 +34,7 @@ def test_one_command_from_log_to_scores(log: Path, tmp_path: Path) -> None:
     report = (run / "report.html").read_text()
     assert "by the time of the snapshots (train 2024-01-06 to" in report
     assert "observed 28 days, gap 0, left if not seen for 14, active within 7, every 7" in report
-    assert json.loads((run / "metrics.json").read_text())["metrics"]["auc"]["value"] > 0.6
+    assert json.loads((run / "metrics.json").read_text())["metrics"]["auc"]["value"] > 0.55
     # Today's players, by the same definitions.
     now = ["snapshots", "--log", str(log), "--like", str(run / "snapshots"), "--at=end", "--out", str(tmp_path / "now")]
     assert main(now) == 0
