@@ -93,7 +93,7 @@ def profile_log(engine: Engine, log: Log, session_ms: int, time_zone: str = "UTC
         programs: list[Finding] = step("programs", lambda: bots(log, tables, players, session_ms))
         named = {player for one in programs for player in one.numbers["players"]}
         found += programs + step("shared ids", lambda: shared_ids(engine, log, tables, players, named))
-        found += step("columns", lambda: leaks(engine, log))
+        found += step("columns", lambda: leaks(engine, log, players))
     head = _head(log, tables, int(players.count().to_pyarrow().as_py()), twice, ordered)
     document = {
         "format": FORMAT, "ludocast": __version__, "log": head, **counted,
