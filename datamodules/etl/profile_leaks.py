@@ -36,14 +36,22 @@ class Other:
     value: ir.Value
 
 
-def leaks(engine: Engine, log: Log) -> list[Finding]:
-    """Name each column that seems to know what came after its row."""
+def leaks(engine: Engine, log: Log, players: ir.Table) -> list[Finding]:
+    """Name each column that seems to know what came after its row.
+
+    Args:
+        engine: Where the log is.
+        log: The log, with columns that have no role.
+        players: Of `players_of`, kept.
+    """
     others = _others(engine, log)
     if not others:
         return []
     rows = log.events.mutate(**{f"value_{number}": other.value for number, other in enumerate(others)})
-    players, told = _by_player(log, rows, others)
-    players = engine.keep("profile_players", players)
+    found_players, told = _by_player(log, rows, others)
+    active = players.select(of="player", active="active_days")
+    joined = found_players.inner_join(active, found_players.player == active.of).drop("of")
+    players = engine.keep("profile_players", joined)
     seen = engine.row(players.aggregate(**_asked(players, others, list(told))))
     times = {f"after_{k}": _after(rows, k) for k, other in enumerate(others) if other.kind == "time"}
     seen |= engine.row(rows.aggregate(**times)) if times else {}
@@ -102,10 +110,8 @@ def _other(column: ir.Value, key: str, name: str, seen: Mapping[str, int]) -> Ot
 
 def _by_player(log: Log, rows: ir.Table, others: list[Other]) -> tuple[ir.Table, dict[str, str]]:
     """What the whole log counts of each player, with its words; and the range of each column."""
-    day = rows.time // DAY_MS
     sums: dict[str, ir.Value] = {"events": rows.count(), "first": rows.time.min(), "last": rows.time.max()}
     told = {"events": "the number of the player's events", "active": "the number of the player's active days"}
-    sums["active"] = day.nunique()
     if log.columns.amount is not None:
         sums |= {"spent": rows.amount.sum() / 1e6, "payments": (rows.amount > 0).sum()}
         told |= {"spent": "all that the player paid", "payments": "the number of the player's payments"}
