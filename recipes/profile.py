@@ -109,7 +109,7 @@ def _tell(found: Profile, log: list[str], out: Path) -> None:
         print("nothing wrong was found")
     for reason in document["suggestion"]["reasons"]:
         print(f"  {reason}")
-    if document["suggestion"]["is_trainable"]:
+    if document["suggestion"]["options"] is not None:
         names = " ".join(f"'{name}'" if any(sign in name for sign in "*? ") else name for name in log)
         print(f"next: ludocast snapshots --log {names} {document['suggestion']['options']} --out snaps")
     print(f"{out}: open it in a browser; all numbers in {out.with_suffix('.json')}")

@@ -65,7 +65,7 @@ def week_chart(title: str, counts: Sequence[Sequence[int]]) -> Markup:
     for hour in (0, 6, 12, 18):
         x = LABEL + hour * width
         body.append(f'<text class="tick" x="{x:.1f}" y="{bottom + 13}">{hour:02d}:00</text>')
-    legend = f"<figcaption>the darkest hour has {most / total:.1%} of all events</figcaption>"
+    legend = f"<figcaption>the busiest hour has {most / total:.1%} of all events</figcaption>"
     return figure(title, "".join(body), legend, bottom + 20)
 
 

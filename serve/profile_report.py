@@ -52,7 +52,7 @@ def render_profile(document: Mapping[str, Any], name: str) -> str:
         classic=[(day, entry) for day, entry in document["retention"]["classic"].items() if entry["share"] is not None],
         period=document["retention"]["period_days"],
         triangle=_triangle(document["retention"]["cohorts"]),
-        return_chart=_return_chart(document["return_times"], document["suggestion"]),
+        return_chart=_return_chart(document["return_times"], document["suggestion"]["windows"]),
         suggestion=document["suggestion"],
         windows=_windows(document["suggestion"]["windows"]),
         play_charts=_play_charts(document),
@@ -69,17 +69,18 @@ def lead(document: Mapping[str, Any]) -> list[str]:
     """The profile in a few sentences."""
     head, active = document["log"], np.array(document["daily"]["active"])
     sentences = [
-        f"{head['events']:,} events of {head['players']:,} players on {head['days']:,} days, {head['first_day']} to "
-        f"{head['last_day']}; on a usual day {np.median(active):,.0f} players are there."
+        f"{_counted(head['events'], 'event')} of {_counted(head['players'], 'player')} on "
+        f"{_counted(head['days'], 'day')}, {head['first_day']} to {head['last_day']}; active on a usual day: "
+        f"{np.median(active):,.0f}."
     ]
     classic = document["retention"]["classic"]
     words = {"D1": "the day after", "D7": "on the 7th day", "D30": "on the 30th"}
     told = [f"{entry['share']:.0%} {words[day]}" for day, entry in classic.items() if entry["share"] is not None]
     if told:
         sentences.append(f"Of new players {', '.join(told)} are back.")
-    lost = document["return_times"]["lost_after"]
+    lost = document["return_times"]["gone_after"]
     if lost is not None:
-        sentences.append(f"Of players quiet for {lost:,} days 95 % do not come back.")
+        sentences.append(f"Of players quiet for {_counted(lost, 'day')} 95 % do not come back.")
     return sentences
 
 
@@ -100,6 +101,10 @@ def _cards(document: Mapping[str, Any]) -> list[tuple[str, str]]:
     if document["spending"] is not None:
         found.append(("players who pay", f"{document['spending']['payers'] / head['players']:.1%}"))
     return found
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def _short(number: int) -> str:
@@ -130,25 +135,22 @@ def _triangle(cohorts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {"periods": periods, "rows": rows}
 
 
-def _return_chart(times: Mapping[str, Any], suggestion: Mapping[str, Any]) -> Markup:
-    share = times["share_back"]
-    lost, horizon = times["lost_after"], suggestion["windows"]["horizon"]
-    until = min(len(share), max(int(1.6 * (lost if lost is not None else 0)), 2 * horizon, 14) + 1)
-    days = np.arange(until)
+def _return_chart(times: Mapping[str, Any], windows: Mapping[str, int] | None) -> Markup:
+    share, gone = times["come_back"], times["gone_after"]
+    horizon = None if windows is None else windows["horizon"]
+    wanted = max(14, *(int(1.6 * days) for days in (gone, horizon) if days is not None), 0)
+    until = min(len(share), wanted + 1)
     lines = [
-        Series("still come back", days, share[:until], marks=until < 3),
-        Series("(5 %)", [0, max(until - 1, 1)], [0.05, 0.05]),
-        Series("(suggested horizon)", [horizon, horizon], [0.0, 1.0]),
+        Series("still come back", np.arange(until), share[:until], marks=until < 3),
+        Series("(5 % come back)", [0, max(until - 1, 1)], [0.05, 0.05]),
     ]
-    if horizon > until - 1:
-        lines.pop()
-    end = nice_top(max(until - 1, 4))
-    return line_chart(
-        "Who comes back after a quiet time?", lines, "days without an event", "share who come back", (0.0, end)
-    )
+    if horizon is not None and horizon < until:
+        lines.append(Series("(suggested horizon)", [horizon, horizon], [0.0, 1.0]))
+    title, x_label = "Who comes back after a quiet time?", "days without an event"
+    return line_chart(title, lines, x_label, "share who come back", (0.0, nice_top(max(until - 1, 4))))
 
 
-def _windows(windows: Mapping[str, int]) -> list[tuple[str, str, str]]:
+def _windows(windows: Mapping[str, int] | None) -> list[tuple[str, str, str]]:
     words = {
         "observe": "what is known of a player: the days before the snapshot",
         "gap": "days between the snapshot and its label, to act in",
@@ -156,7 +158,9 @@ def _windows(windows: Mapping[str, int]) -> list[tuple[str, str, str]]:
         "active_within": "only players seen in these last days are asked about",
         "step": "from one snapshot to the next",
     }
-    return [(name, f"{windows[name]} {'day' if windows[name] == 1 else 'days'}", said) for name, said in words.items()]
+    if windows is None:
+        return []
+    return [(name, _counted(windows[name], "day"), said) for name, said in words.items()]
 
 
 def _play_charts(document: Mapping[str, Any]) -> list[Markup]:

@@ -13,12 +13,12 @@ from ludocast.serve.bundle import Bundle
 from ludocast.serve.feeds import BATCH_ROWS, Feeds
 from ludocast.serve.manifest import OUTPUTS, Manifest
 from ludocast.serve.notes import Note, overflow, sentences
-from ludocast.serve.run import run_feeds
+from ludocast.serve.run import Run, run_feeds
 from ludocast.serve.sequence_feeds import SequenceFeeds
 from ludocast.serve.suggest import Suggester
 from ludocast.serve.suggest_options import SuggestOptions, options_of_records
 
-_OUTPUTS = list(OUTPUTS)
+_OUTPUTS: list[str] = list(OUTPUTS)
 _SHOWN_COLUMNS = 5
 
 
@@ -62,7 +62,7 @@ class Scorer:
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
         self.manifest: Manifest = bundle.manifest
-        self._run = bundle.session.run
+        self._run: Run = bundle.session.run
         self._reader = bundle.reader
         self._suggester = Suggester(bundle) if bundle.manifest.task == "items" else None
 

@@ -15,6 +15,7 @@ from ludocast.serve.catalogue import CATALOGUE_FILE, Catalogue
 from ludocast.serve.diversity import diverse_order
 from ludocast.serve.notes import Note
 from ludocast.serve.recommend_names import ALLOWED, BECAUSE, EXCLUDE_OWNED, K
+from ludocast.serve.run import Run
 from ludocast.serve.sequence_feeds import SequenceFeeds, Tensors, unknown_items
 from ludocast.serve.suggest_options import SuggestOptions
 
@@ -49,7 +50,7 @@ class Suggester:
     """
 
     def __init__(self, bundle: Bundle) -> None:
-        self._run = bundle.session.run
+        self._run: Run = bundle.session.run
         self._outputs = list(bundle.manifest.outputs)
         self._number = {item: number for number, item in enumerate(bundle.manifest.classes)}
         has_file = CATALOGUE_FILE in bundle.manifest.files

@@ -22,14 +22,15 @@ from ludocast.datamodules.etl.profile_ids import bots, players_of, shared_ids
 from ludocast.datamodules.etl.profile_leaks import leaks
 from ludocast.datamodules.etl.profile_rows import duplicates, impossible_rows, order
 from ludocast.datamodules.etl.profile_tables import Tables, keep_tables
+from ludocast.datamodules.etl.returns import GONE, ReturnCurve, return_curve, suggest_windows
 from ludocast.datamodules.etl.sources import Source
-from ludocast.datamodules.etl.suggest import ReturnTimes, Suggestion, return_times, suggest_windows
 from ludocast.datamodules.etl.times import Unit, iso
 from tqdm import tqdm
 
 from ludocast import __version__
 
 FORMAT = 1
+CREDIBLE = 0.9  # part of the return-time curve
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def profile_log(engine: Engine, log: Log, session_ms: int, time_zone: str = "UTC
     with bar:
         tables: Tables = step("days and sessions", lambda: keep_tables(engine, log, session_ms))
         counted = step("numbers", lambda: _numbers(log, tables, time_zone))
-        times: ReturnTimes = step("return times", lambda: return_times(tables.days, log.end_day))
+        curve: ReturnCurve = step("return times", lambda: return_curve(tables.days, log.end_day))
         twice, found = step("duplicates", lambda: duplicates(engine, log))
         ordered, backwards = step("order", lambda: order(engine, log))
         events, active = np.array(counted["daily"]["events"]), np.array(counted["daily"]["active"])
@@ -92,12 +93,11 @@ def profile_log(engine: Engine, log: Log, session_ms: int, time_zone: str = "UTC
         programs: list[Finding] = step("programs", lambda: bots(log, tables, players, session_ms))
         named = {player for one in programs for player in one.numbers["players"]}
         found += programs + step("shared ids", lambda: shared_ids(engine, log, tables, players, named))
-        found += step("columns", lambda: leaks(engine, log))
-    suggestion = suggest_windows(times, log.first_day, log.end_day)
+        found += step("columns", lambda: leaks(engine, log, players))
     head = _head(log, tables, int(players.count().to_pyarrow().as_py()), twice, ordered)
     document = {
         "format": FORMAT, "ludocast": __version__, "log": head, **counted,
-        "return_times": _returns(times), "suggestion": _suggestion(suggestion),
+        "return_times": _returns(curve), "suggestion": _suggestion(curve, log.end_day - log.first_day),
         "warnings": [one.document() for one in found],
     }  # fmt: skip
     return Profile(tuple(found), document)
@@ -124,17 +124,21 @@ def _head(log: Log, tables: Tables, players: int, twice: int, ordered: Mapping[s
     }  # fmt: skip
 
 
-def _returns(times: ReturnTimes) -> dict[str, Any]:
+def _returns(curve: ReturnCurve) -> dict[str, Any]:
+    gone = np.flatnonzero(curve.come_back <= 1 - GONE)
+    # The curve ends at 0 in any log: what it reaches at its very end alone says nothing of players.
+    is_told = len(gone) > 0 and gone[0] <= CREDIBLE * (len(curve.come_back) - 1)
     return {
-        "share_back": times.share.tolist(), "periods": times.periods.tolist(),
-        "back_after": times.back.tolist(), "lost_after": times.lost_after,
-        "mostly_back_within": times.mostly_back_within,
-    }  # fmt: skip
+        "come_back": curve.come_back.tolist(),
+        "pauses": curve.watched.tolist(),
+        "gone_after": int(gone[0]) if is_told else None,
+    }
 
 
-def _suggestion(suggestion: Suggestion) -> dict[str, Any]:
-    return {
-        "windows": {name: int(days) for name, days in asdict(suggestion.windows).items()},
-        "options": suggestion.options(), "reasons": list(suggestion.reasons),
-        "is_trainable": suggestion.is_trainable,
-    }  # fmt: skip
+def _suggestion(curve: ReturnCurve, log_days: int) -> dict[str, Any]:
+    try:
+        found = suggest_windows(curve, log_days)
+    except ValueError as error:
+        return {"windows": None, "options": None, "reasons": [str(error)]}
+    windows = {name: int(days) for name, days in asdict(found.windows).items()}
+    return {"windows": windows, "options": found.words(), "reasons": list(found.reasons)}

@@ -36,17 +36,28 @@ class Other:
     value: ir.Value
 
 
-def leaks(engine: Engine, log: Log) -> list[Finding]:
-    """Name each column that seems to know what came after its row."""
+def leaks(engine: Engine, log: Log, players: ir.Table) -> list[Finding]:
+    """Name each column that seems to know what came after its row.
+
+    Args:
+        engine: Where the log is.
+        log: The log, with columns that have no role.
+        players: Of `players_of`, kept.
+    """
     others = _others(engine, log)
     if not others:
         return []
     rows = log.events.mutate(**{f"value_{number}": other.value for number, other in enumerate(others)})
-    players, told = _by_player(log, rows, others)
-    players = engine.keep("profile_players", players)
+    found_players, told = _by_player(log, rows, others)
+    active = players.select(of="player", active="active_days")
+    joined = found_players.inner_join(active, found_players.player == active.of).drop("of")
+    players = engine.keep("profile_players", joined)
+    seen = engine.row(players.aggregate(**_asked(players, others, list(told))))
+    times = {f"after_{k}": _after(rows, k) for k, other in enumerate(others) if other.kind == "time"}
+    seen |= engine.row(rows.aggregate(**times)) if times else {}
     found = []
     for number, other in enumerate(others):
-        row = engine.row(_statistics(players, rows, number, other.kind, list(told)))
+        row = {name.removesuffix(f"_{number}"): value for name, value in seen.items() if name.endswith(f"_{number}")}
         sentence = _sentence(other, row, told)
         if sentence is None and other.kind == "text" and _is_constant(row):
             sentence = _of_text(engine, players, number)
@@ -99,10 +110,8 @@ def _other(column: ir.Value, key: str, name: str, seen: Mapping[str, int]) -> Ot
 
 def _by_player(log: Log, rows: ir.Table, others: list[Other]) -> tuple[ir.Table, dict[str, str]]:
     """What the whole log counts of each player, with its words; and the range of each column."""
-    day = rows.time // DAY_MS
     sums: dict[str, ir.Value] = {"events": rows.count(), "first": rows.time.min(), "last": rows.time.max()}
     told = {"events": "the number of the player's events", "active": "the number of the player's active days"}
-    sums["active"] = day.nunique()
     if log.columns.amount is not None:
         sums |= {"spent": rows.amount.sum() / 1e6, "payments": (rows.amount > 0).sum()}
         told |= {"spent": "all that the player paid", "payments": "the number of the player's payments"}
@@ -121,31 +130,34 @@ def _by_player(log: Log, rows: ir.Table, others: list[Other]) -> tuple[ir.Table,
     return rows.group_by("player").aggregate(**sums), told
 
 
-def _statistics(players: ir.Table, rows: ir.Table, number: int, kind: str, counted: list[str]) -> ir.Table:
-    low, high = players[f"low_{number}"], players[f"high_{number}"]
-    several = players[f"known_{number}"] >= 2
-    same = several & (low == high)
-    asked: dict[str, ir.Value] = {"several": several.sum(), "same": same.sum()}
-    if kind == "time":
-        asked["last_day"] = (same & ((low - players["last"]).abs() <= DAY_MS)).sum()
-        value = rows[f"value_{number}"]
-        after = rows.filter(value.notnull()).aggregate(after=(value > rows.time + DAY_MS).mean())
-        return players.aggregate(**asked).cross_join(after)
-    if kind == "number":
-        asked["lowest"], asked["highest"] = low.min(where=same), low.max(where=same)
+def _asked(players: ir.Table, others: list[Other], counted: list[str]) -> dict[str, ir.Value]:
+    """What is to be known of each column over all players, its number behind each name."""
+    asked: dict[str, ir.Value] = {}
+    lifetime, arrival = (players["last"] - players["first"]).cast("float64"), players["first"].cast("float64")
+    for k, other in enumerate(others):
+        low = players[f"low_{k}"]
+        several = players[f"known_{k}"] >= 2
+        same = several & (low == players[f"high_{k}"])
+        asked |= {f"several_{k}": several.sum(), f"same_{k}": same.sum()}
+        if other.kind == "time":
+            asked[f"last_day_{k}"] = (same & ((low - players["last"]).abs() <= DAY_MS)).sum()
+        if other.kind != "number":
+            continue
+        asked |= {f"lowest_{k}": low.min(where=same), f"highest_{k}": low.max(where=same)}
         for name in counted:
             enough = same & (players[name] >= 2)
-            asked[f"of_{name}"] = enough.sum()
-            asked[f"equal_{name}"] = (enough & ((low - players[name]).abs() < 0.005)).sum()
-        lifetime = (players["last"] - players["first"]).cast("float64")
-        chosen = players.mutate(v=low, lifetime=lifetime, arrived=players["first"].cast("float64")).filter(same)
-        moves = chosen.aggregate(
-            with_events=chosen.v.corr(chosen.events.cast("float64"), how="pop"),
-            with_lifetime=chosen.v.corr(chosen.lifetime, how="pop"),
-            with_arrival=chosen.v.corr(chosen.arrived, how="pop"),
-        )
-        return players.aggregate(**asked).cross_join(moves)
-    return players.aggregate(**asked)
+            asked[f"of_{name}_{k}"] = enough.sum()
+            asked[f"equal_{name}_{k}"] = (enough & ((low - players[name]).abs() < 0.005)).sum()
+        for name, value in (
+            ("with_events", players.events.cast("float64")), ("with_lifetime", lifetime), ("with_arrival", arrival),
+        ):  # fmt: skip
+            asked[f"{name}_{k}"] = low.corr(value, where=same, how="pop")
+    return asked
+
+
+def _after(rows: ir.Table, number: int) -> ir.Value:
+    """Share of the rows whose value lies more than a day after their own time."""
+    return (rows[f"value_{number}"] > rows.time + DAY_MS).mean()
 
 
 def _is_constant(row: Mapping[str, Any]) -> bool:

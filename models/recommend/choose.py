@@ -21,7 +21,7 @@ from scipy import sparse
 
 CHOSEN_BY = "ndcg@10"
 RANKS = 20
-Family = Literal["popularity", "cosine", "rp3beta", "als", "ease", "ease_weighted", "edlae", "network"]
+Family = Literal["popularity", "cosine", "rp3beta", "als", "ease", "ease_weighted", "edlae", "ease_near", "network"]
 FAMILY_NAMES: dict[Family, str] = {
     "popularity": "popularity",
     "cosine": "item neighbours (cosine)",
@@ -30,6 +30,7 @@ FAMILY_NAMES: dict[Family, str] = {
     "ease": "EASE",
     "ease_weighted": "EASE, users weighted",
     "edlae": "EDLAE, users weighted",
+    "ease_near": "EASE on near items, users weighted",
     "network": "network",
 }
 LARGE: dict[Family, tuple[int, ...]] = {
@@ -38,6 +39,7 @@ LARGE: dict[Family, tuple[int, ...]] = {
     "ease": (2, 4),
     "ease_weighted": (2, 4),
     "edlae": (2,),
+    "ease_near": (),  # as the others are, where items are many
 }
 NO_GRAPH: frozenset[Family] = frozenset({"als"})  # a new user's factors are the solution of a system of equations
 FAMILIES: tuple[Family, ...] = get_args(Family)
@@ -99,6 +101,11 @@ def candidates(
         ],
         "edlae": [
             (f"penalty {p:g}, dropout 0.3", lambda p=p: EASE(p, 0.5, 0.3))  # type: ignore[misc]
+            for p in (10.0, 20.0, 50.0)
+        ],
+        "ease_near": [
+            (f"penalty {p:g}, {n} neighbours", lambda p=p, n=n: EASE(p, 0.5, neighbours=n))  # type: ignore[misc]
+            for n in (50, 100)
             for p in (10.0, 20.0, 50.0)
         ],
         "network": [

@@ -24,11 +24,14 @@ def item_vectors(history: sparse.csr_matrix, size: int = SIZE, seed: int = 0) ->
         seed: Of the decomposition's start, and of the users drawn where there are many.
     """
     generator = np.random.default_rng(seed)
-    if history.shape[0] > MOST_USERS:
-        history = history[np.sort(generator.choice(history.shape[0], MOST_USERS, replace=False))]
-    owners = np.asarray(history.sum(axis=0)).ravel()
-    scaled = sparse.csr_matrix(history @ sparse.diags(1 / np.sqrt(np.maximum(owners, 1.0))))
-    _, strength, V = randomized_svd(scaled, min(size, *history.shape), random_state=seed)
+    users, items = history.shape
+    drawn = np.arange(users)
+    if users > MOST_USERS:
+        drawn = np.sort(generator.choice(users, MOST_USERS, replace=False))
+    known = sparse.csr_matrix(history[drawn])
+    of_item = np.bincount(known.indices, minlength=items)
+    scaled = sparse.csr_matrix(known @ sparse.diags(1 / np.sqrt(np.maximum(of_item, 1.0))))
+    _, strength, V = randomized_svd(scaled, min(size, len(drawn), items), random_state=seed)
     vectors = V.T * strength
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     unit = np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 1e-9)

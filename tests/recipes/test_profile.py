@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -111,3 +114,19 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(
     assert sentence in told
     assert "Traceback" not in told
     assert [path.name for path in tmp_path.iterdir()] == ["events.parquet"]
+
+
+def test_a_killed_run_leaves_nothing_half_written(events: Path, tmp_path: Path) -> None:
+    out, partial = tmp_path / "profile.html", tmp_path / ".profile.html.partial"
+    command = [sys.executable, "-m", "ludocast", "profile", "--log", str(events), "--out", str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until = time.monotonic() + 60
+    while not partial.exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    time.sleep(0.3)
+    process.kill()
+    process.wait()
+    assert not out.exists()
+    assert not out.with_suffix(".json").exists()
+    assert main(["profile", "--log", str(events), "--out", str(out)]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["profile.html", "profile.json"]

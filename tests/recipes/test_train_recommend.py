@@ -55,7 +55,7 @@ def test_auto_leaves_a_leaderboard_a_report_and_a_bundle(capsys: pytest.CaptureF
     assert not Path("run.partial").exists()
     found = document()
     board = found["leaderboard"]
-    assert len(board) == 8
+    assert len(board) == 9
     best = max(one["validation_ndcg@10"] for one in board if one["model"] != "implicit ALS")
     assert board[0]["validation_ndcg@10"] == best
     assert found["metrics"]["ndcg@10"]["value"] == board[0]["ndcg@10"]

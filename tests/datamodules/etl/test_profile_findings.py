@@ -95,7 +95,7 @@ def shared(made: Opened) -> list[Finding]:
 
 
 def columns(made: Opened) -> list[Finding]:
-    return leaks(made.engine, made.log)
+    return leaks(made.engine, made.log, made.players)
 
 
 def one(found: list[Finding], kind: str) -> Finding:
