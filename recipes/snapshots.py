@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ludocast.datamodules.etl.build import Written, day_of_date, keep_days, make_plan, write_snapshots
-from ludocast.datamodules.etl.days import Contents
+from ludocast.datamodules.etl.days import Contents, player_days
 from ludocast.datamodules.etl.engine import Engine, connect, parse_memory, telling_of_engines
 from ludocast.datamodules.etl.log import Log, open_log
+from ludocast.datamodules.etl.returns import return_curve, suggest_windows
 from ludocast.datamodules.etl.rules import Rules, milliseconds, read_document, read_types, rules_of, whole_days
 from ludocast.datamodules.etl.sources import find_source
-from ludocast.datamodules.etl.suggest import suggest_for
 from ludocast.datamodules.etl.write import PartialFolder
-
-SHOWN_DAYS = (1, 2, 3, 5, 7, 10, 14, 21, 28, 42, 56, 84, 112, 168)
 
 
 @dataclass(frozen=True)
@@ -180,16 +178,17 @@ def print_suggestion(options: LogOptions) -> None:
         engine = connect(options.engine, parse_memory(options.memory), Path(name), None)
         try:
             log = _open(engine, options, options.columns, options.time_unit, None)
-            times, found = suggest_for(log)
+            days = engine.keep("days", player_days(log.events, Contents(clock=False), 1))
+            curve = return_curve(days, log.end_day)
+            found = suggest_windows(curve, log.end_day - log.first_day)
         finally:
             engine.close()
-    print("quiet days   come back later    periods seen")
-    for quiet in (day for day in SHOWN_DAYS if day < len(times.share)):
-        print(f"{quiet:10d} {times.share[quiet]:17.1%} {times.periods[quiet]:16,d}")
+    print("quiet days   come back later   pauses watched")
+    for row in curve.rows():
+        print(f"{row['quiet_days']:10d} {row['come_back']:17.1%} {row['pauses']:16,d}")
     for reason in found.reasons:
         print(f"note: {reason}")
-    if found.is_trainable:
-        print(f"\nsuggested: {found.options()}", flush=True)
+    print(f"\nsuggested: {found.words()}", flush=True)
 
 
 def _open(engine: Engine, options: LogOptions, columns: dict[str, str | None], unit: Any, until: int | None) -> Log:
