@@ -112,7 +112,8 @@ def train_churn(
         private: Values seen in fewer than 5 training rows are left out of schema and bundle.
         name: Name of the model in the bundle; by default that of OUT.
         version: Version of the bundle; by default from the model's hash.
-        truth: For simulated tables, a CSV of player id and true probability; the report then tells the best possible.
+        truth: For simulated tables and logs, columns that tell a row, such as the player's, and last the true
+            probability; the report then tells the best possible.
         log: Instead of --data: files, folders and globs of an event log. OUT/snapshots holds what is made of it; for
             more of its options call `ludocast snapshots` and give its folder as --data.
         player: Column of the log's player; found by its name, as the next three are.

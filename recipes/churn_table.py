@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from ludocast.datamodules.cells import CellError, column_values
 from ludocast.datamodules.infer import (
@@ -73,7 +73,7 @@ def read_churn_table(
         seed: Of the split.
         encoding: Of a CSV file.
         delimiter: Of a CSV file.
-        truth: CSV of an id column and the true probability of the positive class, for simulated tables.
+        truth: Columns that tell a row, then the true probability of the positive class, for simulated tables.
         rare: Categories with fewer training rows are not named in the schema.
 
     Raises:
@@ -169,12 +169,29 @@ def _check_parts(label: np.ndarray, split: Split, schema: Schema) -> None:
 
 
 def _truth(path: Path, table: pa.Table, rows: int) -> np.ndarray:
+    """The true probability of each row, found by all columns of the truth but its last one."""
     truth = read_table(path)
-    key, value = truth.column_names[:2]
-    check_column(table, key)
-    if truth.num_rows != rows or not pc.all(pc.equal(truth[key], table[key].cast(pa.string()))).as_py():
-        raise ValueError(f'{path} has to hold "{key}" and the true probability, one row for each row of the table')
+    *keys, value = truth.column_names
+    for key in keys:
+        check_column(table, key)
+    wanted, known = (_keys(one, keys) for one in (table, truth))
+    place = pd.MultiIndex.from_frame(known)
+    if not keys or place.has_duplicates or len(wanted) != rows:
+        raise ValueError(f'{path} has to hold columns that tell a row of the table, once each, and then "{value}"')
+    found = place.get_indexer(pd.MultiIndex.from_frame(wanted))
+    if (found < 0).any():
+        row = int(np.flatnonzero(found < 0)[0])
+        raise ValueError(f"{path} has no true probability for row {row + 1} of the table; give the truth of this table")
     try:
-        return column_values(truth[value], "number", frozenset()).values.astype(np.float64)
+        return column_values(truth[value], "number", frozenset()).values.astype(np.float64)[found]
     except CellError as error:
         raise ValueError(f'{path}, row {(error.row or 0) + 1}, column "{value}": {error}') from error
+
+
+def _keys(table: pa.Table, names: Sequence[str]) -> pd.DataFrame:
+    """Times in one zone, all else as text."""
+    frame: pd.DataFrame = table.select(names).to_pandas()
+    for name in names:
+        is_time = frame[name].dtype.kind == "M"
+        frame[name] = pd.to_datetime(frame[name], utc=True) if is_time else frame[name].astype(str)
+    return frame

@@ -28,7 +28,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
-from ludocast.datamodules.game.days import EVENTS, Events, Game
+from ludocast.datamodules.game.days import BAN, EVENTS, Events, Game
 from ludocast.datamodules.game.items import CATEGORIES, Shop, open_shop
 from ludocast.datamodules.game.players import FIRST_DAY, Players, draw_players
 from ludocast.datamodules.simulate import CHANNELS, COUNTRIES
@@ -145,10 +145,13 @@ class _LogWriter:
 
 
 def _truth(game: Game, names: pa.Array, day: int) -> pa.Table:
-    """Of everybody who was active in the seven days before a day's begin, bots left out."""
+    """Of everybody who was active in the seven days before a day's begin."""
     assert game.posterior is not None
-    rows = np.flatnonzero((game.last_day >= day - ACTIVE_WITHIN) & ~game.players.is_bot)
+    rows = np.flatnonzero(game.last_day >= day - ACTIVE_WITHIN)
     probability = game.posterior.no_activity(rows, day, game.observed(rows, day), HORIZON)
+    # A bot, which anyone can tell, plays each day until it is banned.
+    bot = np.where(game.last_day[rows] == day - 1, BAN, 1.0)
+    probability = np.where(game.players.is_bot[rows], bot, probability)
     snapshot = pa.scalar((FIRST_DAY + day).astype("datetime64[ms]").astype(np.int64)).cast(pa.timestamp("ms", "UTC"))
     return pa.table({
         "player_id": names.take(pa.array(rows)),

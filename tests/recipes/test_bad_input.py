@@ -73,7 +73,7 @@ Change = Callable[[pd.DataFrame], str | bytes]
         (lambda f: f.to_csv(index=False), ["--split-group", "channel", "--split-time", "registered_at"],
          "give --split-time or --split-group, not both"),
         (lambda f: f.to_csv(index=False), ["--truth", "x.csv"],
-         'x.csv, row 1, column "registered_at": expected a number, got "2024-'),
+         'x.csv, row 1, column "churned": expected a number, got "'),
         (lambda f: f.to_csv(index=False), ["--seed", "-1"], "--seed is a number from 0 to 4294967295, got -1"),
         (lambda f: f.to_csv(index=False), ["--devices", "0", "--accelerator", "cpu"],
          "--accelerator, --devices and --precision: `Trainer(devices=0)`"),
