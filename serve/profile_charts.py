@@ -84,9 +84,13 @@ def count_bars(title: str, counts: Mapping[str, float], caption: str = "") -> Ma
         y, x = place * ROW + 6, NAMES + max(count * scale, 0.5) + 5
         body.append(f'<text class="name" x="{NAMES - 8}" y="{y + 13}" text-anchor="end">{escape(name)}</text>')
         body.append(f'<rect class="bar c0" x="{NAMES}" y="{y}" width="{max(count * scale, 0.5):.1f}" height="16"/>')
-        body.append(f'<text class="tick" x="{x:.1f}" y="{y + 12}">{count / total:.1%} ({count:,.0f})</text>')
+        body.append(f'<text class="tick" x="{x:.1f}" y="{y + 12}">{count / total:.1%} ({_short(count)})</text>')
     told = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     return figure(title, "".join(body), told, ROW * len(counts) + 10)
+
+
+def _short(count: float) -> str:
+    return f"{count / 1e6:,.1f} M" if count >= 1e6 else f"{count:,.0f}"
 
 
 def share_bars(title: str, shares: Mapping[str, float], caption: str = "") -> Markup:

@@ -204,8 +204,9 @@ def crowded_instants(log: Log, tables: Tables) -> list[Finding]:
     if not found:
         return []
     number = sum(row["number"] for row in found)
-    shown = [f"{row['number']:,} of {counted(row['players'], 'player')} at {_moment(row['time'])}" for row in found]
-    told = f"{counted(number, 'event')} at {counted(len(found), 'single instant')} ({some(shown)})"
+    shown = [f"{row['number']:,} from {counted(row['players'], 'player')} at {_moment(row['time'])}" for row in found]
+    instants = counted(len(found), "single instant") + (" or more" if len(found) >= BUSIEST else "")
+    told = f"{counted(number, 'event')} at {instants} ({some(shown)})"
     advice = (
         "a load, a job or a device's clock stamped them, not the players: log when each thing happened, or leave these "
         "events out"
