@@ -54,13 +54,14 @@ def player_days(
     Returns:
         `player`, `day` (days since 1970, int64), `previous` (the day of the row before, null at a player's first),
         `week_before` (whether the player was active 7 days earlier too, 1 or 0), `run` (active days in a row up to
-        here), `events`, `last` (time), and sums of what there is; all int64.
+        here), `events`, `last` (milliseconds of the last event since midnight), and sums of what there is; int32 but
+        for days and amounts.
     """
     rows = events.mutate(day=events.time // DAY_MS)
     if contents.clock:
         rows = _with_sessions(rows, contents.session, session_ms)
         rows = rows.mutate(local=rows.time + _ahead(rows.time, offsets))
-    sums: dict[str, ir.Value] = {"events": rows.count(), "last": rows.time.max()}
+    sums: dict[str, ir.Value] = {"events": rows.count(), "last": (rows.time % DAY_MS).max()}
     if contents.clock:
         hour = (rows.local % DAY_MS) // (DAY_MS // HOUR_PARTS)
         weekday = (rows.local // DAY_MS + 3) % WEEKDAYS  # 1970 began on a Thursday; 0 is Monday
@@ -79,8 +80,9 @@ def player_days(
         }  # fmt: skip
     if contents.level:
         sums |= {"level": rows.level.max(), "lowest": rows.level.min()}
-    days = rows.group_by("player", "day").aggregate(**{name: value.cast("int64") for name, value in sums.items()})
-    return _with_neighbours(days)
+    wide = ("spent", "largest")  # of a day all else fits into half the memory
+    values = {name: value.cast("int64" if name in wide else "int32") for name, value in sums.items()}
+    return _with_neighbours(rows.group_by("player", "day").aggregate(**values))
 
 
 def _with_sessions(rows: ir.Table, named: bool, session_ms: int) -> ir.Table:
@@ -118,9 +120,9 @@ def _with_neighbours(days: ir.Table) -> ir.Table:
     week = ibis.range_window(group_by=days.player, order_by=days.day, preceding=(7, 1))
     days = days.mutate(
         previous=days.day.lag().over(order),
-        week_before=ibis.ifelse((days.day.min().over(week) == days.day - 7).fill_null(False), 1, 0).cast("int64"),
+        week_before=ibis.ifelse((days.day.min().over(week) == days.day - 7).fill_null(False), 1, 0).cast("int32"),
         # The same number for all days in a row: the day less its place among the player's days.
         island=days.day - ibis.row_number().over(order),
     )
     run = ibis.row_number().over(ibis.window(group_by=[days.player, days.island], order_by=days.day))
-    return days.mutate(run=(run + 1).cast("int64")).drop("island")
+    return days.mutate(run=(run + 1).cast("int32")).drop("island")

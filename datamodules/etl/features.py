@@ -151,7 +151,8 @@ def recency(rows: Rows) -> Iterator[Feature]:
         "days_since_last", rows.s - table.day.max(), "days since the last active day; 1 is yesterday", whole=True
     )
     if rows.contents.clock:
-        quiet = (rows.s * DAY_MS - table["last"].max()).cast("float64") / HOUR_MS
+        last = (table.day * DAY_MS + table["last"].cast("int64")).max()
+        quiet = (rows.s * DAY_MS - last).cast("float64") / HOUR_MS
         yield Feature("hours_since_last", quiet, "hours since the last event")
     yield Feature(
         "days_since_first", rows.s - table.day.min(),

@@ -297,6 +297,17 @@ def test_options_that_do_not_serve(
     assert {entry.name for entry in tmp_path.iterdir()} == {"log.parquet"}
 
 
+def test_windows_are_suggested(
+    whole: tuple[pa.Table, pd.DataFrame, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = written(tmp_path, whole[0])
+    capsys.readouterr()
+    assert main(["snapshots", "--log", str(path), "--suggest"]) == 0
+    words = capsys.readouterr().out.rpartition("suggested: ")[2].split()
+    assert main(["snapshots", "--log", str(path), "--out", str(tmp_path / "snaps"), *words]) == 0
+    assert len(pd.read_parquet(tmp_path / "snaps")) > 30
+
+
 def test_killed_runs_leave_nothing_half_written(whole: tuple[pa.Table, pd.DataFrame, Path], tmp_path: Path) -> None:
     path = written(tmp_path, whole[0])
     command = [sys.executable, "-m", "ludocast", "snapshots", "--log", str(path), "--out", str(tmp_path / "snaps")]
