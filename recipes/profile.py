@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -84,7 +85,10 @@ def profile(
                 engine.close()
         _write(json.dumps(found.document, ensure_ascii=False, indent=1, allow_nan=False) + "\n", folder, numbers)
         _write(render_profile(found.document, _name(log)), folder, out)  # last: where the page is, the numbers are
-    _tell(found, log, out)
+    given = {**columns, "time-unit": time_unit, "table": table}
+    given |= {"session-gap": None if session_gap == "30m" else session_gap}
+    given |= {"time-zone": None if time_zone == "UTC" else time_zone}
+    _tell(found, log, {name: value for name, value in given.items() if value is not None}, out)
 
 
 def _name(log: list[str]) -> str:
@@ -100,7 +104,8 @@ def _write(text: str, folder: Path, path: Path) -> None:
     partial.replace(path)
 
 
-def _tell(found: Profile, log: list[str], out: Path) -> None:
+def _tell(found: Profile, log: list[str], given: Mapping[str, str], out: Path) -> None:
+    """What was found, and the command that goes on from there, with the options that were given here."""
     document: Mapping[str, Any] = found.document
     print("\n".join(lead(document)))
     for one in found.findings:
@@ -110,6 +115,7 @@ def _tell(found: Profile, log: list[str], out: Path) -> None:
     for reason in document["suggestion"]["reasons"]:
         print(f"  {reason}")
     if document["suggestion"]["options"] is not None:
-        names = " ".join(f"'{name}'" if any(sign in name for sign in "*? ") else name for name in log)
-        print(f"next: ludocast snapshots --log {names} {document['suggestion']['options']} --out snaps")
+        options = [word for name, value in given.items() for word in (f"--{name}", value)]
+        names = shlex.join(["--log", ",".join(log), *options])
+        print(f"next: ludocast snapshots {names} {document['suggestion']['options']} --out snaps")
     print(f"{out}: open it in a browser; all numbers in {out.with_suffix('.json')}")

@@ -169,7 +169,7 @@ def _play_charts(document: Mapping[str, Any]) -> list[Markup]:
     if document["week"] is not None:
         charts.append(week_chart(f"Events by weekday and hour ({document['time_zone']})", document["week"]))
     if sessions is not None:
-        counts = dict(zip(LENGTHS, sessions["length_counts"], strict=True))
+        counts: dict[str, float] = dict(zip(LENGTHS, sessions["length_counts"], strict=True))
         one = sessions["of_one_event"] / sessions["sessions"]
         charts.append(count_bars("Length of sessions", counts, f"{one:.1%} of sessions have one event alone"))
         charts.append(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -66,11 +67,17 @@ def test_the_page_stands_alone_and_the_numbers_beside_it(events: Path, tmp_path:
         assert type_ in text
 
 
-def test_csv_gives_the_same_numbers(events: Path, tmp_path: Path) -> None:
+def test_csv_gives_the_same_numbers(events: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     frame = pd.read_parquet(events)
     frame.to_csv(tmp_path / "events.csv", index=False)
     for log, out in ((events, "a.html"), (tmp_path / "events.csv", "b.html")):
-        assert main(["profile", "--log", str(log), "--out", str(tmp_path / out)]) == 0
+        assert main(["profile", "--log", str(log), "--out", str(tmp_path / out), "--level", "none"]) == 0
+        # What comes next is run as it stands there.
+        told = capsys.readouterr().out
+        (line,) = (line for line in told.splitlines() if line.startswith("next: "))
+        assert shlex.split(line)[1:7] == ["ludocast", "snapshots", "--log", str(log), "--level", "none"]
+    assert main([*shlex.split(line)[2:-1], str(tmp_path / "snaps")]) == 0
+    assert set(pd.read_parquet(tmp_path / "snaps").split) >= {"train", "validation", "test"}
     one, other = (json.loads((tmp_path / name).read_text(encoding="utf-8")) for name in ("a.json", "b.json"))
     assert one == other
 
