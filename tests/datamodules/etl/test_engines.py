@@ -23,8 +23,7 @@ COMMAND = ["snapshots", "--observe=30d", "--gap=2d", "--horizon=10d", "--active-
 
 
 def _check_written(found: Path, wanted: Path) -> None:
-    frames = [pd.read_parquet(folder) for folder in (found, wanted)]
-    pd.testing.assert_frame_equal(*frames, rtol=1e-9, atol=0)
+    pd.testing.assert_frame_equal(pd.read_parquet(found), pd.read_parquet(wanted), rtol=1e-9, atol=0)
     documents = [json.loads((folder / "_schema.json").read_text()) for folder in (found, wanted)]
     assert documents[0] == documents[1]
 
