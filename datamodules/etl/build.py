@@ -139,6 +139,10 @@ def write_snapshots(
     bar = tqdm(total=plan.grid.end, desc="snapshots", unit=" times", disable=None, leave=False)
     for part in _portions(engine, days, plan):
         found, features = snapshot_features(days, part, plan.rules, plan.contents)
+        if log.columns.player in (*NAMES, *(feature.name for feature in features)):
+            raise ValueError(
+                f'the players\' column is called "{log.columns.player}", as one of the snapshots is; rename it'
+            )
         if plan.parts is not None:
             found = with_labels(found, days, part, plan.rules)
         for batch in engine.batches(found.order_by("s", "player"), 65_536):

@@ -146,7 +146,7 @@ def telling_of_engines() -> Iterator[None]:
 def _sentence(error: Exception) -> str:
     text = _first_line(error)
     low = str(error).lower()
-    if "no space left" in low or "max_temp_directory_size" in low:
+    if any(sign in low for sign in ("no space left", "file too large", "max_temp_directory_size")):
         return f"the disk is full: {text}; free some of it, or give another folder with --spill"
     if "out of memory" in low or type(error).__name__ == "OutOfMemoryException":
         return f"the memory does not suffice: {text}; give more with --memory, or a folder with more room with --spill"

@@ -14,7 +14,7 @@ from ludocast.datamodules.etl.profile_finding import Finding, counted, some
 from ludocast.datamodules.etl.profile_tables import HOUR_MS, Tables
 from ludocast.datamodules.etl.times import iso
 
-NEIGHBOURS = 7  # days on each side by which a day's usual number is told
+NEIGHBOURS, WEEKS = 7, 4  # days, and weeks of the same weekday, on each side by which a day's usual number is told
 LOW = 0.3  # of the usual
 ENOUGH_MISSING, ENOUGH_LOW = 15, 30  # players on a usual day: from there on so few cannot be chance
 ENOUGH_HOURS = 25  # players who usually come in a stretch of hours
@@ -64,14 +64,27 @@ def stray_times(log: Log, events: np.ndarray) -> list[Finding]:
 
 
 def usual(values: np.ndarray) -> np.ndarray:
-    """Of each day the median of the nearest days with events, `NEIGHBOURS` before and after it, float64 [D]."""
+    """What a day usually has, float64 [D]: the median of the nearest days, or of the same weekday's if that is lower.
+
+    Days without anything are passed over, so that a long gap does not become usual.
+    """
+    found = _near(values, NEIGHBOURS)
+    if len(values) >= 3 * WEEK:
+        for weekday in range(WEEK):
+            of_weekday = _near(values[weekday::WEEK], WEEKS)
+            found[weekday::WEEK] = np.minimum(found[weekday::WEEK], of_weekday)
+    return found
+
+
+def _near(values: np.ndarray, neighbours: int) -> np.ndarray:
+    """Of each entry the median of so many before it and after it that are not 0; 0 where there is none."""
     known = np.flatnonzero(values)
     found = np.zeros(len(values))
-    for day in range(len(values)):
-        at = int(np.searchsorted(known, day))
-        before, after = known[max(at - NEIGHBOURS, 0) : at], known[at + (at < len(known) and known[at] == day) :]
-        near = np.concatenate([before, after[:NEIGHBOURS]])
-        found[day] = np.median(values[near]) if len(near) else 0.0
+    for place in range(len(values)):
+        at = int(np.searchsorted(known, place))
+        before, after = known[max(at - neighbours, 0) : at], known[at + (at < len(known) and known[at] == place) :]
+        near = np.concatenate([before, after[:neighbours]])
+        found[place] = np.median(values[near]) if len(near) else 0.0
     return found
 
 

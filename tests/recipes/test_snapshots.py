@@ -170,6 +170,8 @@ def test_columns_that_are_not_there(
     assert 'no column "amont" (--amount); did you mean "amount"?' in refused(
         capsys, tmp_path, "--log", path, "--player=who", "--amount=amont"
     )
+    clash = written(tmp_path, whole[0].rename_columns(["streak", "time", "event", "amount", "level"]))
+    assert 'column is called "streak"' in refused(capsys, tmp_path, "--log", clash, "--player=streak")
     assert "is to be player and event" in refused(capsys, tmp_path, "--log", path, "--player=event", "--event=event")
 
 
@@ -306,6 +308,16 @@ def test_windows_are_suggested(
     words = capsys.readouterr().out.rpartition("suggested: ")[2].split()
     assert main(["snapshots", "--log", str(path), "--out", str(tmp_path / "snaps"), *words]) == 0
     assert len(pd.read_parquet(tmp_path / "snaps")) > 30
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(whole: tuple[pa.Table, pd.DataFrame, Path], tmp_path: Path) -> None:
+    path = written(tmp_path, whole[0])
+    command = f"ulimit -f 8; exec {sys.executable} -m ludocast snapshots --log {path} --out {tmp_path / 'snaps'}"
+    done = subprocess.run(["bash", "-c", f"{command} {' '.join(WINDOWS)}"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error: the disk is full: "), done.stderr
+    assert done.stderr.count("\n") == 1
+    assert {entry.name for entry in tmp_path.iterdir()} == {"log.parquet"}
 
 
 def test_killed_runs_leave_nothing_half_written(whole: tuple[pa.Table, pd.DataFrame, Path], tmp_path: Path) -> None:

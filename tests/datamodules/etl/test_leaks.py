@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from ludocast.datamodules.etl.rules import Rules
 
+from ludocast.__main__ import main
 from tests.datamodules.etl.logs import START, random_events, snapshots_of
 from tests.datamodules.etl.reference import DAY, Event
 
+LOGINS = Path(__file__).parents[4] / "shared" / "data" / "wow_logins" / "events.parquet"
 DAYS = 90
 RULES = st.builds(
     Rules, observe=st.integers(6, 30), gap=st.integers(0, 3), horizon=st.integers(3, 8),
@@ -96,3 +102,32 @@ def test_a_leak_would_be_seen() -> None:
     past = [event for event in events if not (s - 1) * DAY <= event.time < s * DAY]
     after, _ = snapshots_of(past, rules)
     assert not before[before.s == s].drop(columns="churned").equals(after[after.s == s].drop(columns="churned"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not LOGINS.exists(), reason="the log of logins is not part of the project")
+def test_the_future_of_two_million_logins(tmp_path: Path) -> None:
+    """By the command line: half of the later logins are deleted, half get other players and later days."""
+    table = pq.read_table(LOGINS)
+    cut = np.datetime64("2007-11-18", "ms")  # a snapshot time
+    time = table["timestamp"].to_numpy()
+    player = table["player_id"].to_numpy()
+    generator = np.random.default_rng(0)
+    later = np.flatnonzero(time >= cut)
+    moved = generator.permutation(later)[: len(later) // 2]
+    days = generator.integers(0, 403, len(moved)).astype("timedelta64[D]")
+    rewritten = pa.table(
+        {
+            "player_id": np.concatenate([player[time < cut], generator.integers(0, 99_999, len(moved)), [5]]),
+            "timestamp": np.concatenate([time[time < cut], cut + days, [time.max()]]),
+        }
+    )
+    pq.write_table(rewritten, tmp_path / "rewritten.parquet")
+    frames = []
+    for name, log in (("true", LOGINS), ("rewritten", tmp_path / "rewritten.parquet")):
+        assert main(["snapshots", "--log", str(log), "--event=none", "--out", str(tmp_path / name)]) == 0
+        frame = pd.read_parquet(tmp_path / name).drop(columns=["churned", "split"])
+        frames.append(frame[frame.snapshot_time <= cut].reset_index(drop=True))
+    pd.testing.assert_frame_equal(frames[0], frames[1], check_exact=True, check_dtype=False)
+    assert len(frames[0]) > 150_000
+    assert frames[0].snapshot_time.max() == cut

@@ -202,6 +202,22 @@ def test_a_day_far_below_the_usual(game: pd.DataFrame, tmp_path: Path) -> None:
     assert finding.numbers == {"days_low": 1, "days": ["2024-02-20"]}
 
 
+def test_quiet_weekends_are_usual_and_a_quiet_weekday_is_not(game: pd.DataFrame, tmp_path: Path) -> None:
+    few = pd.util.hash_array(game.player_id.to_numpy(object)) % 6 == 0
+    at_school = game[(game.time.dt.day_of_week < 5) | few]
+    assert found_by(days, at_school, tmp_path) == []
+    frame = at_school[~at_school.time.dt.strftime("%Y-%m-%d").eq("2024-02-21")]  # a Wednesday
+    assert one(found_by(days, frame, tmp_path), "gap in collection").numbers["days"] == ["2024-02-21"]
+    closed = game[game.time.dt.day_of_week < 5]
+    assert found_by(days, closed, tmp_path) == []
+
+
+def test_a_long_gap_does_not_become_usual(game: pd.DataFrame, tmp_path: Path) -> None:
+    day = (game.time - START).dt.days
+    finding = one(found_by(days, game[(day < 25) | (day >= 65)], tmp_path), "gap in collection")
+    assert finding.numbers == {"days_missing": 40, "days": ["2024-01-26 to 2024-03-05"]}
+
+
 def test_hours_without_an_event(game: pd.DataFrame, tmp_path: Path) -> None:
     begin = START + pd.Timedelta(days=55, hours=13)
     gone = (game.time >= begin) & (game.time < begin + pd.Timedelta(hours=6))
@@ -259,6 +275,13 @@ def test_a_player_who_pauses_equally_long(game: pd.DataFrame, tmp_path: Path) ->
     finding = one(found_by(programs, frame, tmp_path), "bots")
     assert finding.numbers["players"] == ["steady"]
     assert "equal to 1 %" in finding.told
+
+
+def test_a_heartbeat_that_all_have_makes_nobody_a_program(tmp_path: Path) -> None:
+    generator = np.random.default_rng(13)
+    begins = START + pd.to_timedelta(generator.integers(0, 60 * 86_400, 1_500), unit="s")
+    frames = [_program(f"p{i % 150}", begin, np.full(40, 60.0)) for i, begin in enumerate(begins)]
+    assert found_by(programs, pd.concat(frames), tmp_path) == []
 
 
 @pytest.mark.parametrize("name", ["guest", "00000000-0000-0000-0000-000000000000", "0", "12345678912345"])
