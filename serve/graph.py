@@ -86,8 +86,8 @@ class GraphBuilder:
         return output
 
     def model(self, description: str, metadata: dict[str, str]) -> onnx.ModelProto:
-        """The finished model, checked."""
-        graph = helper.make_graph(self.nodes, "ludocast", self._inputs, self.outputs, self.initializers)
+        """The finished model, checked; the builder is empty then."""
+        graph = helper.make_graph(self.nodes, "ludocast", self._inputs, self.outputs)
         opsets = [helper.make_opsetid("", OPSET)]
         if any(node.domain for node in self.nodes):
             opsets.append(helper.make_opsetid("ai.onnx.ml", ML_OPSET))
@@ -95,6 +95,9 @@ class GraphBuilder:
             graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="ludocast", doc_string=description
         )
         helper.set_model_props(model, metadata)
+        # One by one, and here at the end: make_graph and make_model would each copy all of them.
+        while self.initializers:
+            model.graph.initializer.append(self.initializers.pop(0))
         onnx.checker.check_model(model)
         return model
 

@@ -93,10 +93,19 @@ class Reranker:
             )
             for member in range(self.settings.members)
         ]
-        if drawn.serving is None:
-            self.signals.fit(history)
-        else:
-            self.signals = drawn.serving
+        serving = drawn.serving
+        if serving is None:
+            return self.refit(history)
+        self.signals = serving
+        return self
+
+    def refit(self, history: sparse.csr_matrix) -> Self:
+        """Fit the signals anew, on more pairs than the networks have learnt from.
+
+        Args:
+            history: As `Recommender.fit` takes it.
+        """
+        self.signals.fit(history)
         return self
 
     def scores(self, history: sparse.csr_matrix) -> np.ndarray:
