@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from ludocast.datamodules.feature_state import Definition
 from ludocast.serve.bundle import Bundle
 from ludocast.serve.feeds import BATCH_ROWS, Feeds
 from ludocast.serve.manifest import OUTPUTS, Manifest
@@ -67,6 +68,11 @@ class Scorer:
         self._reader = bundle.reader
         self._events = event_reader(bundle)
         self._suggester = Suggester(bundle) if bundle.manifest.task == "items" else None
+
+    @property
+    def features(self) -> Definition | None:
+        """What a `FeatureState` of a player is made by; None where the bundle was not trained on an event log."""
+        return None if self._events is None else self._events.definition
 
     @staticmethod
     def load(bundle: str | Path, threads: int = 1) -> Scorer:

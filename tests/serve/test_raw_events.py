@@ -6,13 +6,14 @@ import json
 import math
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ludocast.datamodules.etl.compile import compile_features
 from ludocast.datamodules.etl.rules import Contents, Rules
-from ludocast.datamodules.feature_state import Definition
+from ludocast.datamodules.feature_state import Definition, Event, FeatureState
 from ludocast.serve.manifest import Input
 from ludocast.serve.openapi import openapi
 from ludocast.serve.raw_events import FEATURES_FILE, EventReader
@@ -126,6 +127,10 @@ def test_a_bundle_by_hand(tmp_path: Path) -> None:
     assert scorer.predict([{"days_since_last": 3, "days_since_payment": None}]).probabilities[0, 1] == pytest.approx(
         wanted, rel=1e-6
     )
+    assert scorer.features is not None
+    state = FeatureState(scorer.features)
+    state.update(Event(1_706_659_200_000))
+    assert scorer.predict([state.features(date(2024, 2, 3))]).probabilities[0, 1] == pytest.approx(wanted, rel=1e-6)
     with pytest.raises(ValueError, match='row 2 has no "events"; all records of a request hold events'):
         scorer.predict([record, {"days_since_last": 3, "days_since_payment": None}])
     schemas = openapi(scorer.manifest)["components"]["schemas"]
