@@ -15,7 +15,7 @@ import math
 import zoneinfo
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -263,15 +263,16 @@ class FeatureState:
             found.append((self._day, self.definition.packer.packed(self._row)))
         return found
 
-    def features(self, at: int) -> dict[str, float | None]:
+    def features(self, at: int | date) -> dict[str, float | None]:
         """The features at midnight (UTC) of a day, equal to those of a snapshot; None where one is missing.
 
         Args:
-            at: Day since 1970.
+            at: Day, or its number since 1970.
 
         Raises:
             ValueError: If no day of the window has an event, or some of it is forgotten already.
         """
+        at = (at - date(1970, 1, 1)).days if isinstance(at, date) else at
         _, found = features_of([self], at)
         if not next(iter(found.values())).size:
             days = self.definition.rules.observe

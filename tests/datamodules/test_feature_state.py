@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,7 @@ def test_what_is_forgotten_cannot_be_asked(definition: Definition) -> None:
     for day in (0, 1, 60):
         state.update(Event((START + day) * DAY))
     assert state.features(START + 60 + 1)["active_days_28d"] == 1
+    assert state.features(date(2024, 2, 8)) == state.features(START + 61)
     with pytest.raises(ValueError, match="forgotten; the latest event is of 2024-02-07 00:00:00"):
         state.features(START + 2)
     with pytest.raises(ValueError, match="no event in the 28 days before 2024-05-18 00:00:00"):
