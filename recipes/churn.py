@@ -20,7 +20,7 @@ from ludocast.models.interrupt import StopOnCtrlC
 from ludocast.models.ranks import started_ranks, telling_of_lost_processes
 from ludocast.models.same_command import SameCommand
 from ludocast.models.trainer import TrainerSettings, check_settings
-from ludocast.recipes.churn_log import check_source, log_run
+from ludocast.recipes.churn_log import check_source, features_file, log_run, served_features
 from ludocast.recipes.churn_table import ChurnTable, read_churn_table
 from ludocast.recipes.provenance import git_revision, libraries
 from ludocast.recipes.run_folder import RunFolder
@@ -159,6 +159,7 @@ def train_churn(
         )  # fmt: skip
         for warning in table.schema.warnings:
             print(f"note: {warning}", flush=True)
+        features = features_file(data)  # first, for a feature that cannot be served is an error before the training
         if ranks.world > 1:
             print(f"{ranks.world} processes, gradients {IN_WORDS[compression]}", flush=True)
         if run is None:
@@ -180,7 +181,7 @@ def train_churn(
             return  # the first process goes on alone
         fitted, held_out = done
         fitted = _with_threshold(fitted, held_out, threshold_by, cost_missed, cost_false_alarm)
-        _write(partial, table, fitted, held_out, out.name if name is None else name, version, seed)
+        _write(partial, table, fitted, held_out, out.name if name is None else name, version, seed, features)
         folder.finish()
     _print_summary(out)
 
@@ -222,7 +223,14 @@ def _with_threshold(
 
 
 def _write(
-    partial: Path, table: ChurnTable, fitted: FittedChurn, held_out: HeldOut, name: str, version: str | None, seed: int
+    partial: Path,
+    table: ChurnTable,
+    fitted: FittedChurn,
+    held_out: HeldOut,
+    name: str,
+    version: str | None,
+    seed: int,
+    features: Mapping[str, bytes],
 ) -> None:
     print("evaluating on the test part …", flush=True)
     report = _report(table, fitted, held_out, name, seed)
@@ -232,11 +240,12 @@ def _write(
     text = json.dumps(metrics, ensure_ascii=False, indent=1, allow_nan=False)
     (partial / "metrics.json").write_text(text + "\n", encoding="utf-8")
     write_report(report, partial / "report.html")
+    inputs = bundle_inputs(fitted)
     write_bundle(
         partial / "bundle",
         export_churn(fitted, f"{name}: {table.schema.label}").SerializeToString(),
         name=name,
-        inputs=bundle_inputs(fitted),
+        inputs=inputs,
         classes=fitted.classes,
         positive=fitted.schema.positive,
         threshold=fitted.threshold,
@@ -246,6 +255,7 @@ def _write(
         data_sha256=table.sha256,
         git_revision=git_revision(),
         version=version,
+        extra_files=served_features(features, [item.column for item in inputs]),
         overwrite=True,  # left by a run that was killed after writing it
     )
 

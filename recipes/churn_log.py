@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ludocast.datamodules.etl.compile import definition_of_document
 from ludocast.datamodules.etl.rules import Rules, read_document, whole_days
 from ludocast.datamodules.etl.sources import log_files
 from ludocast.datamodules.etl.write import PartialFolder
 from ludocast.recipes.run_folder import RunFolder
 from ludocast.recipes.snapshots import LogOptions, make_snapshots, tell
+from ludocast.serve.raw_events import FEATURES_FILE
 
 FOLDER = "snapshots"
 LABEL = "churned"
@@ -97,6 +100,33 @@ def snapshot_table(folder: Path) -> SnapshotTable:
         rule += "; no player of the test is in another part"
     player = document["log"]["player"]
     return SnapshotTable(document["label"], document["split"], (player, "snapshot_time", document["split"]), rule)
+
+
+def features_file(data: Path) -> dict[str, bytes]:
+    """What a bundle needs to describe players by their raw events: the definition of the features, for serving.
+
+    Args:
+        data: What is trained on; of a table that is no folder of snapshots there is nothing.
+
+    Raises:
+        ValueError: If a feature cannot be worked out online.
+    """
+    if not data.is_dir():
+        return {}
+    definition = definition_of_document(read_document(data))
+    return {FEATURES_FILE: json.dumps(definition.document(), separators=(",", ":")).encode()}
+
+
+def served_features(files: Mapping[str, bytes], inputs: list[str]) -> Mapping[str, bytes]:
+    """The files of `features_file`, where they tell all that the model reads; columns added by hand they do not."""
+    if not files:
+        return files
+    known = {name for name, _, _ in json.loads(files[FEATURES_FILE])["program"]["features"]}
+    own = [name for name in inputs if name not in known]
+    if own:
+        print(f'note: "{own[0]}" is no feature of the log, so the bundle scores tables, and no raw events', flush=True)
+        return {}
+    return files
 
 
 def log_run(

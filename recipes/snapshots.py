@@ -10,11 +10,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ludocast.datamodules.etl.build import Written, day_of_date, keep_days, make_plan, write_snapshots
-from ludocast.datamodules.etl.days import Contents, player_days
+from ludocast.datamodules.etl.days import player_days
 from ludocast.datamodules.etl.engine import Engine, connect, parse_memory, telling_of_engines
 from ludocast.datamodules.etl.log import Log, open_log
 from ludocast.datamodules.etl.returns import return_curve, suggest_windows
-from ludocast.datamodules.etl.rules import Rules, milliseconds, read_document, read_types, rules_of, whole_days
+from ludocast.datamodules.etl.rules import (
+    Contents,
+    Rules,
+    contents_of_document,
+    milliseconds,
+    read_document,
+    read_types,
+    rules_of,
+    whole_days,
+)
 from ludocast.datamodules.etl.sources import find_source
 from ludocast.datamodules.etl.write import PartialFolder
 
@@ -145,7 +154,7 @@ def make_snapshots(
     contents, document, columns, unit = None, None, options.columns, options.time_unit
     if like is not None:
         document = read_document(like)
-        rules, contents = rules_of(document["rules"]), _contents(document["contents"])
+        rules, contents = rules_of(document["rules"]), contents_of_document(document["contents"])
         columns = {role: document["log"].get(role, "none") for role in columns}
         unit = document["time_unit"]
     rules.windows  # noqa: B018 — checks them before anything is read
@@ -207,10 +216,6 @@ def _at(text: str) -> int | None:
         if text == "now"
         else day_of_date("--at", text)
     )
-
-
-def _contents(document: dict[str, Any]) -> Contents:
-    return Contents(**{**document, "types": tuple(document["types"])})
 
 
 def tell(written: Written, out: Path) -> None:

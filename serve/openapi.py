@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ludocast.serve.manifest import Input, Manifest
+from ludocast.serve.raw_events import AT, EVENTS, FEATURES_FILE
 from ludocast.serve.suggest_options import USUAL_K
 
 SHOWN_CATEGORIES = 20
@@ -21,6 +22,8 @@ def openapi(manifest: Manifest) -> dict[str, Any]:
         record["properties"] = {**record["properties"], **_options()}
     if manifest.sequence is not None:
         record["description"] = _sequence(manifest)
+    events = {"$ref": "#/components/schemas/Events"}
+    takes_events = FEATURES_FILE in manifest.files
     example = dict(manifest.check_rows.rows[0])
     answer = {
         "type": "object",
@@ -36,17 +39,44 @@ def openapi(manifest: Manifest) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": manifest.name, "version": manifest.version},
         "paths": {
-            "/predict": {"post": _predict(example)},
+            "/predict": {"post": _predict(example, [events] if takes_events else [])},
             "/v2/health/live": {"get": {"responses": {"200": {"description": "The process runs."}}}},
             "/v2/health/ready": {"get": {"responses": {"200": {"description": "The model answers."}}}},
         },
         "components": {
             "schemas": {
                 "Record": record,
+                **({"Events": _events()} if takes_events else {}),
                 "Prediction": _prediction(manifest),
                 "Answer": answer,
                 "Error": {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}},
             }
+        },
+    }
+
+
+def _events() -> dict[str, Any]:
+    """Of `serve.raw_events.EventReader`."""
+    time = {"type": ["string", "number"], "description": "ISO 8601, or a number since 1970 in s, ms, µs or ns."}
+    event = {
+        "type": "object",
+        "required": ["time"],
+        "properties": {
+            "time": time,
+            "event": {"type": ["string", "null"]},
+            "amount": {"type": ["number", "null"]},
+            "level": {"type": ["number", "null"]},
+            "session": {"type": ["string", "null"]},
+        },
+    }
+    at = "Features tell of midnight UTC of this day; by default of the one after the last event."
+    return {
+        "type": "object",
+        "required": [EVENTS],
+        "description": "A player's raw events, from which the features are worked out as those of the training were.",
+        "properties": {
+            EVENTS: {"type": "array", "minItems": 1, "items": event},
+            AT: {"type": "string", "format": "date", "description": at},
         },
     }
 
@@ -78,8 +108,9 @@ def _sequence(manifest: Manifest) -> str:
     return f"Lists of one entry a step{order}; at most {sequence.longest:,} steps are read, {more}.{known}"
 
 
-def _predict(example: dict[str, Any]) -> dict[str, Any]:
+def _predict(example: dict[str, Any], others: list[dict[str, Any]]) -> dict[str, Any]:
     record = {"$ref": "#/components/schemas/Record"}
+    items = {"oneOf": [record, *others]} if others else record
     errors = {"400": "The body is no JSON.", "413": "Too many rows or bytes.", "422": "A record does not fit."}
     return {
         "summary": "Predict for one player or a list of them.",
@@ -87,7 +118,7 @@ def _predict(example: dict[str, Any]) -> dict[str, Any]:
             "required": True,
             "content": {
                 "application/json": {
-                    "schema": {"oneOf": [{"type": "array", "items": record}, record]},
+                    "schema": {"oneOf": [{"type": "array", "items": items}, record, *others]},
                     "example": [example],
                 }
             },

@@ -73,7 +73,7 @@ def score(
 
     Args:
         bundle: Folder of the bundle, RUN/bundle of a training.
-        input: CSV or Parquet file, one row a player; .parquet is read as Parquet.
+        input: CSV or Parquet file, one row a player, .parquet is read as Parquet; or a folder of Parquet files.
         output: CSV or Parquet file, by its suffix.
         keep: Only these input columns in the output; comma-separated or given again.
         encoding: Of a CSV input, such as cp949; outputs are UTF-8.
@@ -92,7 +92,7 @@ def score(
         raise ValueError(f"{output} exists; choose another --output, or --overwrite to replace it")
     if not output.absolute().parent.is_dir():
         raise ValueError(f"there is no folder {output.absolute().parent}; make it, or choose another --output")
-    check_file(input)
+    files = _files(input)
     scorer = Scorer.load(bundle)
     rows, notes = 0, Counter[Note]()
     size = CHUNK_ROWS if scorer.manifest.sequence is None else CHUNK_SEQUENCES
@@ -112,8 +112,8 @@ def score(
             options, told = scorer.known_options(options)
             with _players(users, scorer.manifest, encoding, delimiter) as (players, more):
                 rows, notes = score_pairs(
-                    scorer, () if are_players else own, input.stat().st_size + more, options, table_writer.write,
-                    own if are_players else players,
+                    scorer, () if are_players else own, sum(file.stat().st_size for file in files) + more, options,
+                    table_writer.write, own if are_players else players,
                 )  # fmt: skip
             notes.update(told)
             if rows == 0:
@@ -172,7 +172,7 @@ def _players(
     if path is None:
         yield (), 0
         return
-    check_file(path)
+    _files(path)
     with _source(path, encoding, delimiter, CHUNK_ROWS) as (names, chunks, _):
         if not reads_players(manifest, names):
             user = "" if manifest.pairs is None else manifest.pairs.user
@@ -208,13 +208,13 @@ def _source(
     path: Path, encoding: str, delimiter: str | None, chunk_rows: int
 ) -> Iterator[tuple[list[str], Iterator[pa.RecordBatch], int | None]]:
     """Column names, chunks of rows, and how many chunks there are where that is known."""
-    if path.suffix.lower() in PARQUET:
+    files = _files(path)
+    if path.is_dir() or path.suffix.lower() in PARQUET:
         try:
-            with pq.ParquetFile(path) as file:
-                names = [str(name) for name in file.schema_arrow.names]
-                check_names(names, path)
-                total = -(-file.metadata.num_rows // chunk_rows)
-                yield names, file.iter_batches(chunk_rows, use_threads=False), total
+            schema, rows = pq.read_schema(files[0]), sum(pq.read_metadata(file).num_rows for file in files)
+            names = [str(name) for name in schema.names]
+            check_names(names, path)
+            yield names, _parquet_chunks(files, schema, chunk_rows), -(-rows // chunk_rows)
         except pa.ArrowInvalid as error:
             raise ValueError(f"{path} is not a readable Parquet file: {str(error).splitlines()[0]}") from error
         return
@@ -227,6 +227,30 @@ def _source(
             yield names, _csv_chunks(reader, path, encoding, found, chunk_rows), None
     except (pa.ArrowInvalid, UnicodeError) as error:
         raise csv_error(path, error, encoding, found) from error
+
+
+def _files(path: Path) -> list[Path]:
+    """The file, or the Parquet files of a folder such as `ludocast snapshots` writes.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    found = [path]
+    if path.is_dir():
+        parts = sorted(part for part in path.iterdir() if part.suffix.lower() in PARQUET)
+        found = [part for part in parts if not part.name.startswith((".", "_"))]
+        found = found if found else [path]
+    for file in found:
+        check_file(file)
+    return found
+
+
+def _parquet_chunks(files: Sequence[Path], schema: pa.Schema, chunk_rows: int) -> Iterator[pa.RecordBatch]:
+    for path in files:
+        with pq.ParquetFile(path) as file:
+            if not file.schema_arrow.equals(schema):
+                raise ValueError(f"{path} has other columns than {files[0].name} beside it; score them one by one")
+            yield from file.iter_batches(chunk_rows, use_threads=False)
 
 
 def _csv_chunks(

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from ludocast.datamodules.feature_state import Definition
 from ludocast.serve.bundle import Bundle
 from ludocast.serve.feeds import BATCH_ROWS, Feeds
 from ludocast.serve.manifest import OUTPUTS, Manifest
 from ludocast.serve.notes import Note, overflow, sentences
+from ludocast.serve.raw_events import EVENTS, EventReader, event_reader
 from ludocast.serve.run import Run, run_feeds
 from ludocast.serve.sequence_feeds import SequenceFeeds
 from ludocast.serve.suggest import Suggester
@@ -64,7 +66,13 @@ class Scorer:
         self.manifest: Manifest = bundle.manifest
         self._run: Run = bundle.session.run
         self._reader = bundle.reader
+        self._events = event_reader(bundle)
         self._suggester = Suggester(bundle) if bundle.manifest.task == "items" else None
+
+    @property
+    def features(self) -> Definition | None:
+        """What a `FeatureState` of a player is made by; None where the bundle was not trained on an event log."""
+        return None if self._events is None else self._events.definition
 
     @staticmethod
     def load(bundle: str | Path, threads: int = 1) -> Scorer:
@@ -85,7 +93,8 @@ class Scorer:
         Every column that the model reads has to be there; None, NaN and the bundle's missing tokens are missing
         values. Infinite numbers and those too large for float32 count as missing, with a warning; columns that the
         model does not read are ignored, with a warning. Of a bundle of sequences a row holds lists, sorted by time
-        where they have times.
+        where they have times. A bundle trained on an event log takes records of raw events too, as `EventReader` reads
+        them.
 
         Args:
             data: A list of records, one record, a mapping of column name to list or array, an Arrow table (or
@@ -98,7 +107,7 @@ class Scorer:
         """
         if isinstance(data, (list, tuple)):
             return self.predict_rows(data)
-        is_sequence = self.manifest.sequence is not None
+        is_sequence = self.manifest.sequence is not None or (self._events is not None and EVENTS in data)
         if isinstance(data, Mapping) and data and (is_sequence or not any(map(_is_column, data.values()))):
             return self.predict_rows([data])
         return self.predict_columns(_columns(data))
@@ -109,6 +118,8 @@ class Scorer:
         Raises:
             ValueError: As `predict`.
         """
+        if self._events is not None and rows and isinstance(rows[0], Mapping) and EVENTS in rows[0]:
+            return self._predict_events(self._events, rows)
         feeds = self._reader.from_rows(rows)
         if self._suggester is None or not isinstance(feeds, SequenceFeeds):
             return self._predict(feeds)
@@ -132,6 +143,13 @@ class Scorer:
             return self._predict(feeds)
         asked = SuggestOptions() if options is None else options
         return self._suggest(self._suggester, feeds, asked, reasons=False)
+
+    def _predict_events(self, reader: EventReader, rows: Sequence[Any]) -> Predictions:
+        told = reader.from_records(rows)
+        names = [item.column for item in self.manifest.inputs]
+        cells = zip(*(told.columns[name] for name in names), strict=True)
+        found = self._predict(self._reader.from_rows([dict(zip(names, row, strict=True)) for row in cells]))
+        return replace(found, ignored=told.ignored, notes={**told.notes, **found.notes})
 
     def known_options(self, options: SuggestOptions) -> tuple[SuggestOptions, Mapping[Note, int]]:
         """Options of a recommender without items that it does not know, and what is to be told of these.

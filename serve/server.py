@@ -24,7 +24,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 def serve(bundle: Path, host: str = "127.0.0.1", port: int = 8080) -> None:
     """Answer predictions over HTTP until stopped.
 
-    POST /predict takes one record or a JSON list of records, such as [{"level": 3, "country": "KR"}]; GET /openapi.json
+    POST /predict takes one record or a JSON list of records, such as [{"level": 3, "country": "KR"}]; of a model of an
+    event log also raw events, {"events": [{"time": "2026-01-31T18:00:00Z", "event": "login"}]}. GET /openapi.json
     describes it for this model, GET /v2/health/ready tells when it answers.
 
     Example: ludocast serve --bundle run/bundle --port 8080

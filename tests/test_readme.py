@@ -147,7 +147,14 @@ def test_the_blocks_on_item_suggestion_run(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_blocks_on_event_logs_run(tmp_path: Path) -> None:
-    run_commands("docs/event_log.md", tmp_path, fewest=3)
+    block, environment = run_blocks("docs/event_log.md", tmp_path)
+    if shutil.which("curl") is None:
+        pytest.skip("the request needs curl")
+    record, answer = served(block, tmp_path, environment)
+    assert names(answer) == re.findall(r'"(\w+)":', block.splitlines()[-1])
+    assert answer["warnings"] == []
+    wanted = Scorer.load(tmp_path / "run" / "bundle").predict(record)
+    assert answer["predictions"][0]["probability"] == pytest.approx(float(wanted.probabilities[0, 1]), abs=1e-6)
     frame, today = pq.read_table(tmp_path / "snaps"), pq.read_table(tmp_path / "today")
     features = set(frame.column_names) - {"churned", "split"}
     assert set(today.column_names) == features

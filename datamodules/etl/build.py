@@ -11,11 +11,11 @@ from typing import Any
 import ibis.expr.types as ir
 import numpy as np
 import pyarrow as pa
-from ludocast.datamodules.etl.days import Contents, player_days
+from ludocast.datamodules.etl.days import player_days
 from ludocast.datamodules.etl.engine import Engine
 from ludocast.datamodules.etl.features import FAMILIES, Feature
 from ludocast.datamodules.etl.log import PROOF, Log, contents_of
-from ludocast.datamodules.etl.rules import DAY_MS, Rules, zone_offsets
+from ludocast.datamodules.etl.rules import DAY_MS, Contents, Rules, zone_offsets
 from ludocast.datamodules.etl.snapshots import Grid, snapshot_features, with_labels
 from ludocast.datamodules.etl.times import iso
 from ludocast.datamodules.etl.write import SnapshotWriter, sync, test_players, write_json

@@ -7,36 +7,10 @@ milliseconds and amounts whole millionths, so that every sum is exact, in any or
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import ibis
 import ibis.expr.types as ir
-from ludocast.datamodules.etl.rules import DAY_MS
-
-HOUR_PARTS = 8  # parts of the day, three hours each
-WEEKDAYS = 7
-MILLIONTHS = 1_000_000
-
-
-@dataclass(frozen=True)
-class Contents:
-    """What a log holds, and hence which features there are.
-
-    Attributes:
-        types: Event types that are counted apart; none where there is one alone.
-        clock: Whether events have a time of day.
-        amount: Whether events have an amount.
-        level: Whether events have a level.
-        session: Whether events name their session; where not, pauses tell sessions apart.
-        several: Whether a player has several events a day; where not, events are not counted beside active days.
-    """
-
-    types: tuple[str, ...] = ()
-    clock: bool = True
-    amount: bool = False
-    level: bool = False
-    session: bool = False
-    several: bool = True
+from ludocast.datamodules.etl.rules import DAY_MS, HOUR_PARTS, WEEKDAYS, Contents
 
 
 def player_days(

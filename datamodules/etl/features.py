@@ -14,8 +14,7 @@ from dataclasses import dataclass
 
 import ibis
 import ibis.expr.types as ir
-from ludocast.datamodules.etl.days import HOUR_PARTS, MILLIONTHS, WEEKDAYS, Contents
-from ludocast.datamodules.etl.rules import DAY_MS, Rules
+from ludocast.datamodules.etl.rules import DAY_MS, HOUR_PARTS, MILLIONTHS, WEEKDAYS, Contents, Rules
 
 NEVER = "never missing"
 HOUR_MS = 3_600_000

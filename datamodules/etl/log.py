@@ -9,9 +9,8 @@ from typing import Any
 import ibis
 import ibis.expr.types as ir
 from ludocast.datamodules.etl.columns import Columns, find_columns
-from ludocast.datamodules.etl.days import MILLIONTHS, Contents
 from ludocast.datamodules.etl.engine import Engine
-from ludocast.datamodules.etl.rules import DAY_MS, MOST_TYPES, Rules
+from ludocast.datamodules.etl.rules import DAY_MS, MILLIONTHS, MOST_TYPES, Contents, Rules
 from ludocast.datamodules.etl.sources import Source
 from ludocast.datamodules.etl.times import (
     PER_SECOND,

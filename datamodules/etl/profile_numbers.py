@@ -12,10 +12,9 @@ from typing import Any
 import ibis
 import ibis.expr.types as ir
 import numpy as np
-from ludocast.datamodules.etl.days import MILLIONTHS
 from ludocast.datamodules.etl.log import Log
 from ludocast.datamodules.etl.profile_tables import HOUR_MS, Tables
-from ludocast.datamodules.etl.rules import DAY_MS, zone_offsets
+from ludocast.datamodules.etl.rules import DAY_MS, MILLIONTHS, zone_offsets
 from ludocast.datamodules.etl.times import iso
 
 PAUSE = 7  # quiet days after which a player is told to be back

@@ -15,6 +15,9 @@ DAY_MS = 86_400_000
 NESTED = (1, 3, 7, 14, 28)  # days of the windows in which things are counted, beside all that is observed
 EARLIEST = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)  # a time before it is a clock that was never set
 MOST_TYPES = 16  # event types with features of their own
+HOUR_PARTS = 8  # parts of the day, three hours each
+WEEKDAYS = 7
+MILLIONTHS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -56,10 +59,36 @@ class Rules:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Contents:
+    """What a log holds, and hence which features there are.
+
+    Attributes:
+        types: Event types that are counted apart; none where there is one alone.
+        clock: Whether events have a time of day.
+        amount: Whether events have an amount.
+        level: Whether events have a level.
+        session: Whether events name their session; where not, pauses tell sessions apart.
+        several: Whether a player has several events a day; where not, events are not counted beside active days.
+    """
+
+    types: tuple[str, ...] = ()
+    clock: bool = True
+    amount: bool = False
+    level: bool = False
+    session: bool = False
+    several: bool = True
+
+
 def rules_of(document: dict[str, Any]) -> Rules:
     """The rules that `Rules.document` wrote."""
     types = document["types"]
     return Rules(**{**document, "types": None if types is None else tuple(types)})
+
+
+def contents_of_document(document: dict[str, Any]) -> Contents:
+    """The contents as `asdict` wrote them."""
+    return Contents(**{**document, "types": tuple(document["types"])})
 
 
 def whole_days(option: str, text: str) -> int:

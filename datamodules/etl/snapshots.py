@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 import ibis
 import ibis.expr.types as ir
-from ludocast.datamodules.etl.days import Contents
 from ludocast.datamodules.etl.features import Feature, Rows, all_features
-from ludocast.datamodules.etl.rules import Rules
+from ludocast.datamodules.etl.rules import Contents, Rules
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import urllib.request
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from ludocast.recipes.churn_table import read_churn_table
+from ludocast.serve.scorer import Scorer
 
 from ludocast.__main__ import main
 from tests.datamodules.etl.logs import random_events, write_log
+from tests.serve.test_server import listening
 
 WINDOWS = ["--observe=28d", "--horizon=14d", "--active-within=7d", "--step=7d"]
 
@@ -38,9 +41,30 @@ def test_one_command_from_log_to_scores(log: Path, tmp_path: Path) -> None:
     # Today's players, by the same definitions.
     now = ["snapshots", "--log", str(log), "--like", str(run / "snapshots"), "--at=end", "--out", str(tmp_path / "now")]
     assert main(now) == 0
-    rows, scored = tmp_path / "now" / "part-00000.parquet", tmp_path / "scored.csv"
+    rows, scored = tmp_path / "now", tmp_path / "scored.parquet"
     assert main(["score", "--bundle", str(run / "bundle"), "--input", str(rows), "--output", str(scored)]) == 0
-    assert len(pd.read_csv(scored)) == len(pd.read_parquet(rows)) > 10
+    answers = pd.read_parquet(scored)
+    assert len(answers) == len(pd.read_parquet(rows)) > 10
+    # Raw events of the same players, scored by the bundle alone.
+    events = pd.read_parquet(log)
+    at = f"{answers.snapshot_time[0]:%Y-%m-%d}"
+    records = []
+    for player in answers.player:
+        own = events[events.player == player].sample(frac=1, random_state=1)
+        own = own.assign(
+            time=own.time.astype("int64") // 10**6 if own.time.dtype == "M8[ns]" else own.time.astype("int64")
+        )
+        columns = own.drop(columns="player").astype(object)
+        records.append({"events": columns.where(columns.notna(), None).to_dict("records"), "at": at})
+    scorer = Scorer.load(run / "bundle")
+    found = scorer.predict_rows(records)
+    assert not found.warnings
+    np.testing.assert_array_equal(found.probabilities[:, 1], answers.scored_probability)
+    with listening(run / "bundle") as url:
+        request = urllib.request.Request(f"{url}/predict", json.dumps(records[0]).encode(), method="POST")
+        with urllib.request.urlopen(request, timeout=10) as response:
+            answer = json.loads(response.read())["predictions"]
+    assert answer[0]["probability"] == pytest.approx(answers.scored_probability[0], rel=1e-6)
 
 
 def test_a_folder_of_snapshots_is_a_table(log: Path, tmp_path: Path) -> None:

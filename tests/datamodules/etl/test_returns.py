@@ -3,8 +3,9 @@ from __future__ import annotations
 import ibis
 import numpy as np
 import pytest
-from ludocast.datamodules.etl.days import Contents, player_days
+from ludocast.datamodules.etl.days import player_days
 from ludocast.datamodules.etl.returns import ReturnCurve, return_curve, suggest_windows
+from ludocast.datamodules.etl.rules import Contents
 
 from tests.datamodules.etl.reference import DAY
 
