@@ -31,22 +31,23 @@ def player_days(
         here), `events`, `last` (milliseconds of the last event since midnight), and sums of what there is; int32 but
         for days and amounts.
     """
-    rows = events.mutate(day=events.time // DAY_MS)
+    rows = events
     if contents.types:  # a number is sorted and compared faster than a name
         cases = ((events.event == name, number) for number, name in enumerate(contents.types))
         rows = rows.mutate(kind=ibis.cases(*cases, else_=len(contents.types)).cast("int16"))
     if contents.clock:
         rows = _with_sessions(rows, contents.session, session_ms)
         rows = rows.mutate(local=rows.time + _ahead(rows.time, offsets))
+    else:
+        rows = rows.mutate(day=rows.time // DAY_MS)
     sums: dict[str, ir.Value] = {"events": rows.count(), "last": (rows.time % DAY_MS).max()}
     if contents.clock:
         hour = (rows.local % DAY_MS) // (DAY_MS // HOUR_PARTS)
-        weekday = (rows.local // DAY_MS + 3) % WEEKDAYS  # 1970 began on a Thursday; 0 is Monday
         sums |= {
             "sessions": rows.begins.sum(), "played": rows.played.sum(), "went_on": rows.went_on.sum(),
             "carried": rows.carried.sum(),
             **{f"hours_{part}": rows.count(where=hour == part) for part in range(HOUR_PARTS)},
-            **{f"weekday_{number}": rows.count(where=weekday == number) for number in range(WEEKDAYS)},
+            **_shifted(rows, offsets),
         }  # fmt: skip
     for number in range(len(contents.types)):
         sums[f"type_{number}"] = rows.count(where=rows.kind == number)
@@ -60,7 +61,8 @@ def player_days(
         sums |= {"level": rows.level.max(), "lowest": rows.level.min()}
     wide = ("spent", "largest")  # of a day all else fits into half the memory
     values = {name: value.cast("int64" if name in wide else "int32") for name, value in sums.items()}
-    return _with_neighbours(rows.group_by("player", "day").aggregate(**values))
+    days = rows.group_by("player", "day").aggregate(**values)
+    return _with_neighbours(_with_weekdays(days, offsets) if contents.clock else days)
 
 
 def _with_sessions(rows: ir.Table, named: bool, session_ms: int) -> ir.Table:
@@ -78,6 +80,7 @@ def _with_sessions(rows: ir.Table, named: bool, session_ms: int) -> ir.Table:
         goes_on = (rows.time - rows.before <= session_ms).fill_null(False)
     # Of a session that runs over midnight, the later day has to know what it did not begin: a window that opens at
     # this midnight has seen no earlier event.
+    rows = rows.mutate(day=rows.time // DAY_MS)  # after the sort, which has less to carry without it
     crosses = goes_on & (rows.before // DAY_MS < rows.day)
     played = ibis.ifelse(goes_on, rows.time - rows.before, 0)
     return rows.mutate(
@@ -91,6 +94,36 @@ def _ahead(time: ir.IntegerColumn, offsets: Sequence[tuple[int, int]]) -> ir.Int
     if not changes:
         return ibis.literal(first, "int64")
     return ibis.cases(*((time >= since, ahead) for since, ahead in reversed(changes)), else_=first).cast("int64")
+
+
+def _shifts(offsets: Sequence[tuple[int, int]]) -> dict[str, int]:
+    """Local days beside the day in UTC that one of its events may lie on."""
+    ahead = [offset for _, offset in offsets]
+    return ({"next_day": 1} if max(ahead) > 0 else {}) | ({"day_before": -1} if min(ahead) < 0 else {})
+
+
+def _shifted(rows: ir.Table, offsets: Sequence[tuple[int, int]]) -> dict[str, ir.Value]:
+    local = rows.local // DAY_MS
+    return {name: rows.count(where=local == rows.day + shift) for name, shift in _shifts(offsets).items()}
+
+
+def _with_weekdays(days: ir.Table, offsets: Sequence[tuple[int, int]]) -> ir.Table:
+    """Events on each weekday: that of the day in UTC, but for those on a local day beside it."""
+    shifts = _shifts(offsets)
+    here = days.events
+    for name in shifts:
+        here = here - days[name]
+    values: dict[str, ir.Value] = {}
+    for number in range(WEEKDAYS):
+        value = ibis.ifelse(_weekday(days.day) == number, here, 0)
+        for name, shift in shifts.items():
+            value = value + ibis.ifelse(_weekday(days.day + shift) == number, days[name], 0)
+        values[f"weekday_{number}"] = value.cast("int32")
+    return days.mutate(**values).drop(*shifts)
+
+
+def _weekday(day: ir.IntegerValue) -> ir.IntegerValue:
+    return (day + 3) % WEEKDAYS  # 1970 began on a Thursday; 0 is Monday
 
 
 def _with_neighbours(days: ir.Table) -> ir.Table:

@@ -96,7 +96,12 @@ def open_log(
         notes.append(f'times in column "{columns.time}" are {IN_WORDS[unit]} since 1970')
     end = latest_ms() if until is None else min(latest_ms(), until * DAY_MS)
     seen = engine.row(_survey(events, columns, end))
-    events = events.filter(events.player.notnull(), events.time >= earliest_ms(), events.time < end)
+    if source.files and not any(seen[name] for name in ("no_player", "no_time", "early", "late")):
+        # Files stay as they are, so what has not been found in them need not be looked for again.
+        events = _events(raw, columns, unit, engine, rest, all_named=True)
+        events = events if until is None else events.filter(events.time < end)
+    else:
+        events = events.filter(events.player.notnull(), events.time >= earliest_ms(), events.time < end)
     events = events.drop(*(name for name in events.columns if name.endswith("_unread")))
     left_out = {name: int(seen[name] or 0) for name in ("all", "no_player", "no_time", "early", "late")}
     return _checked(Log(events, columns, unit, seen["rows"], 0, 0, tuple(notes), tuple(rest), left_out), seen, until)
@@ -135,9 +140,12 @@ def _text(column: ir.StringValue) -> ir.StringValue:
     return ibis.ifelse(text.isin(MISSING_TOKENS), ibis.null("string"), text)
 
 
-def _events(raw: ir.Table, columns: Columns, unit: Unit | None, engine: Engine, others: Sequence[str]) -> ir.Table:
+def _events(
+    raw: ir.Table, columns: Columns, unit: Unit | None, engine: Engine, others: Sequence[str], all_named: bool = False
+) -> ir.Table:
+    """The rows as events; with `all_named`, no cell for a player says that it is missing."""
     player = raw[columns.player]
-    if player.type().is_string():
+    if player.type().is_string() and not all_named:
         player = ibis.ifelse(player.strip().isin(MISSING_TOKENS), ibis.null("string"), player)
     elif player.type().is_floating():
         player = player.cast("int64")  # whole numbers with a missing one among them
@@ -238,8 +246,9 @@ def contents_of(engine: Engine, log: Log, rules: Rules, before: int) -> Contents
     """
     known = log.events.filter(log.events.time < before * DAY_MS)
     columns = log.columns
-    seen = engine.row(known.aggregate(rows=known.count(), off=(known.time % DAY_MS != 0).sum()))
-    clock = seen["rows"] < PROOF or seen["off"] > 0
+    # Mostly one of the first events shows that there is a time of day, and the rest need not be read.
+    clock = known.filter(known.time % DAY_MS != 0).select("time").limit(1).to_pyarrow().num_rows > 0
+    clock = clock or engine.row(known.aggregate(rows=known.count()))["rows"] < PROOF
     types: Sequence[str] = ()
     if rules.types is not None:
         types = rules.types if columns.event is not None else ()

@@ -84,7 +84,7 @@ def test_the_same_input_gives_the_same_bytes(whole: tuple[pa.Table, pd.DataFrame
     assert digests[0] == digests[1]
 
 
-@pytest.mark.parametrize("form", ["csv", "jsonl", "duckdb"])
+@pytest.mark.parametrize("form", ["csv", "jsonl", pytest.param("duckdb", marks=pytest.mark.slow)])
 def test_other_forms_give_the_same(form: str, whole: tuple[pa.Table, pd.DataFrame, Path], tmp_path: Path) -> None:
     table, wanted, _ = whole
     frame = table.to_pandas()
@@ -101,7 +101,7 @@ def test_other_forms_give_the_same(form: str, whole: tuple[pa.Table, pd.DataFram
     check_same(tmp_path / "snaps", wanted)
 
 
-@pytest.mark.parametrize(("unit", "factor"), [("s", 1e-3), ("ns", 1e6)])
+@pytest.mark.parametrize(("unit", "factor"), [("s", 1e-3), pytest.param("ns", 1e6, marks=pytest.mark.slow)])
 def test_units_of_numbers_are_found_and_told(
     unit: str,
     factor: float,

@@ -105,8 +105,8 @@ def one(found: list[Finding], kind: str) -> Finding:
 
 
 def test_no_false_alarm_on_the_simulated_game(tmp_path: Path) -> None:
-    simulate_log(1_500, 150, tmp_path, seed=7, overwrite=True)
-    players = draw_players(1_500, 150, 7)
+    simulate_log(800, 150, tmp_path, seed=7, overwrite=True)
+    players = draw_players(800, 150, 7)
     known = pd.read_csv(tmp_path / "players.csv", parse_dates=["registered_on"])
     frame = pd.read_parquet(tmp_path / "events.parquet").merge(known, on="player_id", how="left")
     with opened(frame, tmp_path, others=True) as (engine, log):
@@ -279,8 +279,8 @@ def test_a_player_who_pauses_equally_long(game: pd.DataFrame, tmp_path: Path) ->
 
 def test_a_heartbeat_that_all_have_makes_nobody_a_program(tmp_path: Path) -> None:
     generator = np.random.default_rng(13)
-    begins = START + pd.to_timedelta(generator.integers(0, 60 * 86_400, 1_500), unit="s")
-    frames = [_program(f"p{i % 150}", begin, np.full(40, 60.0)) for i, begin in enumerate(begins)]
+    begins = START + pd.to_timedelta(generator.integers(0, 60 * 86_400, 600), unit="s")
+    frames = [_program(f"p{i % 60}", begin, np.full(40, 60.0)) for i, begin in enumerate(begins)]
     assert found_by(programs, pd.concat(frames), tmp_path) == []
 
 
