@@ -3,7 +3,8 @@
 A simulated game's log; every player's events go through a `FeatureState` in the order of time, with a stop at each
 snapshot time, at which all states go through bytes and back and their features are compared with the snapshots that
 DuckDB made of the same log. Then what an event costs (`update` alone), what features cost, one player at a time and
-all together, and how many bytes a player has.
+all together, and how many bytes a player has. Of 24,000 simulated players more than 10,000 are asked about.
+Times are of the processor, one thread.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def compare(definition: Definition, events: list[tuple[str, Event]], wanted: pd.
     states: dict[str, FeatureState] = {}
     outputs, taken, seconds, rows, values = definition.program.outputs, 0, 0.0, 0, 0
     for s in sorted(set(wanted.s.tolist())):
-        begin = time.perf_counter()
+        begin = time.process_time()
         while taken < len(events) and events[taken][1].time < s * DAY_MS:
             player, event = events[taken]
             state = states.get(player)
@@ -51,7 +52,7 @@ def compare(definition: Definition, events: list[tuple[str, Event]], wanted: pd.
                 state = states[player] = FeatureState(definition)
             state.update(event)
             taken += 1
-        seconds += time.perf_counter() - begin
+        seconds += time.process_time() - begin
         for player, state in states.items():
             states[player] = FeatureState.from_bytes(definition, state.to_bytes())
         part = wanted[wanted.s == s]
@@ -84,26 +85,26 @@ def costs(definition: Definition, states: dict[str, FeatureState], at: int) -> N
     kept = [FeatureState.from_bytes(definition, data) for data in packed]
     print(f"as Python objects: {tracemalloc.get_traced_memory()[0] / len(kept):,.0f} bytes a player")
     tracemalloc.stop()
-    begin = time.perf_counter()
+    begin = time.process_time()
     for data in packed:
         FeatureState.from_bytes(definition, data)
-    print(f"from bytes: {(time.perf_counter() - begin) / len(packed) * 1e6:.1f} µs a player")
-    begin = time.perf_counter()
+    print(f"from bytes: {(time.process_time() - begin) / len(packed) * 1e6:.1f} µs a player")
+    begin = time.process_time()
     seen, _ = features_of(list(states.values()), at)
-    seconds = time.perf_counter() - begin
+    seconds = time.process_time() - begin
     features = len(definition.program.outputs)
     rate = len(seen) * features / seconds
     print(f"features of {len(seen):,} players at once: {seconds:.2f} s, {rate:,.0f} features/s")
-    begin = time.perf_counter()
+    begin = time.process_time()
     for state in active[:ONE_BY_ONE]:
         state.features(at)
-    one = (time.perf_counter() - begin) / len(active[:ONE_BY_ONE])
+    one = (time.process_time() - begin) / len(active[:ONE_BY_ONE])
     print(f"features of one player: {one * 1e3:.2f} ms, {features / one:,.0f} features/s")
 
 
 def run() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--players", type=int, default=10_000)
+    parser.add_argument("--players", type=int, default=24_000)
     parser.add_argument("--days", type=int, default=180)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:

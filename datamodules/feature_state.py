@@ -253,7 +253,7 @@ class FeatureState:
             ValueError: If one of them is forgotten already.
         """
         begin = at - self.definition.rules.observe
-        if self._forgotten >= begin:
+        if self._forgotten >= max(begin, 0):  # −1 where nothing is forgotten yet
             raise ValueError(
                 f"what was known at midnight of {moment(at * DAY_MS)} is forgotten; the latest event is of "
                 f"{moment(self._last)}"

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 from ludocast.datamodules.user_item_splits import UserItemSplit, split_by_share, split_by_time, split_last
 from ludocast.datamodules.user_items import UserItems, k_core, read_user_items
 from ludocast.models.interrupt import StopOnCtrlC
@@ -36,7 +35,7 @@ from ludocast.models.recommend.rerank import Reranker, RerankSettings
 from ludocast.models.recommend.scale import fewer_draws, is_large, notes_of_size, of_some_users
 from ludocast.models.recommend.stored_weights import store_at
 from ludocast.models.trainer import TrainerSettings
-from ludocast.recipes.recommend_answers import Answered, longer, suggestions, suggestions_for_new
+from ludocast.recipes.recommend_answers import Answered, longer, write_suggestions
 from ludocast.recipes.recommend_bundle import write_recommend_bundle
 from ludocast.recipes.recommend_cold import (
     Join,
@@ -321,12 +320,8 @@ def _write(partial: Path, sha256: str, report: RecommendReport, answered: Answer
     text = json.dumps(metrics, ensure_ascii=False, indent=1, allow_nan=False)
     (partial / "metrics.json").write_text(text + "\n", encoding="utf-8")
     write_recommend_report(report, partial / "report.html")
+    write_suggestions(partial / "suggestions.parquet", answered, pairs)
     data, repeatable = answered.data, answered.repeatable
-    best = suggestions(answered.model, data, pairs.user, pairs.item, repeatable=repeatable)
-    if answered.table is not None:
-        best = pd.concat([best, suggestions_for_new(answered, answered.table, pairs)], ignore_index=True)
-        best = best.sort_values(pairs.user, kind="stable", ignore_index=True)
-    best.to_parquet(partial / "suggestions.parquet", index=False)
     history, items = data.history, data.items
     catalogue = Catalogue([str(one) for one in items.tolist()], answered.categories, item_vectors(history))
     write_recommend_bundle(

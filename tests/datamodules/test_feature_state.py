@@ -84,6 +84,18 @@ def test_random_logs(name: str) -> None:
     assert check_online(as_json(definition), pairs, wanted.drop(columns="churned")) > 60
 
 
+def test_a_log_of_days() -> None:
+    # Without times of day, and of one event a day.
+    drawn = random_events(9, players=250, days=60, busy=0.6)
+    events = list({(e.player, e.time // DAY): e._replace(time=e.time // DAY * DAY) for e in drawn}.values())
+    wanted, plan = snapshots_of(events, Rules(28, 0, 7, 7, 7))
+    assert not plan.contents.clock
+    assert not plan.contents.several
+    definition = Definition(plan.rules, plan.contents, compile_features(plan.rules, plan.contents))
+    pairs = [(e.player, Event(e.time, e.event, e.amount, e.level)) for e in events]
+    assert check_online(as_json(definition), pairs, wanted.drop(columns="churned")) > 100
+
+
 def batch(log: Path, out: Path, rules: Rules) -> tuple[pd.DataFrame, Definition]:
     """Snapshots that the command writes, and the definition beside them."""
     out.mkdir()

@@ -104,6 +104,17 @@ def test_the_score_table_is_that_of_training(more: list[str]) -> None:
     pd.testing.assert_frame_equal(pd.read_parquet("out.parquet").sort_values(keys, ignore_index=True), shown)
 
 
+def test_suggestions_written_in_parts_are_those_of_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for some in (10_000, 7):
+        monkeypatch.setattr("ludocast.recipes.recommend_answers.SOME_USERS", some)
+        assert train("--users", "players.csv", "--items", "items.csv", "--overwrite") == 0
+        found.append(pd.read_parquet("run/suggestions.parquet"))
+    pd.testing.assert_frame_equal(found[0], found[1])
+    assert found[0]["player"].nunique() == PLAYERS + 20
+    pd.testing.assert_frame_equal(found[0], found[0].sort_values(["player", "rank"], ignore_index=True))
+
+
 def test_attributes_that_tell_nothing_leave_popularity_and_new_items_may_stay_out() -> None:
     frame = players().assign(country="KR", age=np.random.default_rng(1).permutation(PLAYERS + 20) % 3)
     frame.to_csv("players.csv", index=False)

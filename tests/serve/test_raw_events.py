@@ -92,6 +92,8 @@ def test_what_is_not_read_is_told(reader: EventReader) -> None:
         ({"events": [{"time": "2024-01-01", "event": ""}], "at": 5}, 'row 1: "at" is a date such as 2026-01-31, got 5'),
         ({"events": [{"time": "2024-01-01", "event": ""}], "at": "soon"}, "\"at\" is a date such as 2026-01-31"),
         ({"events": [{"time": "2024-01-01", "event": ""}], "at": "2024-03-01"}, "no event in the 28 days before 2024-"),
+        ({"events": [{"time": "2024-01-01", "event": ""}], "at": "0001-01-01"}, "no event in the 28 days before 0001-"),
+        ({"events": [{"time": "2024-01-01", "event": ""}], "at": "9999-12-31"}, "no event in the 28 days before 9999-"),
         ({"events": [{"time": "2024-01-01", "event": ""}], "at": "2023-01-01"}, "no event in the 28 days before 2023-"),
     ],
 )  # fmt: skip
