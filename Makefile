@@ -5,7 +5,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 # What pip compiles or reads when it installs.
-BUILD := pyproject.toml constraints.txt setup.py $(wildcard compression/*.c compression/*.h)
+BUILD := pyproject.toml constraints.txt setup.py $(wildcard compression/*.c compression/*.h models/recommend/*.c)
 # The first Python on the path that is new enough.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 	$$p -c 'import sys; raise SystemExit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
@@ -34,7 +34,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .venv-floors demo build *.egg-info compression/*.so
+	rm -rf $(VENV) .venv-floors demo build *.egg-info compression/*.so models/recommend/*.so
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed; name one with PYTHON=…"; exit 1; }

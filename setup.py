@@ -16,7 +16,14 @@ setup(
             extra_compile_args=["-O3", "-ffp-contract=off"],  # no fused multiply-add: numpy's bits
             py_limited_api=abi3,
             optional=True,  # without a compiler the install goes on, and the quantiser runs in numpy
-        )
+        ),
+        Extension(
+            "ludocast.models.recommend._kernels",
+            ["models/recommend/kernels.c"],
+            extra_compile_args=["-O3", "-ffp-contract=off"],  # scipy's bits
+            py_limited_api=abi3,
+            optional=True,  # and the recommenders run in scipy
+        ),
     ],
     options={"bdist_wheel": {"py_limited_api": "cp311"}} if abi3 else {},
 )

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from ludocast.models.recommend import kernels
 from ludocast.models.recommend.ranking import NOBODY, top_items
 from ludocast.models.recommend.sparse_weights import SparseWeights
 from scipy import sparse
@@ -28,6 +29,8 @@ def best_items(
         k: Ranks.
     """
     width = min(k, len(weights))
+    if kernels.extension() is not None:
+        return kernels.best(weights.outgoing, weights.outgoing_values, popularity, history, width)
     items, scores = np.zeros((history.shape[0], width), np.int64), np.zeros((history.shape[0], width))
     for begin, end in _batches(history, weights.lengths):
         part = history[begin:end]

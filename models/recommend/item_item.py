@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
+from ludocast.models.recommend import kernels
 from ludocast.models.recommend.best_dense import best_dense
 from ludocast.models.recommend.best_items import best_items, best_popular
 from ludocast.models.recommend.memory import dense_items
@@ -26,7 +27,7 @@ from ludocast.models.recommend.sparse_weights import SparseWeights
 from scipy import linalg, sparse
 
 NEIGHBOURS = 100  # of an item, where a dense matrix has no room
-DENSE_FASTER = 4_000  # items, up to which adding up whole rows takes less time than finding the few weights
+DENSE_FASTER = 4_000  # items, up to which adding up whole rows takes less time than finding the few weights in scipy
 KEPT = 3  # products that are kept of an item for each neighbour that EASE regresses on
 
 
@@ -106,7 +107,7 @@ class ItemItem(ABC):
         """The k best items that are not in the history; as `RanksAlone`."""
         weights, popularity = self.fitted()
         if isinstance(weights, SparseWeights):
-            if len(weights) > DENSE_FASTER:
+            if len(weights) > DENSE_FASTER or kernels.extension() is not None:
                 return best_items(weights, popularity, history, k)
             weights = weights.dense
         if self._largest is None or self._largest[0] is not weights:

@@ -44,6 +44,11 @@ class SparseWeights:
         return sparse.csr_matrix((self.values[is_real].astype(np.float64), pairs), (items, items))
 
     @cached_property
+    def outgoing_values(self) -> np.ndarray:
+        """Data of `outgoing` as float32."""
+        return np.asarray(self.outgoing.data, np.float32)
+
+    @cached_property
     def dense(self) -> np.ndarray:
         """The same of all pairs, float32 [I, I]."""
         return np.asarray(self.outgoing.toarray(), np.float32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from ludocast.models.recommend import best_items, item_item, ranking
+from ludocast.models.recommend import best_items, item_item, kernels, ranking
 from ludocast.models.recommend.item_item import EASE, CosineNeighbours, ItemItem, Popularity, RP3Beta
 from ludocast.models.recommend.ranking import NOBODY, rank_all, recommend, top_items
 from ludocast.models.recommend.rerank import Reranker, RerankSettings
@@ -77,6 +77,10 @@ def test_the_best_without_all_scores_are_the_best_of_all(
     model.fit(history)
     asked = sparse.csr_matrix(np.vstack([history.toarray(), np.zeros((1, 60)), np.ones((1, 60))]))
     wanted = rank_all(model, asked, k)
+    with_kernels = recommend(model, asked, k)
+    monkeypatch.setattr(kernels, "extension", lambda: None)
+    np.testing.assert_array_equal(with_kernels[0], wanted[0])
+    np.testing.assert_allclose(with_kernels[1], wanted[1], rtol=1e-12)
     for products, dense in ((best_items.BATCH_PRODUCTS, 0), (50, 0), (50, 60)):
         monkeypatch.setattr(item_item, "DENSE_FASTER", dense)
         monkeypatch.setattr(best_items, "BATCH_PRODUCTS", products)
