@@ -6,7 +6,7 @@ ludocast simulate log --players 5000 --out demo
 ludocast profile --log demo/events.parquet --out demo/profile.html
 ludocast train churn --log demo/events.parquet --truth demo/truth.parquet --out demo/churn
 ludocast snapshots --log demo/events.parquet --at end --out demo/today
-ludocast score --bundle demo/churn/bundle --input demo/today/part-00000.parquet --output demo/leaving.csv --keep player_id
+ludocast score --bundle demo/churn/bundle --input demo/today --output demo/leaving.csv --keep player_id
 head -n 4 demo/leaving.csv
 ludocast train recommend --data demo/events.parquet --user player_id --item item --time time --repeats auto --out demo/shop
 ask() { # BUNDLE RECORDS: serves the bundle on a free port, asks once, and stops
