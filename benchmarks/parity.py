@@ -24,9 +24,9 @@ from onnx.reference import ReferenceEvaluator
 sys.path.insert(0, str(Path(__file__).parent.parent))  # run as a file, its own folder alone is on the path
 
 from ludocast.models.churn.fit import FittedChurn, fit_churn
-from ludocast.recipes.churn import bundle_inputs
 from ludocast.serve.bundle import write_bundle
 from ludocast.serve.export import export_churn
+from ludocast.serve.graph_inputs import schema_inputs
 from ludocast.serve.scorer import Scorer
 
 from benchmarks.tables import DATA, TABLES, Table
@@ -63,7 +63,7 @@ def bundled(fitted: FittedChurn, folder: Path) -> tuple[Scorer, ReferenceEvaluat
     """The bundle of a fitted model, written, loaded with all its checks, and its graph in the evaluator."""
     model = export_churn(fitted).SerializeToString()
     write_bundle(
-        folder, model, name="parity", inputs=bundle_inputs(fitted), classes=fitted.classes,
+        folder, model, name="parity", inputs=schema_inputs(fitted.schema), classes=fitted.classes,
         positive=fitted.schema.positive, threshold=0.5, missing_tokens=fitted.schema.missing_tokens,
     )  # fmt: skip
     return Scorer.load(folder), ReferenceEvaluator(onnx.load(folder / "model.onnx"))

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 # Halfway between the largest float32 and the next power of two: from here on rounding gives infinity.
 FLOAT32_LIMIT = float(2**128 - 2**103)
 FLOATING = ("number", "timestamp")
+WHOLE = r"^(0|-?[1-9][0-9]{0,17})$"  # texts that int64 gives back as they are
 _NUMBERS = (float, int, np.floating, np.integer, np.bool_, Decimal)
 _BOOLEANS = {"true": "true", "false": "false", "1": "true", "0": "false"}
 

@@ -31,14 +31,11 @@ probability is the best prediction there can be.
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv as pacsv
+from ludocast.datamodules.simulated_files import check_out, filling, write_csv
 
 FEWEST = 100
 SNAPSHOT = np.datetime64("2024-06-30T12:00:00")
@@ -68,15 +65,14 @@ def simulate(players: int = 20_000, out: Path = Path("demo"), seed: int = 0, ove
     """
     if players < FEWEST:
         raise ValueError(f"--players has to be {FEWEST} or more for a table to learn from, got {players}")
-    there = [name for name in ("players.csv", "truth.csv") if (out / name).exists()]
-    if there and not overwrite:
-        raise ValueError(f"{out / there[0]} exists; give another --out, or --overwrite to replace it")
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"--out names a folder, but {out} is a file")
+    check_out(out, ("players.csv", "truth.csv"), overwrite)
     table, probability = simulate_players(players, seed)
     truth = {"player_id": table["player_id"], "true_probability": np.round(probability, 6)}
     # The table last: where it stands, its truth does too.
-    _write_whole({"truth.csv": pa.table(truth), "players.csv": pa.table(table)}, out)
+    tables = {"truth.csv": pa.table(truth), "players.csv": pa.table(table)}
+    with filling(out, list(tables)) as partial:
+        for name, one in tables.items():
+            write_csv(one, partial / name)
     print(f"{players:,} simulated players in {out / 'players.csv'}, the true probabilities in {out / 'truth.csv'}")
 
 
@@ -205,20 +201,3 @@ def _table(drawn: Players, churned: np.ndarray, generator: np.random.Generator) 
 def _whole(values: np.ndarray) -> pa.Array:
     gaps = np.isnan(values)
     return pa.array(np.nan_to_num(values).astype(np.int64), mask=gaps)
-
-
-def _write_whole(tables: dict[str, pa.Table], out: Path) -> None:
-    # Beside the target, hence on the same disk, where a rename is one step.
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
-    try:
-        for name, table in tables.items():
-            with (partial / name).open("wb") as file:
-                pacsv.write_csv(table, file, pacsv.WriteOptions(quoting_style="needed"))
-                file.flush()
-                os.fsync(file.fileno())
-        out.mkdir(exist_ok=True)
-        for name in tables:
-            (partial / name).replace(out / name)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from ludocast.datamodules.cells import CellError, column_values
+from ludocast.datamodules.cells import WHOLE, CellError, column_values
 from ludocast.datamodules.read import from_frame, read_table
 from ludocast.datamodules.schema import MISSING_TOKENS
 from scipy import sparse
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DENSE_IDS = 8  # ids of a range of so many times the rows are counted, others sorted
-WHOLE = r"^(0|-?[1-9][0-9]{0,17})$"  # texts that int64 gives back as they are
 
 
 @dataclass(frozen=True)

@@ -105,9 +105,15 @@ def make_trainer(settings: TrainerSettings, epochs: int) -> pl.Trainer:
 
 
 @contextlib.contextmanager
-def without_hints() -> Iterator[None]:
-    """Keep from users what Lightning says of loaders that read from memory, and of GPUs that were not asked for."""
+def without_hints(*, for_authors: bool = False) -> Iterator[None]:
+    """Keep from users what Lightning says of loaders that read from memory, and of GPUs that were not asked for.
+
+    Args:
+        for_authors: Keep from them as well what it says to authors of modules.
+    """
     with warnings.catch_warnings():
+        if for_authors:
+            warnings.filterwarnings("ignore", module="pytorch_lightning")
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
         yield

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 from ludocast.compression.strategy import IN_WORDS, Compression
+from ludocast.datamodules.feature_state import Definition
 from ludocast.datamodules.fit_preprocessing import fit_preprocessing
 from ludocast.models.baselines import baselines
 from ludocast.models.calibration import class_probabilities, cost_threshold, f1_threshold
@@ -20,18 +21,17 @@ from ludocast.models.interrupt import StopOnCtrlC
 from ludocast.models.ranks import started_ranks, telling_of_lost_processes
 from ludocast.models.same_command import SameCommand
 from ludocast.models.trainer import TrainerSettings, check_settings
-from ludocast.recipes.churn_log import check_source, features_file, log_run, served_features
+from ludocast.recipes.churn_log import check_source, definition_of, features_file, log_run
 from ludocast.recipes.churn_table import ChurnTable, read_churn_table
 from ludocast.recipes.provenance import git_revision, libraries
 from ludocast.recipes.run_folder import RunFolder
 from ludocast.recipes.stops import telling_of_stops
 from ludocast.serve.bundle import write_bundle
 from ludocast.serve.export import export_churn
-from ludocast.serve.manifest import Input
+from ludocast.serve.graph_inputs import schema_inputs
 from ludocast.serve.report import Report, build_report, write_report
 
 RARE = 5  # with --private, categories of fewer training rows are left out
-SHOWN_CATEGORIES = 50
 
 
 def train_churn(
@@ -159,7 +159,7 @@ def train_churn(
         )  # fmt: skip
         for warning in table.schema.warnings:
             print(f"note: {warning}", flush=True)
-        features = features_file(data)  # first, for a feature that cannot be served is an error before the training
+        definition = definition_of(data)  # first, for a feature that cannot be served is an error before the training
         if ranks.world > 1:
             print(f"{ranks.world} processes, gradients {IN_WORDS[compression]}", flush=True)
         if run is None:
@@ -181,7 +181,7 @@ def train_churn(
             return  # the first process goes on alone
         fitted, held_out = done
         fitted = _with_threshold(fitted, held_out, threshold_by, cost_missed, cost_false_alarm)
-        _write(partial, table, fitted, held_out, out.name if name is None else name, version, seed, features)
+        _write(partial, table, fitted, held_out, out.name if name is None else name, version, seed, definition)
         folder.finish()
     _print_summary(out)
 
@@ -230,7 +230,7 @@ def _write(
     name: str,
     version: str | None,
     seed: int,
-    features: Mapping[str, bytes],
+    definition: Definition | None,
 ) -> None:
     print("evaluating on the test part …", flush=True)
     report = _report(table, fitted, held_out, name, seed)
@@ -240,7 +240,7 @@ def _write(
     text = json.dumps(metrics, ensure_ascii=False, indent=1, allow_nan=False)
     (partial / "metrics.json").write_text(text + "\n", encoding="utf-8")
     write_report(report, partial / "report.html")
-    inputs = bundle_inputs(fitted)
+    inputs = schema_inputs(fitted.schema)
     write_bundle(
         partial / "bundle",
         export_churn(fitted, f"{name}: {table.schema.label}").SerializeToString(),
@@ -255,23 +255,9 @@ def _write(
         data_sha256=table.sha256,
         git_revision=git_revision(),
         version=version,
-        extra_files=served_features(features, [item.column for item in inputs]),
+        extra_files=features_file(definition, [item.column for item in inputs]),
         overwrite=True,  # left by a run that was killed after writing it
     )
-
-
-def bundle_inputs(fitted: FittedChurn) -> list[Input]:
-    """The graph's inputs as `bundle.json` describes them."""
-    return [
-        Input(
-            column.name,
-            f"x{i}",
-            column.kind,
-            None if column.categories is None else tuple(list(column.categories)[:SHOWN_CATEGORIES]),
-            None if column.quantiles is None else (column.quantiles[0], column.quantiles[-1]),
-        )
-        for i, column in enumerate(fitted.schema.inputs)
-    ]
 
 
 def _report(table: ChurnTable, fitted: FittedChurn, held_out: HeldOut, name: str, seed: int) -> Report:

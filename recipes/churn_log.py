@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from ludocast.datamodules.etl.compile import definition_of_document
 from ludocast.datamodules.etl.rules import Rules, read_document, whole_days
 from ludocast.datamodules.etl.sources import log_files
 from ludocast.datamodules.etl.write import PartialFolder
+from ludocast.datamodules.feature_state import Definition
 from ludocast.recipes.run_folder import RunFolder
 from ludocast.recipes.snapshots import LogOptions, make_snapshots, tell
 from ludocast.serve.raw_events import FEATURES_FILE
@@ -102,31 +102,33 @@ def snapshot_table(folder: Path) -> SnapshotTable:
     return SnapshotTable(document["label"], document["split"], (player, "snapshot_time", document["split"]), rule)
 
 
-def features_file(data: Path) -> dict[str, bytes]:
-    """What a bundle needs to describe players by their raw events: the definition of the features, for serving.
+def definition_of(data: Path) -> Definition | None:
+    """How features follow from raw events, for serving; None of a table that is no folder of snapshots.
 
     Args:
-        data: What is trained on; of a table that is no folder of snapshots there is nothing.
+        data: What is trained on.
 
     Raises:
         ValueError: If a feature cannot be worked out online.
     """
-    if not data.is_dir():
+    return definition_of_document(read_document(data)) if data.is_dir() else None
+
+
+def features_file(definition: Definition | None, inputs: list[str]) -> dict[str, bytes]:
+    """What a bundle needs to describe players by their raw events; nothing where the model reads more than they tell.
+
+    Args:
+        definition: Of `definition_of`.
+        inputs: Columns that the model reads; those that were added by hand are no features.
+    """
+    if definition is None:
         return {}
-    definition = definition_of_document(read_document(data))
-    return {FEATURES_FILE: json.dumps(definition.document(), separators=(",", ":")).encode()}
-
-
-def served_features(files: Mapping[str, bytes], inputs: list[str]) -> Mapping[str, bytes]:
-    """The files of `features_file`, where they tell all that the model reads; columns added by hand they do not."""
-    if not files:
-        return files
-    known = {name for name, _, _ in json.loads(files[FEATURES_FILE])["program"]["features"]}
+    known = {output.name for output in definition.program.outputs}
     own = [name for name in inputs if name not in known]
     if own:
         print(f'note: "{own[0]}" is no feature of the log, so the bundle scores tables, and no raw events', flush=True)
         return {}
-    return files
+    return {FEATURES_FILE: json.dumps(definition.document(), separators=(",", ":")).encode()}
 
 
 def log_run(

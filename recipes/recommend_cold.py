@@ -13,10 +13,11 @@ from typing import Literal
 
 import numpy as np
 from ludocast.datamodules.attributes import AttributeTable, read_attributes, user_schema
+from ludocast.datamodules.cells import WHOLE
 from ludocast.datamodules.infer import RawColumns
 from ludocast.datamodules.item_features import item_features
 from ludocast.datamodules.schema import Schema
-from ludocast.datamodules.user_items import WHOLE, UserItems
+from ludocast.datamodules.user_items import UserItems
 from ludocast.models.recommend.cold_start import LEAST_USERS, ColdData, ColdStart, ColdTried, try_cold, widened
 from ludocast.models.recommend.cold_start import NAMES as PLAYER_WAYS
 from ludocast.models.recommend.item_item import EASE, ItemItem, Popularity

@@ -16,33 +16,23 @@ from ludocast.models.recommend.cold_start import ColdStart
 from ludocast.models.recommend.segments import SegmentPopularity, SegmentTree
 from ludocast.models.recommend.user_tower import TowerScores
 from ludocast.serve.graph import GraphBuilder
-from ludocast.serve.graph_inputs import ELEMENTS, add_preprocessing
+from ludocast.serve.graph_inputs import add_inputs, add_preprocessing, schema_inputs
 from ludocast.serve.graph_learners import add_trees
-from ludocast.serve.manifest import DTYPES, Input
+from ludocast.serve.manifest import Input
 from onnx import TensorProto
 from torch import nn
 
-SHOWN_CATEGORIES = 50
+PREFIX = "a"
 
 
 def attribute_inputs(columns: UserColumns) -> list[Input]:
     """The attributes as a manifest has them."""
-    return [
-        Input(
-            column.name,
-            f"a{i}",
-            column.kind,
-            None if column.categories is None else tuple(list(column.categories)[:SHOWN_CATEGORIES]),
-            None if column.quantiles is None else (column.quantiles[0], column.quantiles[-1]),
-        )
-        for i, column in enumerate(columns.schema.inputs)
-    ]
+    return schema_inputs(columns.schema, PREFIX)
 
 
 def add_cold_start(graph: GraphBuilder, cold: ColdStart) -> str:
     """A graph input [N, 1] an attribute, and the scores double [N, I] of records without history."""
-    inputs = attribute_inputs(cold.columns)
-    tensors = {item.column: graph.input(item.tensor, ELEMENTS[DTYPES[item.kind]], 1) for item in inputs}
+    tensors = add_inputs(graph, cold.columns.schema, PREFIX)
     vectors = _add_vectors(graph, cold.columns, tensors)
     model = cold.model
     if isinstance(model, BlendScores):
@@ -53,7 +43,9 @@ def add_cold_start(graph: GraphBuilder, cold: ColdStart) -> str:
         found = _add_segments(graph, model, model.table, vectors)
     else:
         found = _add_tower(graph, model, vectors)
-    return graph.op("Where", _add_is_blank(graph, inputs), graph.constant(cold.popularity[None]), found)
+    return graph.op(
+        "Where", _add_is_blank(graph, attribute_inputs(cold.columns)), graph.constant(cold.popularity[None]), found
+    )
 
 
 def _add_is_blank(graph: GraphBuilder, inputs: list[Input]) -> str:

@@ -11,9 +11,10 @@ import numpy as np
 from ludocast.datamodules.preprocess import FIRST, MISSING, UNKNOWN, CodeInput, MeanInput, Preprocessing, slopes
 from ludocast.datamodules.schema import Schema
 from ludocast.serve.graph import GraphBuilder
-from ludocast.serve.manifest import DTYPES
+from ludocast.serve.manifest import DTYPES, Input
 from onnx import TensorProto
 
+SHOWN_CATEGORIES = 50
 ELEMENTS = {"float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE, "string": TensorProto.STRING}
 
 
@@ -29,10 +30,24 @@ class EncodedNames:
     raw: str | None
 
 
-def add_inputs(graph: GraphBuilder, schema: Schema) -> dict[str, str]:
+def schema_inputs(schema: Schema, prefix: str = "x") -> list[Input]:
+    """The columns that the model reads as a manifest has them; tensors are called by a prefix and a number."""
+    return [
+        Input(
+            column.name,
+            f"{prefix}{i}",
+            column.kind,
+            None if column.categories is None else tuple(list(column.categories)[:SHOWN_CATEGORIES]),
+            None if column.quantiles is None else (column.quantiles[0], column.quantiles[-1]),
+        )
+        for i, column in enumerate(schema.inputs)
+    ]
+
+
+def add_inputs(graph: GraphBuilder, schema: Schema, prefix: str = "x") -> dict[str, str]:
     """An input tensor [N, 1] for each column that the model reads; column name to tensor name."""
     return {
-        column.name: graph.input(f"x{i}", ELEMENTS[DTYPES[column.kind]], 1) for i, column in enumerate(schema.inputs)
+        item.column: graph.input(item.tensor, ELEMENTS[DTYPES[item.kind]], 1) for item in schema_inputs(schema, prefix)
     }
 
 

@@ -5,28 +5,21 @@ from __future__ import annotations
 import numpy as np
 from ludocast.datamodules.player_columns import PlayerColumns
 from ludocast.serve.graph import GraphBuilder
-from ludocast.serve.graph_inputs import ELEMENTS, add_preprocessing
-from ludocast.serve.manifest import DTYPES, Input
+from ludocast.serve.graph_inputs import add_inputs, add_preprocessing, schema_inputs
+from ludocast.serve.manifest import Input
 from onnx import TensorProto
+
+PREFIX = "p"
 
 
 def player_inputs(columns: PlayerColumns) -> list[Input]:
     """The columns as a manifest has them."""
-    return [
-        Input(
-            column.name,
-            f"p{i}",
-            column.kind,
-            None if column.categories is None else tuple(list(column.categories)[:50]),
-            None if column.quantiles is None else (column.quantiles[0], column.quantiles[-1]),
-        )
-        for i, column in enumerate(columns.schema.inputs)
-    ]
+    return schema_inputs(columns.schema, PREFIX)
 
 
 def add_player_columns(graph: GraphBuilder, columns: PlayerColumns) -> str:
     """A graph input [N, 1] a column, and the numbers [N, D] that are made of them."""
-    tensors = {item.column: graph.input(item.tensor, ELEMENTS[DTYPES[item.kind]], 1) for item in player_inputs(columns)}
+    tensors = add_inputs(graph, columns.schema, PREFIX)
     names = add_preprocessing(graph, columns.preprocessing, tensors)
     parts = [] if names.numbers is None else [names.numbers]
     for place, entry in enumerate(columns.preprocessing.codes):

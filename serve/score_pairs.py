@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from ludocast.datamodules.cells import WHOLE
 from ludocast.serve.manifest import Manifest, PairColumns
 from ludocast.serve.notes import Note
 from ludocast.serve.recommend_names import HISTORY
@@ -28,7 +29,6 @@ from ludocast.serve.suggest_options import SuggestOptions
 PART_BYTES = 64 << 20  # of the table in one temporary file
 CHUNK_USERS = 4_096
 RANK, SCORE = "rank", "score"
-WHOLE = re.compile(r"^(0|-?[1-9][0-9]{0,17})$")  # as `datamodules.user_items` reads ids
 Chunks = Iterable[Mapping[str, Any]]
 
 
@@ -101,7 +101,7 @@ class _Dealt:
 def _kinds(known: _Dealt, told: _Dealt, pairs: PairColumns, manifest: Manifest) -> tuple[pa.DataType, pa.DataType]:
     """Types of users and items in the answer, those of the pairs where there are any."""
     types = {pairs.item: pa.string(), **told.types, **known.types}
-    is_whole = all(WHOLE.match(item) for item in manifest.classes)
+    is_whole = all(re.match(WHOLE, item) for item in manifest.classes)
     return _kind(types[pairs.user], known.is_whole and told.is_whole), _kind(types[pairs.item], is_whole)
 
 
@@ -175,7 +175,7 @@ def _deal(chunks: Chunks, user: str, others: Sequence[str], parts: int, folder: 
             table = table.filter(pc.invert(absent))
             types = {one.name: one.type for one in table.schema}
             if is_whole and _is_text(table[user].type):
-                is_whole = pc.all(pc.match_substring_regex(table[user], WHOLE.pattern)).as_py() is not False
+                is_whole = pc.all(pc.match_substring_regex(table[user], WHOLE)).as_py() is not False
             part = np.zeros(len(table), np.int64) if parts == 1 else _hash(table[user], parts)
             for number in np.unique(part).tolist():
                 if number not in writers:

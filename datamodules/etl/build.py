@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from ludocast.datamodules.etl.days import player_days
 from ludocast.datamodules.etl.engine import Engine
-from ludocast.datamodules.etl.features import FAMILIES, Feature
+from ludocast.datamodules.etl.features import Feature
 from ludocast.datamodules.etl.log import PROOF, Log, contents_of
 from ludocast.datamodules.etl.rules import DAY_MS, Contents, Rules, zone_offsets
 from ludocast.datamodules.etl.snapshots import Grid, snapshot_features, with_labels
@@ -280,8 +280,3 @@ def day_of_date(option: str, text: str) -> int:
         return (dt.date.fromisoformat(text) - dt.date(1970, 1, 1)).days
     except ValueError as error:
         raise ValueError(f'{option} is a date such as 2008-01-01, or now, or end, got "{text}"') from error
-
-
-def family_names() -> list[str]:
-    """Names of the families of features."""
-    return list(FAMILIES)

@@ -68,10 +68,12 @@ class Game:
         players: Of `draw_players`.
         shop: Of `open_shop`.
         seed: Of everything that happens.
-        knows_truth: Whether to keep the exact posterior of who has left, in `posterior`.
+
+    Attributes:
+        posterior: What an observer with the true model knows of who has left.
     """
 
-    def __init__(self, players: Players, shop: Shop, seed: int = 0, *, knows_truth: bool = False) -> None:
+    def __init__(self, players: Players, shop: Shop, seed: int = 0) -> None:
         self.players, self.shop, self.seed = players, shop, seed
         count = len(players)
         self.left_on = np.full(count, np.iinfo(np.int64).max)  # the day after which a player has left
@@ -79,7 +81,7 @@ class Game:
         self.frustration, self.experience = np.zeros(count), np.zeros(count, np.int64)
         self._place = np.cumsum(players.shopping > 0) - 1  # of who buys at all in `_owned`
         self._owned = np.zeros((int((players.shopping > 0).sum()), len(shop.ids)), bool)
-        self.posterior = Posterior(count) if knows_truth else None
+        self.posterior = Posterior(count)
 
     def observed(self, rows: np.ndarray, day: int) -> Observed:
         """What a log tells of some players at a day's begin."""
@@ -119,8 +121,7 @@ class Game:
         leaves = probability(leave_base(day, after, played), LEAVE_SLOPE, engagement)
         leaving = is_there & (generator.random(len(rows)) < np.where(is_bot, BAN, leaves))
         self.left_on[rows[leaving]] = day
-        if self.posterior is not None:
-            self.posterior.update(rows, day, before, after, sessions, is_new)
+        self.posterior.update(rows, day, before, after, sessions, is_new)
         return events
 
     def _sessions(

@@ -18,20 +18,17 @@ days from it on, given the log until then (`truth.py`). The model is written dow
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 from ludocast.datamodules.game.days import BAN, EVENTS, Events, Game
 from ludocast.datamodules.game.items import CATEGORIES, Shop, open_shop
 from ludocast.datamodules.game.players import FIRST_DAY, Players, draw_players
 from ludocast.datamodules.simulate import CHANNELS, COUNTRIES
+from ludocast.datamodules.simulated_files import check_out, filling, write_csv
 from tqdm import tqdm
 
 FEWEST, SHORTEST = 100, 60
@@ -63,26 +60,15 @@ def simulate_log(
         raise ValueError(f"--players has to be {FEWEST} or more for a log to learn from, got {players}")
     if days < SHORTEST:
         raise ValueError(f"--days has to be {SHORTEST} or more for snapshots to fit in, got {days}")
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"--out names a folder, but {out} is a file")
-    there = [name for name in FILES if (out / name).exists()]
-    if there and not overwrite:
-        raise ValueError(f"{out / there[0]} exists; give another --out, or --overwrite to replace it")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))  # on the same disk
-    try:
+    check_out(out, FILES, overwrite)
+    with filling(out, FILES[::-1]) as partial:
         count = _write(partial, players, days, seed)
-        out.mkdir(exist_ok=True)
-        for name in reversed(FILES):  # the log last: where it stands, the rest does too
-            (partial / name).replace(out / name)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     print(f"{count:,} events of {players:,} simulated players in {out / FILES[0]}, the truth in {out / FILES[3]}")
 
 
 def _write(folder: Path, count: int, days: int, seed: int) -> int:
     players, shop = draw_players(count, days, seed), open_shop(seed)
-    game = Game(players, shop, seed, knows_truth=True)
+    game = Game(players, shop, seed)
     truth, events = [], 0
     names = pa.array(players.ids, pa.string())
     with _LogWriter(folder / FILES[0], names, shop) as log:
@@ -93,8 +79,8 @@ def _write(folder: Path, count: int, days: int, seed: int) -> int:
                 truth.append(_truth(game, names, day + 1))
     if truth:
         pq.write_table(pa.concat_tables(truth), folder / FILES[3])
-    _write_csv(_known(players), folder / FILES[1])
-    _write_csv(_catalogue(shop), folder / FILES[2])
+    write_csv(pa.table(_known(players)), folder / FILES[1])
+    write_csv(pa.table(_catalogue(shop)), folder / FILES[2])
     return events
 
 
@@ -146,7 +132,6 @@ class _LogWriter:
 
 def _truth(game: Game, names: pa.Array, day: int) -> pa.Table:
     """Of everybody who was active in the seven days before a day's begin."""
-    assert game.posterior is not None
     rows = np.flatnonzero(game.last_day >= day - ACTIVE_WITHIN)
     probability = game.posterior.no_activity(rows, day, game.observed(rows, day), HORIZON)
     # A bot, which anyone can tell, plays each day until it is banned.
@@ -176,10 +161,3 @@ def _catalogue(shop: Shop) -> dict[str, Any]:
         "price": shop.price,
         "consumable": pa.array(shop.is_consumable),
     }
-
-
-def _write_csv(columns: dict[str, Any], path: Path) -> None:
-    with path.open("wb") as file:
-        pacsv.write_csv(pa.table(columns), file, pacsv.WriteOptions(quoting_style="needed"))
-        file.flush()
-        os.fsync(file.fileno())

@@ -18,6 +18,7 @@ from ludocast.models.metrics import Interval
 from ludocast.models.recommend.attribute_blend import BlendScores
 from ludocast.models.recommend.item_item import Popularity
 from ludocast.models.recommend.metrics import mean_metrics, user_metrics
+from ludocast.models.recommend.new_items import with_mixed
 from ludocast.models.recommend.products import owners
 from ludocast.models.recommend.ranking import BATCH_SCORES, top_items
 from ludocast.models.recommend.segments import SegmentPopularity
@@ -74,7 +75,7 @@ def widened(cold: ColdStart, shares: np.ndarray, scale: float) -> ColdStart:
         shares: As of `new_items.shares_of` [I, M].
         scale: Of the new items beside others.
     """
-    popularity = np.concatenate([cold.popularity, scale * np.maximum(cold.popularity @ shares, 0)])
+    popularity = with_mixed(cold.popularity, shares, scale)
     model = cold.model
     if isinstance(model, BlendScores):
         # The scale counts once: it is in both parts, whose logarithms are added up with 1 and the weight.
@@ -98,7 +99,7 @@ def _wide_tower(tower: TowerScores, shares: np.ndarray, scale: float) -> TowerSc
 def _wide_table(segments: SegmentPopularity, shares: np.ndarray, scale: float) -> SegmentPopularity:
     assert segments.table is not None
     wide = copy.copy(segments)
-    wide.table = np.concatenate([segments.table, scale * np.maximum(segments.table @ shares, 0)], 1)
+    wide.table = with_mixed(segments.table, shares, scale)
     return wide
 
 
@@ -219,7 +220,7 @@ def choose_cold(train: ColdData, held: ColdData, settings: TowerSettings, traine
 
     def after_epoch(network: UserTower) -> None:
         now = TowerScores(settings)
-        now.network = _copied(network)
+        now.network = network.eval().double()
         curve.append(_ndcg_of(now, asked, held.history))
         if curve[-1] > max(curve[:-1], default=-1.0):
             best.network = now.network
@@ -259,10 +260,6 @@ def fit_cold(chosen: ColdTried, data: ColdData, settings: TowerSettings, trainer
         return ColdStart(columns, model, popularity)
     assert chosen.weight is not None
     return ColdStart(columns, BlendScores(tower, segments, chosen.weight), popularity)
-
-
-def _copied(network: UserTower) -> UserTower:
-    return copy.deepcopy(network).eval().double()
 
 
 def _ranked(model: ColdStart | None, asked: ColdData, learnt: ColdData) -> np.ndarray:

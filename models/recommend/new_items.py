@@ -75,11 +75,11 @@ def with_new_items(model: Model, shares: np.ndarray, own: float, scale: float) -
             name: with_new_items(one, shares, own, scale) for name, one in found.signals.models.items()
         }
         assert found.signals.popularity is not None
-        found.signals.popularity = _popularity(found.signals.popularity, shares, scale)
+        found.signals.popularity = with_mixed(found.signals.popularity, shares, scale)
         return found
     assert isinstance(found, ItemItem | Popularity)
     assert found.popularity is not None
-    found.popularity = _popularity(found.popularity, shares, scale)
+    found.popularity = with_mixed(found.popularity, shares, scale)
     if isinstance(found, ItemItem):
         weights, _ = found.fitted()
         if isinstance(weights, SparseWeights):
@@ -89,8 +89,9 @@ def with_new_items(model: Model, shares: np.ndarray, own: float, scale: float) -
     return found
 
 
-def _popularity(popularity: np.ndarray, shares: np.ndarray, scale: float) -> np.ndarray:
-    return np.concatenate([popularity, scale * np.maximum(popularity @ shares, 0)])
+def with_mixed(popularity: np.ndarray, shares: np.ndarray, scale: float) -> np.ndarray:
+    """Popularity [..., I] with that of new items behind it: the mix of the others, scaled, and never below 0."""
+    return np.concatenate([popularity, scale * np.maximum(popularity @ shares, 0)], axis=-1)
 
 
 def _weights(weights: np.ndarray, shares: np.ndarray, own: float, scale: float) -> np.ndarray:

@@ -10,7 +10,6 @@ are fitted on all pairs. Nothing else than the training pairs is ever looked at.
 from __future__ import annotations
 
 import copy
-import warnings
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -210,8 +209,7 @@ def train_module(
         seed=settings.seed, inputs=len(names),
     )  # fmt: skip
     data = ListsDataModule(lists, batch=settings.batch, seed=settings.seed)
-    with without_hints(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="pytorch_lightning")  # hints for authors of modules
+    with without_hints(for_authors=True):
         make_trainer(trainer, settings.epochs).fit(module, data)
     return module.cpu().eval().double()  # scores that are close stay in one order, whatever computes them
 

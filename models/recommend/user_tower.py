@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Callable
 from typing import Self
 
@@ -72,7 +71,7 @@ class TowerScores:
             history: 1 where a player had an item, CSR [U, I].
             blank: Numbers of a player of whom nothing is told, float32 [D].
             groups: Of which column each number is, int64 [D].
-            after_epoch: Called with the network after each epoch.
+            after_epoch: Called after each epoch with a copy of the network.
         """
         settings = self.settings
         if len(vectors) > MOST_USERS:
@@ -92,8 +91,7 @@ class TowerScores:
         pairs = _Pairs(np.ascontiguousarray(vectors), sparse.csr_matrix(history[:, head]))
         sampler = BatchSampler(RandomSampler(pairs, generator=shuffle), settings.batch, drop_last=False)
         loader = DataLoader(pairs, batch_size=None, sampler=sampler)
-        with without_hints(), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="pytorch_lightning")  # hints for authors of modules
+        with without_hints(for_authors=True):
             make_trainer(self.trainer, settings.epochs if self.stop is None else self.stop).fit(module, loader)
         self.network = with_all_items(module.network.cpu().eval().double(), head, popularity)
         return self
