@@ -21,10 +21,10 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # run as a file, its own 
 
 from ludocast.models.metrics import macro_auc
 
-from benchmarks.wow_churn import LEAVES
+from benchmarks.wow_churn import Rows, tuned_lightgbm
 from ludocast.__main__ import main as ludocast
 
-Parts = dict[str, tuple[np.ndarray, np.ndarray]]
+Parts = dict[str, Rows]
 
 
 def parts_of(folder: Path) -> tuple[list[str], Parts]:
@@ -40,23 +40,8 @@ def parts_of(folder: Path) -> tuple[list[str], Parts]:
 
 
 def lightgbm(parts: Parts) -> tuple[np.ndarray, str]:
-    from lightgbm import Dataset, early_stopping, train
-
-    best = None
-    for leaves in LEAVES:
-        settings = {
-            "objective": "binary", "num_leaves": leaves, "learning_rate": 0.03, "min_data_in_leaf": 100, "seed": 0,
-            "feature_fraction": 0.7, "bagging_fraction": 0.8, "bagging_freq": 1, "verbosity": -1, "num_threads": 1,
-        }  # fmt: skip
-        model = train(
-            settings, Dataset(*parts["train"]), 2_000, valid_sets=[Dataset(*parts["validation"])],
-            callbacks=[early_stopping(100, verbose=False)],
-        )  # fmt: skip
-        loss = model.best_score["valid_0"]["binary_logloss"]
-        if best is None or loss < best[0]:
-            best = (loss, leaves, model)
-    assert best is not None
-    return np.asarray(best[2].predict(parts["test"][0])), f"{best[1]} leaves, {best[2].best_iteration} rounds"
+    model, leaves = tuned_lightgbm(parts["train"], parts["validation"], 0)
+    return np.asarray(model.predict(parts["test"][0])), f"{leaves} leaves, {model.best_iteration} rounds"
 
 
 def logistic(parts: Parts) -> tuple[np.ndarray, str]:

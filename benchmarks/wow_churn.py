@@ -45,6 +45,7 @@ LOG = Path(__file__).parent.parent.parent / "shared" / "data" / "wow_logins" / "
 OBSERVE = 56
 PARTS = ("train", "validation", "test")
 LEAVES = (15, 31, 63)
+Rows = tuple[np.ndarray, np.ndarray]  # features and labels
 
 
 class Read(ChurnSource):
@@ -114,27 +115,33 @@ def network(gap: int, kind: str, seed: int, options: argparse.Namespace) -> tupl
     return {**figures(logits[0], logits[1], gap), "train_loss": shown["train_loss"]}, logits
 
 
-def lightgbm(gap: int, seed: int) -> tuple[dict[str, Any], list[np.ndarray]]:
-    from lightgbm import Dataset, early_stopping, train
+def tuned_lightgbm(train: Rows, validation: Rows, seed: int) -> tuple[Any, int]:
+    """LightGBM of the best log loss on validation, and its leaves; its rounds are chosen there too."""
+    import lightgbm
 
-    x, y, best = features(gap), labels(gap), None
-    names, rows = x["train"]
+    best = None
     for leaves in LEAVES:
         settings = {
             "objective": "binary", "num_leaves": leaves, "learning_rate": 0.03, "min_data_in_leaf": 100, "seed": seed,
             "feature_fraction": 0.7, "bagging_fraction": 0.8, "bagging_freq": 1, "verbosity": -1, "num_threads": 1,
         }  # fmt: skip
-        known = Dataset(x["validation"][1], y["validation"])
-        model = train(
-            settings, Dataset(rows, y["train"]), 2_000, valid_sets=[known],
-            callbacks=[early_stopping(100, verbose=False)],
+        model = lightgbm.train(
+            settings, lightgbm.Dataset(*train), 2_000, valid_sets=[lightgbm.Dataset(*validation)],
+            callbacks=[lightgbm.early_stopping(100, verbose=False)],
         )  # fmt: skip
         loss = model.best_score["valid_0"]["binary_logloss"]
         if best is None or loss < best[0]:
             best = (loss, leaves, model)
     assert best is not None
-    logits = [np.asarray(best[2].predict(x[name][1], raw_score=True)) for name in PARTS[1:]]
-    said = {"leaves": best[1], "rounds": best[2].best_iteration, "features": len(names)}
+    return best[2], best[1]
+
+
+def lightgbm(gap: int, seed: int) -> tuple[dict[str, Any], list[np.ndarray]]:
+    x, y = features(gap), labels(gap)
+    names, rows = x["train"]
+    model, leaves = tuned_lightgbm((rows, y["train"]), (x["validation"][1], y["validation"]), seed)
+    logits = [np.asarray(model.predict(x[name][1], raw_score=True)) for name in PARTS[1:]]
+    said = {"leaves": leaves, "rounds": model.best_iteration, "features": len(names)}
     return {**figures(logits[0], logits[1], gap), **said}, logits
 
 
