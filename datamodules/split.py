@@ -27,6 +27,23 @@ class Split:
         path.write_text("row,part\n" + "\n".join(lines) + "\n", encoding="utf-8")
 
 
+def held_out_twice(rows: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """A share of the rows for the test, the same share of the rest for validation; row numbers, ascending.
+
+    Args:
+        rows: How many there are.
+        share: Of those held out, each time.
+        seed: Of the draw.
+
+    Returns:
+        Training, validation, both together, and test.
+    """
+    order = np.random.default_rng(seed).permutation(rows)
+    test, rest = order[: int(rows * share)], order[int(rows * share) :]
+    held, train = rest[: int(len(rest) * share)], rest[int(len(rest) * share) :]
+    return np.sort(train), np.sort(held), np.sort(rest), np.sort(test)
+
+
 def folds(label: np.ndarray, seed: int, count: int) -> np.ndarray:
     """A stratified fold number for each row, int64 [N]."""
     fold = np.empty(len(label), np.int64)

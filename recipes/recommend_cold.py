@@ -23,7 +23,7 @@ from ludocast.models.recommend.cold_start import NAMES as PLAYER_WAYS
 from ludocast.models.recommend.item_item import EASE, ItemItem, Popularity
 from ludocast.models.recommend.new_item_choice import NAMES as ITEM_WAYS
 from ludocast.models.recommend.new_item_choice import Joined, NewItemsTried, TooFewError, join_new_items, try_new_items
-from ludocast.models.recommend.new_items import shares_of
+from ludocast.models.recommend.new_items import beside_new, shares_of
 from ludocast.models.recommend.products import owners
 from ludocast.models.recommend.ranking import Recommender
 from ludocast.models.recommend.rerank import Reranker
@@ -176,8 +176,7 @@ class NewItems:
 
     def data(self, data: UserItems) -> UserItems:
         """The same pairs beside the longer catalogue."""
-        shape = (len(data.users), len(data.items) + len(self.ids))
-        matrix = sparse.csr_matrix((data.matrix.data, data.matrix.indices, data.matrix.indptr), shape)
+        matrix = beside_new(data.matrix, len(self.ids))
         return replace(data, matrix=matrix, items=np.concatenate([data.items, self.ids]))
 
     def cold(self, cold: ColdStart | None) -> ColdStart | None:

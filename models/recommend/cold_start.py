@@ -14,6 +14,7 @@ import torch
 from ludocast.datamodules.attributes import UserColumns, fit_user_columns, is_blank, of_rows
 from ludocast.datamodules.infer import RawColumns
 from ludocast.datamodules.schema import Schema
+from ludocast.datamodules.split import held_out_twice
 from ludocast.models.metrics import Interval
 from ludocast.models.recommend.attribute_blend import BlendScores
 from ludocast.models.recommend.item_item import Popularity
@@ -182,11 +183,9 @@ def try_cold(
     users = data.history.shape[0]
     if users < LEAST_USERS:
         raise ValueError(f"{users} players have both attributes and pairs; {LEAST_USERS} or more tell of new ones")
-    order = np.random.default_rng(settings.seed).permutation(users)
-    test, rest = np.sort(order[: int(users * share)]), order[int(users * share) :]
-    held, train = np.sort(rest[: int(len(rest) * share)]), np.sort(rest[int(len(rest) * share) :])
+    train, held, rest, test = held_out_twice(users, share, settings.seed)
     tried = choose_cold(data.rows(train), data.rows(held), settings, trainer)
-    learnt, asked = data.rows(np.sort(rest)), data.rows(test)
+    learnt, asked = data.rows(rest), data.rows(test)
     measured = [
         replace(one, test=mean_metrics(_ranked(fit_cold(one, learnt, settings, trainer), asked, learnt), asked.history))
         for one in tried

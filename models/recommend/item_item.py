@@ -158,7 +158,7 @@ def fit_together(models: Sequence[ItemItem], history: sparse.csr_matrix) -> None
         return
     most = max(_neighbours(model) * (KEPT if isinstance(model, EASE) else 1) for model in few.values())
     products = Products(history, most)
-    alike: dict[tuple[float, int], list[EASE]] = {}
+    alike: dict[tuple[float, int], list[EASE]] = {}  # have the products of each item's sources in common, too
     for model in few.values():
         if isinstance(model, EASE):
             alike.setdefault((model.user_power, _neighbours(model)), []).append(model)
@@ -299,9 +299,6 @@ class EASE(ItemItem):
         B = P / -np.diag(P)
         np.fill_diagonal(B, 0)
         return B
-
-    def _fitted_sparse(self, products: Products, neighbours: int) -> SparseWeights:
-        return ease_weights(products.cosine(self.user_power), neighbours, [(self.penalty, self.dropout)])[0]
 
 
 def _inverse(matrix: np.ndarray) -> np.ndarray:

@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+from ludocast.datamodules.split import held_out_twice
 from ludocast.models.metrics import Interval
 from ludocast.models.recommend.metrics import mean_metrics, user_metrics
-from ludocast.models.recommend.new_items import ShareSettings, shares_of, with_new_items
+from ludocast.models.recommend.new_items import ShareSettings, beside_new, shares_of, with_new_items
 from ludocast.models.recommend.products import owners
 from ludocast.models.recommend.ranking import Recommender, recommend, top_items, user_batches
 from scipy import sparse
@@ -59,6 +60,13 @@ class _Held:
     hidden: sparse.csr_matrix
     features: sparse.csr_matrix
     features_new: sparse.csr_matrix
+    _shares: dict[float, np.ndarray] = field(default_factory=dict)
+
+    def shares(self, penalty: float) -> np.ndarray:
+        """As of `shares_of` [I, M]; each penalty's are solved for once."""
+        if penalty not in self._shares:
+            self._shares[penalty] = shares_of(self.features_new, self.features, owners(self.known), penalty)
+        return self._shares[penalty]
 
 
 def try_new_items(
@@ -81,11 +89,9 @@ def try_new_items(
     items = history.shape[1]
     if items < LEAST_ITEMS:
         raise TooFewError(f"{items} items have both attributes and pairs; {LEAST_ITEMS} or more tell of new ones")
-    order = np.random.default_rng(seed).permutation(items)
-    test, rest = np.sort(order[: int(items * share)]), order[int(items * share) :]
-    held, train = np.sort(rest[: int(len(rest) * share)]), np.sort(rest[int(len(rest) * share) :])
+    train, held, rest, test = held_out_twice(items, share, seed)
     tried = _chosen(make, _held(history, features, train, held), seed)
-    asked = _held(history, features, np.sort(rest), test)
+    asked = _held(history, features, rest, test)
     fitted = make().fit(asked.known)
     return [
         replace(one, test=mean_metrics(top_items(_scores(one, fitted, asked, seed), RANKS)[0], asked.hidden))
@@ -110,8 +116,7 @@ def _chosen(make: Make, held: _Held, seed: int) -> list[NewItemsTried]:
     by_kind: dict[str, list[NewItemsTried]] = {"popularity": [], "weights": []}
     popularity, pairs = owners(held.known), float(held.hidden.nnz)
     for penalty in PENALTIES:
-        shares = shares_of(held.features_new, held.features, popularity, penalty)
-        bought = pairs / max(np.maximum(popularity @ shares, 0).sum(), 1.0)
+        bought = pairs / max(np.maximum(popularity @ held.shares(penalty), 0).sum(), 1.0)
         by_kind["popularity"].append(NewItemsTried("popularity", ShareSettings(penalty, 0.0), 0.0, bought))
         by_kind["weights"] += [NewItemsTried("weights", ShareSettings(penalty, own), 0.0, bought) for own in OWN]
     for ways in by_kind.values():
@@ -127,21 +132,13 @@ def _scores(way: NewItemsTried, fitted: Recommender, held: _Held, seed: int) -> 
     users, new = held.hidden.shape
     if way.kind == "nothing":
         return np.tile(np.random.default_rng(seed).random(new), (users, 1))
-    popularity = owners(held.known)
-    shares = shares_of(held.features_new, held.features, popularity, way.settings.penalty)
+    shares = held.shares(way.settings.penalty)
     if way.kind == "popularity":
-        return np.tile(popularity @ shares, (users, 1))
+        return np.tile(owners(held.known) @ shares, (users, 1))
     wide = with_new_items(fitted, shares, way.settings.own, 1.0)
     known = held.known[:users]
-    parts = [wide.scores(_widened(part, new))[:, -new:] for part in user_batches(known)]
+    parts = [wide.scores(beside_new(part, new))[:, -new:] for part in user_batches(known)]
     return np.concatenate(parts)
-
-
-def _widened(history: sparse.csr_matrix, new: int) -> sparse.csr_matrix:
-    """The same users beside a catalogue of so many more items."""
-    return sparse.csr_matrix(
-        (history.data, history.indices, history.indptr), (history.shape[0], history.shape[1] + new)
-    )
 
 
 def _ndcg(scores: np.ndarray, hidden: sparse.csr_matrix) -> float:
@@ -186,7 +183,7 @@ def join_new_items(
     expected = bought / (bought + popularity.sum())
     users = np.flatnonzero(np.diff(history.indptr))
     drawn = np.sort(np.random.default_rng(seed).choice(users, min(ASKED_USERS, len(users)), replace=False))
-    asked = _widened(history[drawn], shares.shape[1])
+    asked = beside_new(history[drawn], shares.shape[1])
 
     def joined(scale: float) -> Joined:
         wide = with_new_items(model, shares, way.settings.own, scale)

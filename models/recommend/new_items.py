@@ -89,6 +89,13 @@ def with_new_items(model: Model, shares: np.ndarray, own: float, scale: float) -
     return found
 
 
+def beside_new(history: sparse.csr_matrix, new: int) -> sparse.csr_matrix:
+    """The same pairs [U, I] beside a catalogue of so many more items, the new ones last."""
+    return sparse.csr_matrix(
+        (history.data, history.indices, history.indptr), (history.shape[0], history.shape[1] + new)
+    )
+
+
 def with_mixed(popularity: np.ndarray, shares: np.ndarray, scale: float) -> np.ndarray:
     """Popularity [..., I] with that of new items behind it: the mix of the others, scaled, and never below 0."""
     return np.concatenate([popularity, scale * np.maximum(popularity @ shares, 0)], axis=-1)
