@@ -15,7 +15,9 @@ from ludocast.serve.http.application import Application
 from ludocast.serve.http.connections import Connections
 from ludocast.serve.http.listen import Listener, open_socket, until_signal
 from ludocast.serve.http.router import Router
+from ludocast.serve.routes.models import add_model_routes
 from ludocast.serve.routes.predict import add_predict_routes
+from ludocast.serve.routes.studio import add_studio_routes
 from ludocast.serve.service import Service
 
 
@@ -94,6 +96,8 @@ def application(service: Service) -> Application:
     """All routes of a service."""
     router = Router()
     add_predict_routes(router, service)
+    add_model_routes(router, service)
+    add_studio_routes(router)
     return Application(router)
 
 
