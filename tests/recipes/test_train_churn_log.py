@@ -14,7 +14,7 @@ from ludocast.serve.scorer import Scorer
 
 from ludocast.__main__ import main
 from tests.datamodules.etl.logs import random_events, write_log
-from tests.serve.test_server import listening
+from tests.serve.listening import listening
 
 WINDOWS = ["--observe=28d", "--horizon=14d", "--active-within=7d", "--step=7d"]
 
