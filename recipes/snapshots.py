@@ -105,7 +105,8 @@ def print_suggestion(source: LogOptions, options: SnapshotOptions) -> None:
 
 def tell(written: Written, what: str, out: Path) -> None:
     """Say what was written."""
-    print(f"{written.rows:,} {what} at {written.times} times in {out}")
+    times = "1 time" if written.times == 1 else f"{written.times} times"
+    print(f"{written.rows:,} {what} at {times} in {out}")
     if any(written.split.values()):
         print(
             f"  churned {written.churned / written.rows:.1%}; "
