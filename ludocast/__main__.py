@@ -189,7 +189,11 @@ def flat(function: Callable[..., Any]) -> Callable[..., Any]:
         function: The command; a parameter whose type is a dataclass has no default.
     """
     own = inspect.signature(function, eval_str=True).parameters
-    groups = {name: one.annotation for name, one in own.items() if is_dataclass(one.annotation)}
+    groups: dict[str, type[Any]] = {
+        name: one.annotation
+        for name, one in own.items()
+        if isinstance(one.annotation, type) and is_dataclass(one.annotation)
+    }
     if not groups:
         return function
     fields = {name: inspect.signature(group, eval_str=True).parameters for name, group in groups.items()}

@@ -94,17 +94,13 @@ def features_file(definition: Definition | None, inputs: list[str]) -> dict[str,
     return {FEATURES_FILE: json.dumps(definition.document(), separators=(",", ":")).encode()}
 
 
-def log_run(
-    log: list[str], columns: dict[str, str | None], windows: dict[str, str], time_zone: str, memory: str, world: int
-) -> LogRun:
+def log_run(source: LogOptions, options: SnapshotOptions, time_zone: str, world: int) -> LogRun:
     """A log to train on, its options checked.
 
     Args:
-        log: Files, folders and globs.
-        columns: Role to column; None to look for one.
-        windows: Durations as a person wrote them.
+        source: The log.
+        options: Which moments.
         time_zone: Of hours and weekdays.
-        memory: Of the engine.
         world: How many processes train.
 
     Raises:
@@ -115,8 +111,7 @@ def log_run(
             "several processes train on snapshots that are there: call `ludocast snapshots` first, and give its folder "
             "as --data"
         )
-    options = SnapshotOptions(**windows)
-    return LogRun(LogOptions(log, **columns, memory=memory), options, options.rules(time_zone=time_zone))
+    return LogRun(source, options, options.rules(time_zone=time_zone))
 
 
 def check_source(

@@ -140,11 +140,10 @@ class SnapshotOptions:
         Raises:
             ValueError: If one is no duration, or they contradict each other.
         """
-        lengths = {
-            name: whole_days("--" + name.replace("_", "-"), getattr(self, name))
-            for name in ("observe", "gap", "horizon", "active_within", "step")
-        }
-        rules = Rules(**lengths, **others)
+        rules = Rules(
+            whole_days("--observe", self.observe), whole_days("--gap", self.gap), whole_days("--horizon", self.horizon),
+            whole_days("--active-within", self.active_within), whole_days("--step", self.step), **others,
+        )  # fmt: skip
         rules.windows  # noqa: B018 — checks them
         return rules
 

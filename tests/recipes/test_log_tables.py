@@ -16,7 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from ludocast.datamodules.event_sources import ChurnInputs, ChurnSource, LogColumns
+from ludocast.datamodules.sequence import SequenceParts
 from ludocast.datamodules.sequence_folder import SequenceFolderSource
+from ludocast.datamodules.sequences import Sequences
 from ludocast.datamodules.user_item_splits import split_by_time
 from ludocast.datamodules.user_items import read_user_items
 from ludocast.serve.scorer import Scorer
@@ -24,7 +26,6 @@ from ludocast.serve.scorer import Scorer
 from ludocast.__main__ import main
 from tests.datamodules.etl.logs import random_events, write_log
 
-LENGTHS = {"observe": 28, "gap": 0, "horizon": 14, "active_within": 7}
 WINDOWS = ["--observe=28d", "--horizon=14d", "--active-within=1w", "--step=7d"]
 EVENTS = random_events(2, players=60, days=130)
 ITEMS = ["--item=event", "--event=none"]  # kinds of events do for items
@@ -85,33 +86,29 @@ def test_the_same_input_gives_the_same_bytes(command: str, made: Path, tmp_path:
 @pytest.mark.parametrize("inputs", ["days", "events"])
 def test_a_folder_of_sequences_teaches_what_the_log_does(inputs: ChurnInputs, made: Path) -> None:
     columns = [LogColumns(made / name, "player", "time", "event", ("level",)) for name in ("log.parquet", "seqs")]
-    of_log = ChurnSource(columns[0], inputs, step=7, **LENGTHS).read()
-    of_folder = SequenceFolderSource(columns[1], inputs, "", 512, **LENGTHS).read()
-    assert of_log.players is not None
-    assert of_folder.players is not None
+    of_log = ChurnSource(columns[0], inputs, observe=28, gap=0, horizon=14, active_within=7, step=7).read()
+    folder = SequenceFolderSource(columns[1], inputs, "", 512, observe=28, gap=0, horizon=14, active_within=7)
+    of_folder = folder.read()
     for part in ("train", "validation", "test"):
-        found, wanted = (getattr(parts, part).compact() for parts in (of_folder, of_log))
-        # Players have numbers of their own in each, and events at one time an order of their own.
-        orders = [
-            np.lexsort((one.static["time"], parts.players[one.static["player"]].astype(str)))
-            for one, parts in ((found, of_folder), (wanted, of_log))
-        ]
-        found, wanted = found.rows(orders[0]).compact(), wanted.rows(orders[1]).compact()
+        found, wanted = _in_order(of_folder, part), _in_order(of_log, part)
         for name in ("label", "time"):
             np.testing.assert_array_equal(found.static[name], wanted.static[name])
         np.testing.assert_array_equal(found.lengths, wanted.lengths)
-        gaps_and_ages = slice(None) if inputs == "days" else slice(0, 2)
-        np.testing.assert_array_equal(
-            found.steps["numbers"][:, gaps_and_ages], wanted.steps["numbers"][:, gaps_and_ages]
-        )
-        if inputs == "events":
-            names = [
-                parts.vocabulary.decode(one.steps["token"])
-                for one, parts in ((found, of_folder), (wanted, of_log))
-                if parts.vocabulary is not None
-            ]
+        own = slice(None) if inputs == "days" else slice(0, 2)  # gaps and ages, not what is scaled
+        np.testing.assert_array_equal(found.steps["numbers"][:, own], wanted.steps["numbers"][:, own])
+        if of_folder.vocabulary is not None and of_log.vocabulary is not None:
+            names = of_folder.vocabulary.decode(found.steps["token"]), of_log.vocabulary.decode(wanted.steps["token"])
+            # Events at one time have an order of their own in each.
             for begin, end in zip(found.begin, found.end, strict=True):
                 assert sorted(names[0][begin:end]) == sorted(names[1][begin:end])
+
+
+def _in_order(parts: SequenceParts, part: str) -> Sequences:
+    """By the players' names, then time: their numbers differ between sources."""
+    rows: Sequences = getattr(parts, part)
+    assert parts.players is not None
+    names = parts.players[rows.static["player"]].astype(str)
+    return rows.rows(np.lexsort((rows.static["time"], names))).compact()
 
 
 def test_from_log_to_answers(made: Path, tmp_path: Path) -> None:

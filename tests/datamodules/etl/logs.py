@@ -117,14 +117,16 @@ def sequences_of_engine(
         for role, lists in one.lists.items():
             frame[role] = pd.Series([tuple(values) for values in lists.to_pylist()], dtype=object)
         frames.append(frame)
-    return pd.concat(frames, ignore_index=True)
+    table: pd.DataFrame = pd.concat(frames, ignore_index=True)
+    return table
 
 
 def pairs_of_engine(engine: Engine, log: Sequence[str], until: int | None, **options: Any) -> pd.DataFrame:
     """Who had what, with the kinds of events as items."""
     roles = {**ROLES, "event": "none", "item": "event"}
     opened = open_log(engine, find_source(engine, log, None), roles, until=until, **options)
-    return player_items(item_events(engine, opened, ())).to_pyarrow().to_pandas()
+    table: pd.DataFrame = player_items(item_events(engine, opened, ())).to_pyarrow().to_pandas()
+    return table
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -56,14 +57,13 @@ def test_sequences_are_what_a_loop_finds(newest: int, batch: int) -> None:
     events, rules = random_events(4, 15, DAYS), Rules(20, 1, 6, 5, 4)
     frame, wanted = sequences_of(events, rules, newest=newest, batch=batch), _by_hand(events, rules, newest)
     assert len(wanted) > 60
-    assert [(row["player"], row["s"], row["churned"]) for row in wanted] == [
-        (row.player, row.s, row.churned) for row in frame.itertuples()
-    ]
-    for row, want in zip(frame.itertuples(), wanted, strict=True):
-        assert [time.timestamp() * 1000 for time in pd.DatetimeIndex(row.time)] == [e.time for e in want["events"]]
-        assert list(row.event) == [e.event for e in want["events"]]
-        assert list(row.level) == [e.level for e in want["events"]]
-        assert list(row.amount) == [e.amount for e in want["events"]]
+    found = frame.to_dict("records")
+    for row, want in zip(found, wanted, strict=True):
+        for name in ("player", "s", "churned"):
+            assert row[name] == want[name]
+        assert [time.timestamp() * 1000 for time in pd.DatetimeIndex(row["time"])] == [e.time for e in want["events"]]
+        for name in ("event", "level", "amount"):
+            assert list(row[name]) == [getattr(e, name) for e in want["events"]]
 
 
 def test_pairs_are_what_a_loop_finds() -> None:
@@ -73,12 +73,12 @@ def test_pairs_are_what_a_loop_finds() -> None:
         wanted[event.player, event.event].append(event)
     frame = pairs_of(events)
     assert list(zip(frame.player, frame.item, strict=True)) == sorted(wanted)
-    for row in frame.itertuples():
-        own = wanted[row.player, row.item]
-        assert row.events == len(own)
-        assert (row.first_time, row.last_time) == (min(e.time for e in own), max(e.time for e in own))
+    for row in frame.to_dict("records"):
+        own = wanted[row["player"], row["item"]]
+        assert row["events"] == len(own)
+        assert (row["first_time"], row["last_time"]) == (min(e.time for e in own), max(e.time for e in own))
         amounts = [round(e.amount * 1_000_000) for e in own if e.amount is not None]
-        assert row.value == sum(amounts) if amounts else math.isnan(row.value)
+        assert row["value"] == sum(amounts) if amounts else math.isnan(row["value"])
 
 
 def test_lists_go_on_over_batches() -> None:
@@ -108,9 +108,11 @@ def _check_order(rules: Rules, seed: int, files: int) -> None:
     shuffled = [events[i] for i in np.random.default_rng(seed).permutation(len(events))]
     single = list(dict.fromkeys(events))
     doubled = [*single, *(event for event in shuffled if event in set(single))]
-    for found in (lambda log, **how: sequences_of(log, rules, **how), lambda log, **how: pairs_of(log, **how)):
-        pd.testing.assert_frame_equal(found(events), found(shuffled, files=files), check_exact=True)
-        pd.testing.assert_frame_equal(found(single), found(doubled, files=files, dedupe=True), check_exact=True)
+    same = partial(pd.testing.assert_frame_equal, check_exact=True)
+    same(sequences_of(events, rules), sequences_of(shuffled, rules, files=files))
+    same(sequences_of(single, rules), sequences_of(doubled, rules, files=files, dedupe=True))
+    same(pairs_of(events), pairs_of(shuffled, files=files))
+    same(pairs_of(single), pairs_of(doubled, files=files, dedupe=True))
 
 
 @fast
