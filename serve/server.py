@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import socket
 import ssl
 import sys
@@ -17,8 +16,10 @@ from ludocast.serve.http.application import Application, Guard
 from ludocast.serve.http.connections import Connections
 from ludocast.serve.http.listen import Listener, open_socket, tls, until_signal
 from ludocast.serve.http.router import Router
+from ludocast.serve.routes.models import add_model_routes
 from ludocast.serve.routes.predict import add_predict_routes
-from ludocast.serve.safety.guard import KeyGuard, OpenGuard
+from ludocast.serve.routes.studio import add_studio_routes
+from ludocast.serve.safety.guard import guard_of
 from ludocast.serve.service import Service
 
 
@@ -56,7 +57,7 @@ def serve(
     context = None if tls_certificate is None or tls_key is None else tls(Path(tls_certificate), Path(tls_key))
     listening = open_socket(host, port)
     try:
-        guard = _guard(listening, keys, no_auth)
+        guard = guard_of(listening.getsockname()[0], keys, no_auth)
     except ValueError:
         listening.close()
         raise
@@ -131,29 +132,9 @@ def application(service: Service, guard: Guard | None = None) -> Application:
     """All routes of a service."""
     router = Router()
     add_predict_routes(router, service)
+    add_model_routes(router, service)
+    add_studio_routes(router)
     return Application(router, guard)
-
-
-def _guard(listening: socket.socket, keys: str | None, no_auth: bool) -> Guard:
-    """By keys where there are some; without keys the server has to be this machine's own.
-
-    Raises:
-        ValueError: If others would reach a server without keys that was not told --no_auth.
-    """
-    if keys is not None:
-        if no_auth:
-            raise ValueError("--keys asks for keys and --no_auth for none; give one of them")
-        return KeyGuard(Path(keys))
-    address = listening.getsockname()[0]
-    is_loopback = ipaddress.ip_address(address.partition("%")[0]).is_loopback
-    if not is_loopback and not no_auth:
-        raise ValueError(
-            f"{address} can be reached from other machines; make a key (ludocast keys add NAME) and give --keys FILE, "
-            "or let everybody predict with --no_auth"
-        )
-    if not is_loopback:
-        print(f"WARNING: --no_auth: whoever reaches {address} may call this server, without a key", file=sys.stderr)
-    return OpenGuard(is_loopback)
 
 
 def run_loop(main: object) -> None:

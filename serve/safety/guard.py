@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from ludocast.serve.http.application import Guard
 from ludocast.serve.http.message import RefusedError, Request
 from ludocast.serve.safety.keys import Key, Rate, digest, read_keys
 
@@ -161,6 +162,32 @@ class OpenGuard:
         if is_foreign or (origin is not None and urlsplit(origin).netloc != host):
             sentence = "a page of another site may not call a server without keys; serve with --keys FILE"
             raise RefusedError(403, sentence)
+
+
+def guard_of(address: str, keys: str | None, no_auth: bool) -> Guard:
+    """By keys where there are some; without keys the server has to be this machine's own.
+
+    Args:
+        address: That it listens on.
+        keys: File of keys.
+        no_auth: Whether other machines may call without a key.
+
+    Raises:
+        ValueError: If they could, and nobody said that they may.
+    """
+    if keys is not None:
+        if no_auth:
+            raise ValueError("--keys asks for keys and --no_auth for none; give one of them")
+        return KeyGuard(Path(keys))
+    is_loopback = ipaddress.ip_address(address.partition("%")[0]).is_loopback
+    if not is_loopback and not no_auth:
+        raise ValueError(
+            f"{address} can be reached from other machines; make a key (ludocast keys add NAME) and give --keys FILE, "
+            "or let everybody predict with --no_auth"
+        )
+    if not is_loopback:
+        print(f"WARNING: --no_auth: whoever reaches {address} may call this server, without a key", file=sys.stderr)
+    return OpenGuard(is_loopback)
 
 
 def _is_here(host: str) -> bool:

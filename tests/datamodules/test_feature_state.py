@@ -283,6 +283,9 @@ def test_programs_from_anywhere() -> None:
         FeatureProgram(["day"], [["day"]], output)
     with pytest.raises(ValueError, match=r"step 0 \(add\)"):
         FeatureProgram(["day"], [["add", 0, 0]], output)
+    for step in (["add", 0], ["if", 0, 0], ["ln", 0, 0], ["coalesce"], ["sum", 0, 0, 0], ["number", 1, 2], ["number"]):
+        with pytest.raises(ValueError, match=rf"step 1 \({step[0]}\)"):
+            FeatureProgram(["day"], [["column", "day"], step], output)
     with pytest.raises(ValueError, match="a feature names a step that there is not"):
         FeatureProgram(["day"], [["column", "day"]], [Output("x", 1, True)])
     for document in (None, {}, {"columns": 3}, {"columns": ["day"], "steps": [[]], "features": []}):

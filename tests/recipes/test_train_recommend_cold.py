@@ -128,6 +128,9 @@ def test_a_small_game_keeps_new_items_out_or_says_why_not(capsys: pytest.Capture
     assert len(Scorer.load("run/bundle").manifest.classes) == 12
     assert "too few items" in Path("run", "report.html").read_text()
     assert train("--items", "items.csv", "--new_items", "always", "--overwrite") == 2
+    said = capsys.readouterr()
+    assert "12 items have both attributes and pairs; 20 or more tell of new ones" in said.err
+    assert "NDCG" not in said.out  # before anything is trained
     catalogue().head(14).assign(title=[f"name{k}" for k in range(14)], price=1).to_csv("items.csv", index=False)
     assert train("--items", "items.csv", "--overwrite") == 0
 
