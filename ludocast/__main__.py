@@ -51,6 +51,9 @@ COMMANDS = {
     ),
     "score": Command("ludocast.serve.score:score", "score every row of a CSV or Parquet file"),
     "serve": Command("ludocast.serve.server:serve", "answer predictions over HTTP"),
+    "keys add": Command("ludocast.serve.safety.commands:keys_add", "make a key for a client of a server", False, True),
+    "keys list": Command("ludocast.serve.safety.commands:keys_list", "show who has a key"),
+    "keys remove": Command("ludocast.serve.safety.commands:keys_remove", "take a client's key away", False, True),
     "simulate": Command("ludocast.datamodules.simulate:simulate", "make a player table of a simulated game", True),
     "simulate log": Command(
         "ludocast.datamodules.game.log:simulate_log", "make an event log of a simulated game", True
