@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ from ludocast.datamodules.etl.engine import connect, parse_memory, telling_of_en
 from ludocast.datamodules.etl.profile import Profile, open_whole, profile_log
 from ludocast.datamodules.etl.rules import milliseconds, zone_offsets
 from ludocast.datamodules.etl.sources import find_source
-from ludocast.datamodules.etl.write import PartialFolder
+from ludocast.datamodules.etl.write import PartialFolder, put_file
 from ludocast.serve.profile_report import lead, render_profile
 
 
@@ -100,11 +99,8 @@ def _name(log: list[str]) -> str:
 
 def _write(text: str, folder: Path, path: Path) -> None:
     partial = folder / path.name
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    partial.write_text(text, encoding="utf-8")
+    put_file(partial, path)
 
 
 def _tell(found: Profile, log: list[str], given: Mapping[str, str], out: Path) -> None:

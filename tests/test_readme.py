@@ -148,5 +148,9 @@ def test_the_blocks_on_event_logs_run(tmp_path: Path) -> None:
     features = set(frame.column_names) - {"churned", "split"}
     assert set(today.column_names) == features
     assert len((tmp_path / "scored.csv").read_text().splitlines()) == 1 + today.num_rows
+    leaving = (tmp_path / "leaving.csv").read_text().splitlines()
+    assert len(leaving) == len((tmp_path / "scored.csv").read_text().splitlines())
+    liked = pq.read_table(tmp_path / "likes" / "suggestions.parquet")
+    assert liked.column_names == ["player_id", "item", "rank", "score"]
     told = {entry["name"] for entry in json.loads((tmp_path / "snaps" / "_features.json").read_text())}
     assert told == features - {"player_id", "snapshot_time"}
