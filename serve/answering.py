@@ -12,6 +12,7 @@ from ludocast.serve.codecs.codec import Table
 from ludocast.serve.codecs.table import CODECS
 from ludocast.serve.http.message import RefusedError
 from ludocast.serve.manifest import Manifest
+from ludocast.serve.observe.inputs import InputCounter, InputCounts, add_counts
 from ludocast.serve.scorer import Predictions, Scorer
 
 
@@ -20,6 +21,8 @@ class Answering:
 
     def __init__(self) -> None:
         self._scorers: dict[str, Scorer] = {}
+        self._inputs: dict[str, InputCounter] = {}
+        self._unloaded: list[InputCounter] = []  # whose last counts nobody has taken yet
 
     def load(self, key: str, bundle: Path, threads: int = 1) -> Manifest:
         """Load a bundle under a key, with its checks.
@@ -28,12 +31,22 @@ class Answering:
             ValueError: If it is damaged, too new, or does not reproduce its check rows.
         """
         scorer = Scorer.load(bundle, threads)
+        self._inputs[key] = InputCounter(scorer.manifest)
         self._scorers[key] = scorer
         return scorer.manifest
 
     def unload(self, key: str) -> None:
         """Forget a bundle."""
-        self._scorers.pop(key, None)
+        if self._scorers.pop(key, None) is not None:
+            self._unloaded.append(self._inputs.pop(key))
+
+    def take_inputs(self) -> InputCounts:
+        """What was counted of the inputs of rows that were predicted, since this was asked last."""
+        unloaded, self._unloaded = self._unloaded, []
+        found: InputCounts = {}
+        for counter in (*unloaded, *self._inputs.values()):
+            add_counts(found, counter.take())
+        return found
 
     def answer(self, calls: Sequence[Call]) -> list[Answer]:
         """One answer a call; what is wrong with one is told to that one alone."""
@@ -66,9 +79,16 @@ class Answering:
             else:
                 assert table.columns is not None
                 found = scorer.predict_columns(table.columns)
-            return _written(scorer, call, table, found)
+            answer = _written(scorer, call, table, found)
         except Exception as error:
             return _refused(error)
+        self._count(call, found)
+        return answer
+
+    def _count(self, call: Call, found: Predictions) -> None:
+        counter = self._inputs.get(call.model)
+        if counter is not None and found.feeds is not None:
+            counter.add(found.feeds)
 
     def _together(self, calls: Sequence[Call], tables: Sequence[Table]) -> list[Answer]:
         """Of one record each, with the same names, to the same model."""
@@ -78,7 +98,9 @@ class Answering:
                 found = scorer.predict_rows([table.rows[0] for table in tables if table.rows is not None])
                 if not found.notes:  # which do not tell whose row they are of
                     parts = (_row(found, row) for row in range(len(calls)))
-                    return [_written(scorer, *one) for one in zip(calls, tables, parts, strict=True)]
+                    answers = [_written(scorer, *one) for one in zip(calls, tables, parts, strict=True)]
+                    self._count(calls[0], found)
+                    return answers
             except Exception:  # of one of them, which is told so below
                 pass
         return [self._alone(call, table) for call, table in zip(calls, tables, strict=True)]
