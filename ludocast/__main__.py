@@ -28,7 +28,9 @@ class Command:
 
 
 COMMANDS = {
-    "train churn": Command("ludocast.recipes.churn:train_churn", "train a churn model on a player table", True),
+    "train churn": Command(
+        "ludocast.recipes.churn:train_churn", "train a churn model on a player table or an event log", True
+    ),
     "train sequence": Command(
         "ludocast.recipes.sequence:train_sequence", "train a recurrent network on events, a text or tagged words", True
     ),

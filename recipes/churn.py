@@ -22,6 +22,7 @@ from ludocast.models.interrupt import StopOnCtrlC
 from ludocast.models.ranks import started_ranks, telling_of_lost_processes
 from ludocast.models.same_command import SameCommand
 from ludocast.models.trainer import TrainerSettings, check_settings
+from ludocast.recipes.churn_log import FOLDER as SNAPSHOTS
 from ludocast.recipes.churn_log import check_source, definition_of, features_file, log_run
 from ludocast.recipes.churn_table import MOST_ROWS, ChurnTable, read_churn_table
 from ludocast.recipes.provenance import git_revision, libraries
@@ -187,7 +188,8 @@ def train_churn(
         fitted = _with_threshold(fitted, held_out, threshold_by, cost_missed, cost_false_alarm)
         _write(partial, table, fitted, held_out, out.name if name is None else name, version, seed, definition)
         folder.finish()
-    _print_summary(out)
+    snapshots = out / SNAPSHOTS if run is not None else data if data.is_dir() else None
+    _print_summary(out, snapshots)
 
 
 def _check(
@@ -315,11 +317,23 @@ def _protocol(table: ChurnTable, fitted: FittedChurn, held_out: HeldOut) -> list
     ]
 
 
-def _print_summary(out: Path) -> None:
-    metrics: Mapping[str, Any] = json.loads((out / "metrics.json").read_text(encoding="utf-8"))["metrics"]
+def _print_summary(out: Path, snapshots: Path | None) -> None:
+    """What came out, and what to do with it.
+
+    Args:
+        out: Folder of the run.
+        snapshots: Folder of what it learned from; None of a table.
+    """
+    measured: Mapping[str, Any] = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
     print("\non the test part (95 % interval):")
-    for key, entry in metrics.items():
+    for key, entry in measured["metrics"].items():
         print(f"  {key:<20} {entry['value']:.4f}  ({entry['low']:.4f} to {entry['high']:.4f})")
+    if measured["best_possible_auc"] is not None:
+        print(f"  {'best possible auc':<20} {measured['best_possible_auc']:.4f}  (of who knows the true probabilities)")
     print(f"\nreport: {out / 'report.html'}\nbundle: {out / 'bundle'}")
-    print(f"next:   ludocast score --bundle {out / 'bundle'} --input players.csv --output scored.csv")
+    table, begin = "players.csv", "next:   "
+    if snapshots is not None:
+        print(f"{begin}ludocast snapshots --log LOG --like {snapshots} --at end --out today")
+        table, begin = "today", " " * len(begin)
+    print(f"{begin}ludocast score --bundle {out / 'bundle'} --input {table} --output scored.csv")
     print(f"        ludocast serve --bundle {out / 'bundle'}", flush=True)

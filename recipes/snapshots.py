@@ -220,7 +220,8 @@ def _at(text: str) -> int | None:
 
 def tell(written: Written, out: Path) -> None:
     """Say what was written."""
-    print(f"{written.rows:,} snapshots of {written.features} features at {written.times} times in {out}")
+    times = "1 time" if written.times == 1 else f"{written.times} times"
+    print(f"{written.rows:,} snapshots of {written.features} features at {times} in {out}")
     if any(written.split.values()):
         print(
             f"  churned {written.churned / written.rows:.1%}; "

@@ -72,9 +72,7 @@ def bots(log: Log, tables: Tables, players: ir.Table, session_ms: int) -> list[F
             found.append(_finding("bots", told, advice + "; or several people share these ids", awake))
         steady = _steady(log, tables, players, number, session_ms)
         if steady:
-            told = (
-                f"pauses between events that are equal to 1 %, up to {steady[0]['share']:.0%} of them: {_ids(steady)}"
-            )
+            told = f"pauses between events that are equal to 1%, up to {steady[0]['share']:.0%} of them: {_ids(steady)}"
             found.append(_finding("bots", told, advice, steady))
     return found
 

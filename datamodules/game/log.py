@@ -130,13 +130,21 @@ class _LogWriter:
             self._waiting = []
 
 
-def _truth(game: Game, names: pa.Array, day: int) -> pa.Table:
-    """Of everybody who was active in the seven days before a day's begin."""
+def true_probabilities(game: Game, day: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of everybody who was active in the seven days before a day's begin: to have no event in the 28 days from it on.
+
+    Returns:
+        Numbers of players, int64 [N]; the exact probability of each by `game.posterior`, float64 [N].
+    """
     rows = np.flatnonzero(game.last_day >= day - ACTIVE_WITHIN)
     probability = game.posterior.no_activity(rows, day, game.observed(rows, day), HORIZON)
     # A bot, which anyone can tell, plays each day until it is banned.
     bot = np.where(game.last_day[rows] == day - 1, BAN, 1.0)
-    probability = np.where(game.players.is_bot[rows], bot, probability)
+    return rows, np.where(game.players.is_bot[rows], bot, probability)
+
+
+def _truth(game: Game, names: pa.Array, day: int) -> pa.Table:
+    rows, probability = true_probabilities(game, day)
     snapshot = pa.scalar((FIRST_DAY + day).astype("datetime64[ms]").astype(np.int64)).cast(pa.timestamp("ms", "UTC"))
     return pa.table({
         "player_id": names.take(pa.array(rows)),

@@ -274,7 +274,7 @@ def test_a_player_who_pauses_equally_long(game: pd.DataFrame, tmp_path: Path) ->
     frame = pd.concat([game, _program("steady", START + pd.Timedelta(days=20), np.full(150, 97.0))])
     finding = one(found_by(programs, frame, tmp_path), "bots")
     assert finding.numbers["players"] == ["steady"]
-    assert "equal to 1 %" in finding.told
+    assert "equal to 1%" in finding.told
 
 
 def test_a_heartbeat_that_all_have_makes_nobody_a_program(tmp_path: Path) -> None:
