@@ -25,6 +25,7 @@ from ludocast.models.trainer import TrainerSettings, check_settings
 from ludocast.recipes.churn_log import FOLDER as SNAPSHOTS
 from ludocast.recipes.churn_log import check_source, definition_of, features_file, log_run
 from ludocast.recipes.churn_table import MOST_ROWS, ChurnTable, read_churn_table
+from ludocast.recipes.log_options import LogOptions, SnapshotOptions
 from ludocast.recipes.provenance import git_revision, libraries
 from ludocast.recipes.run_folder import RunFolder
 from ludocast.recipes.stops import telling_of_stops
@@ -144,9 +145,9 @@ def train_churn(
     check_settings(trainer)
     run = None
     if log is not None:
-        columns = {"player": player, "time": time, "event": event, "amount": amount}
-        windows = {"observe": observe, "gap": gap, "horizon": horizon, "active_within": active_within, "step": step}
-        run = log_run(log, columns, windows, time_zone, memory, ranks.world)
+        source = LogOptions(log, player, time, event, amount, memory=memory)
+        moments = SnapshotOptions(observe=observe, gap=gap, horizon=horizon, active_within=active_within, step=step)
+        run = log_run(source, moments, time_zone, ranks.world)
     check_source(data, label, log, split_time, split_group)
     folder = RunFolder(out, resume=resume, overwrite=overwrite, owner=ranks.is_first)
     settings: dict[str, Any] = {

@@ -25,7 +25,8 @@ from ludocast.datamodules.row_groups import RowGroups, StreamedTable, open_row_g
 from ludocast.datamodules.schema import USED_KINDS, Schema, read_schema
 from ludocast.datamodules.split import Split, group_split, stratified_split, time_split
 from ludocast.datamodules.traps import traps
-from ludocast.recipes.churn_log import SnapshotTable, digest, snapshot_table
+from ludocast.recipes.provenance import digest
+from ludocast.recipes.snapshot_table import SnapshotTable, snapshot_table
 
 TEST, VALIDATION = 0.2, 0.1
 MOST_ROWS = 1_000_000  # training rows in memory
