@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # run as a file, its own folder alone is on the path
 
-from ludocast.datamodules.etl.write import ROW_GROUP, SnapshotWriter
+from ludocast.datamodules.etl.write import ROW_GROUP, DataSetWriter
 from ludocast.models.metrics import macro_auc
 
 from ludocast.__main__ import main as ludocast
@@ -82,7 +82,7 @@ class Game:
         partial.mkdir()
         for name in ("_schema.json", "_features.json"):
             shutil.copy(self.folder / "snaps" / name, partial)
-        writer, best = SnapshotWriter(partial), []
+        writer, best = DataSetWriter(partial), []
         for part, count in (("train", train), ("validation", VALIDATION), ("test", TEST)):
             for number, begin in enumerate(range(0, count, ROW_GROUP)):
                 table, chance = self.rows(part, number, min(ROW_GROUP, count - begin))
