@@ -90,7 +90,7 @@ class Measured:
         if self.gains:
             tenth = next(gain for gain in self.gains if gain.share == 0.1)
             sentences.append(
-                f"Contact the top 10 % by score: {tenth.reached:.0%} of all {self.who} are among them, "
+                f"Contact the top 10 % by score: {100 * tenth.reached:.0f} % of all {self.who} are among them, "
                 f"{tenth.lift:.1f} times as many as by chance."
             )
         if self.best_possible is not None:
