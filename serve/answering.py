@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ludocast.serve.calls import Answer, Call
 from ludocast.serve.codecs.codec import Table
+from ludocast.serve.codecs.limits import check_columns, check_records
 from ludocast.serve.codecs.table import CODECS
 from ludocast.serve.http.message import RefusedError
 from ludocast.serve.manifest import Manifest
@@ -56,7 +57,7 @@ class Answering:
         alike: dict[tuple[str, ...], list[int]] = {}
         for number, call in enumerate(calls):
             try:
-                table = CODECS[call.codec].read(call.body, call.options, self._scorers[call.model].manifest)
+                table = _read(call, self._scorers[call.model].manifest)
             except Exception as error:
                 answers[number] = _refused(error)
                 continue
@@ -104,6 +105,15 @@ class Answering:
             except Exception:  # of one of them, which is told so below
                 pass
         return [self._alone(call, table) for call, table in zip(calls, tables, strict=True)]
+
+
+def _read(call: Call, manifest: Manifest) -> Table:
+    table = CODECS[call.codec].read(call.body, call.options, manifest)
+    if table.rows is not None:
+        check_records(table.rows, manifest, len(call.body))
+    elif table.columns is not None:
+        check_columns(table.columns, manifest, len(call.body))
+    return table
 
 
 def _row(found: Predictions, row: int) -> Predictions:

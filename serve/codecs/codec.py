@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import orjson
+from ludocast.serve.codecs.limits import check_depth
 from ludocast.serve.http.message import JSON, RefusedError
 from ludocast.serve.manifest import Manifest
 from ludocast.serve.scorer import Predictions
@@ -56,8 +57,9 @@ def read_json(body: bytes) -> Any:
     """A JSON document.
 
     Raises:
-        RefusedError: 400 if it is none.
+        RefusedError: 400 if it is none, or one of lists in lists in lists.
     """
+    check_depth(body)
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:

@@ -56,9 +56,9 @@ def _drawn(count: int, seed: int) -> list[dict[str, Any]]:
 
 def _counted(rows: list[dict[str, Any]]) -> dict[str, list[int]]:
     """Values, missing, unknown, outside of each column, cell by cell."""
-    missing = {"age": {None, "NA", 1e300}, "plan": {None, ""}, "seen": {None}, "active": {None}}
-    unknown = {"plan": {"요금", "x", 3}}
-    outside = {"age": {0.0999, 9.71, -3}, "seen": {ORIGIN + 864_001, 0, "1999-01-01"}}
+    missing: dict[str, set[Any]] = {"age": {None, "NA", 1e300}, "plan": {None, ""}, "seen": {None}, "active": {None}}
+    unknown: dict[str, set[Any]] = {"plan": {"요금", "x", 3}}
+    outside: dict[str, set[Any]] = {"age": {0.0999, 9.71, -3}, "seen": {ORIGIN + 864_001, 0, "1999-01-01"}}
     return {
         name: [
             len(rows),
