@@ -18,6 +18,8 @@ from ludocast.serve.http.listen import Listener, open_socket, tls, until_signal
 from ludocast.serve.http.router import Router
 from ludocast.serve.observe.access_log import AccessLog, open_log
 from ludocast.serve.observe.metrics import Metrics
+from ludocast.serve.routes.classic import add_classic_routes
+from ludocast.serve.routes.inference import add_inference_routes
 from ludocast.serve.routes.metrics import add_metrics_routes
 from ludocast.serve.routes.models import add_model_routes
 from ludocast.serve.routes.predict import add_predict_routes
@@ -146,6 +148,8 @@ def application(service: Service, guard: Guard | None = None, log: AccessLog | N
     metrics = Metrics(service)
     router = Router()
     add_predict_routes(router, service)
+    add_inference_routes(router, service)
+    add_classic_routes(router, service)
     add_model_routes(router, service)
     add_studio_routes(router)
     add_metrics_routes(router, metrics)

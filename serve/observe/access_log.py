@@ -39,7 +39,7 @@ class AccessLog:
         self._path = path
         self._log_values = log_values
         self._waiting: deque[tuple[Any, ...]] = deque()
-        self._dropped = 0
+        self._dropped = self._written = 0
         self._second, self._second_text = -1, ""
         self._write(b"")
         self._ended = threading.Event()
@@ -59,9 +59,12 @@ class AccessLog:
         )  # fmt: skip
 
     def close(self) -> None:
-        """Write what waits; a pipe that nobody reads is given up after a second."""
+        """Write what waits; a pipe of which nobody reads anything for a second is given up."""
         self._ended.set()
-        self._thread.join(1.0)
+        before = -1
+        while self._thread.is_alive() and self._written != before:
+            before = self._written
+            self._thread.join(1.0)
 
     def _run(self) -> None:
         while not self._ended.wait(_EACH_SECONDS):
@@ -76,6 +79,7 @@ class AccessLog:
         try:
             for start in range(0, len(waiting), 1000):
                 self._write(b"".join(self._lines(waiting[start : start + 1000])))
+                self._written += 1
         except OSError as error:  # a full disc stops the log, not the server
             print(f"the access log cannot be written: {error.strerror}", file=sys.stderr)
 
