@@ -27,4 +27,4 @@ def add_predict_routes(router: Router, service: Service) -> None:
         router.add("POST", path, Route(service.predicting("records"), scope="predict"))
     router.add("GET", "/v2/health/live", Route(direct(alive)))
     router.add("GET", "/v2/health/ready", Route(direct(ready)))
-    router.add("GET", "/openapi.json", Route(direct(describe)))
+    router.add("GET", "/openapi.json", Route(direct(describe), scope="predict"))
