@@ -48,6 +48,10 @@ class RowError(ValueError):
         self.column = column
         self.reason = reason
 
+    def __reduce__(self) -> tuple[type[RowError], tuple[int, str, str]]:
+        """Between processes."""
+        return RowError, (self.row, self.column, self.reason)
+
 
 @dataclass
 class Feeds:

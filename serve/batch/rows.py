@@ -151,11 +151,7 @@ def _kept(source: Source, batch: Batch) -> Sequence[str]:
         if name not in names:
             raise ValueError(f'{batch.input} has no column "{name}" to keep; it has {", ".join(names[:10])}')
     kept = list(names if batch.keep is None else batch.keep)
-    ours = (
-        f"{SCORED}label",
-        f"{SCORED}probabilit",
-        *(("Scored Labels", "Scored Probabilit") if batch.is_classic else ()),
-    )
+    ours = ("Scored Labels", "Scored Probabilit") if batch.is_classic else (f"{SCORED}label", f"{SCORED}probabilit")
     taken = [name for name in kept if name.startswith(ours)]
     if taken:
         raise ValueError(f'{batch.input} has a column "{taken[0]}" already; name the columns to keep with --keep')

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import openpyxl
 import pyarrow as pa
@@ -19,7 +20,7 @@ from ludocast.__main__ import main
 from tests.serve.logistic import by_hand, write_logistic
 
 ROOT = Path(__file__).parent.parent.parent
-ROWS = [
+ROWS: list[dict[str, Any]] = [
     {"age": 30, "plan": "pro", "active": "true", "last seen ": None, "note": '=1+1, "a"'},
     {"age": None, "plan": "요금", "active": "false", "last seen ": None, "note": None},
     {"age": 12.5, "plan": None, "active": None, "last seen ": None, "note": "x"},
