@@ -16,6 +16,8 @@ from ludocast.serve.http.application import Application, Guard
 from ludocast.serve.http.connections import Connections
 from ludocast.serve.http.listen import Listener, open_socket, tls, until_signal
 from ludocast.serve.http.router import Router
+from ludocast.serve.routes.classic import add_classic_routes
+from ludocast.serve.routes.inference import add_inference_routes
 from ludocast.serve.routes.models import add_model_routes
 from ludocast.serve.routes.predict import add_predict_routes
 from ludocast.serve.routes.studio import add_studio_routes
@@ -132,6 +134,8 @@ def application(service: Service, guard: Guard | None = None) -> Application:
     """All routes of a service."""
     router = Router()
     add_predict_routes(router, service)
+    add_inference_routes(router, service)
+    add_classic_routes(router, service)
     add_model_routes(router, service)
     add_studio_routes(router)
     return Application(router, guard)

@@ -113,7 +113,9 @@ class DataSetWriter:
     def _write(self, table: pa.Table) -> None:
         if self._writer is None:
             path = self.folder / f"part-{self.files:05d}.parquet"
-            self._writer = pq.ParquetWriter(path, table.schema, compression="zstd", write_statistics=True)
+            self._writer = pq.ParquetWriter(
+                path, table.schema, compression="zstd", write_statistics=True, write_page_checksum=True
+            )
             self.files += 1
             self._in_file = 0
         self._writer.write_table(table, row_group_size=self.row_group)
