@@ -8,8 +8,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ludocast.serve.backends.local import LocalBackend
+from ludocast.serve.backends.choose import choose_backend
 from ludocast.serve.batcher import Batcher
+from ludocast.serve.calls import Backend
 from ludocast.serve.deployments import Deployments
 from ludocast.serve.http.application import Application
 from ludocast.serve.http.connections import Connections
@@ -21,7 +22,15 @@ from ludocast.serve.routes.studio import add_studio_routes
 from ludocast.serve.service import Service
 
 
-def serve(bundle: list[str], host: str = "127.0.0.1", port: int = 8080, drain: float = 30.0) -> None:
+def serve(
+    bundle: list[str],
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    drain: float = 30.0,
+    workers: int = 1,
+    threads: int = 1,
+    device: str = "cpu",
+) -> None:
     """Answer predictions over HTTP until stopped.
 
     POST /predict takes one record or a JSON list of records, such as [{"level": 3, "country": "KR"}]; of a model of an
@@ -36,8 +45,12 @@ def serve(bundle: list[str], host: str = "127.0.0.1", port: int = 8080, drain: f
         host: Address to listen on; by default this machine alone can reach it.
         port: Port to listen on; 0 takes a free one.
         drain: Seconds that requests have to be answered in once the server is told to stop.
+        workers: Processes that score. With 1 the server does it itself; one of several may die, and loses nothing.
+        threads: Of onnxruntime, in each process that scores.
+        device: cpu, or cuda where onnxruntime-gpu is installed.
     """
-    run_loop(_serve(Server(open_socket(host, port), drain), [Path(one) for one in bundle]))
+    backend = choose_backend(workers, threads, device)
+    run_loop(_serve(Server(open_socket(host, port), drain, backend), [Path(one) for one in bundle]))
 
 
 class Server:
@@ -46,10 +59,12 @@ class Server:
     Args:
         listening: Of `open_socket`.
         drain: Seconds that requests have to be answered in once the server stops.
+        backend: That scores; None scores in this process.
     """
 
-    def __init__(self, listening: socket.socket, drain: float = 30.0) -> None:
-        backend = LocalBackend()
+    def __init__(self, listening: socket.socket, drain: float = 30.0, backend: Backend | None = None) -> None:
+        if backend is None:
+            backend = choose_backend()
         self.service = Service(backend, Deployments(backend), Batcher(backend))
         self._listening = listening
         self._drain = drain
