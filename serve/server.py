@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,13 +13,16 @@ from ludocast.serve.backends.choose import choose_backend
 from ludocast.serve.batcher import Batcher
 from ludocast.serve.calls import Backend
 from ludocast.serve.deployments import Deployments
-from ludocast.serve.http.application import Application
+from ludocast.serve.http.application import Application, Guard
 from ludocast.serve.http.connections import Connections
-from ludocast.serve.http.listen import Listener, open_socket, until_signal
+from ludocast.serve.http.listen import Listener, open_socket, tls, until_signal
 from ludocast.serve.http.router import Router
+from ludocast.serve.routes.classic import add_classic_routes
+from ludocast.serve.routes.inference import add_inference_routes
 from ludocast.serve.routes.models import add_model_routes
 from ludocast.serve.routes.predict import add_predict_routes
 from ludocast.serve.routes.studio import add_studio_routes
+from ludocast.serve.safety.guard import guard_of
 from ludocast.serve.service import Service
 
 
@@ -27,6 +31,10 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8080,
     drain: float = 30.0,
+    keys: str | None = None,
+    no_auth: bool = False,
+    tls_certificate: str | None = None,
+    tls_key: str | None = None,
     workers: int = 1,
     threads: int = 1,
     device: str = "cpu",
@@ -42,15 +50,28 @@ def serve(
 
     Args:
         bundle: Folder of a bundle, RUN/bundle of a training; of several if given again.
-        host: Address to listen on; by default this machine alone can reach it.
+        host: Address to listen on; by default this machine alone can reach it, any other asks for --keys.
         port: Port to listen on; 0 takes a free one.
         drain: Seconds that requests have to be answered in once the server is told to stop.
+        keys: File of keys that `ludocast keys add` wrote; requests then need one. It is read again when it changes.
+        no_auth: Let other machines call without a key.
+        tls_certificate: File with the certificate (PEM, with its chain); the server then speaks HTTPS.
+        tls_key: File with the certificate's private key.
         workers: Processes that score. With 1 the server does it itself; one of several may die, and loses nothing.
         threads: Of onnxruntime, in each process that scores.
         device: cpu, or cuda where onnxruntime-gpu is installed.
     """
+    if (tls_certificate is None) != (tls_key is None):
+        raise ValueError("--tls_certificate and --tls_key belong together; give both")
+    context = None if tls_certificate is None or tls_key is None else tls(Path(tls_certificate), Path(tls_key))
     backend = choose_backend(workers, threads, device)
-    run_loop(_serve(Server(open_socket(host, port), drain, backend), [Path(one) for one in bundle]))
+    listening = open_socket(host, port)
+    try:
+        guard = guard_of(listening.getsockname()[0], keys, no_auth)
+    except ValueError:
+        listening.close()
+        raise
+    run_loop(_serve(Server(listening, drain, guard, context, backend), [Path(one) for one in bundle]))
 
 
 class Server:
@@ -59,22 +80,34 @@ class Server:
     Args:
         listening: Of `open_socket`.
         drain: Seconds that requests have to be answered in once the server stops.
+        guard: Who may call what; None lets everybody.
+        context: Of TLS; None speaks plainly.
         backend: That scores; None scores in this process.
     """
 
-    def __init__(self, listening: socket.socket, drain: float = 30.0, backend: Backend | None = None) -> None:
+    def __init__(
+        self,
+        listening: socket.socket,
+        drain: float = 30.0,
+        guard: Guard | None = None,
+        context: ssl.SSLContext | None = None,
+        backend: Backend | None = None,
+    ) -> None:
         if backend is None:
             backend = choose_backend()
         self.service = Service(backend, Deployments(backend), Batcher(backend))
         self._listening = listening
         self._drain = drain
+        self._guard = guard
+        self._context = context
         self._listener: Listener | None = None
 
     @property
     def url(self) -> str:
         """Where it listens."""
         host, port = self._listening.getsockname()[:2]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        scheme = "http" if self._context is None else "https"
+        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
     async def start(self, bundles: Sequence[Path]) -> None:
         """Load bundles, then listen.
@@ -84,7 +117,8 @@ class Server:
         """
         for bundle in bundles:
             await self.service.deployments.load(bundle)
-        self._listener = Listener(Connections(application(self.service)), self._listening)
+        connections = Connections(application(self.service, self._guard))
+        self._listener = Listener(connections, self._listening, self._context)
         await self._listener.start()
         self.service.is_ready = True
 
@@ -107,13 +141,15 @@ async def _serve(server: Server, bundles: Sequence[Path]) -> None:
             print("some requests were not answered within --drain", file=sys.stderr)
 
 
-def application(service: Service) -> Application:
+def application(service: Service, guard: Guard | None = None) -> Application:
     """All routes of a service."""
     router = Router()
     add_predict_routes(router, service)
+    add_inference_routes(router, service)
+    add_classic_routes(router, service)
     add_model_routes(router, service)
     add_studio_routes(router)
-    return Application(router)
+    return Application(router, guard)
 
 
 def run_loop(main: object) -> None:

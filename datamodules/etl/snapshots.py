@@ -43,11 +43,20 @@ class Grid:
 def window_rows(days: ir.Table, grid: Grid, rules: Rules) -> ir.Table:
     """The days of each window: columns of `days`, and `s`, `begin` and `age`, all within [s − observe, s)."""
     known = days.filter(days.day >= grid.day(grid.begin) - rules.observe, days.day < grid.day(grid.end - 1))
-    return _copies(known, grid, rules.observe)
+    return window_copies(known, grid, rules.observe)
 
 
-def _copies(rows: ir.Table, grid: Grid, reach: int) -> ir.Table:
-    """Each row for every snapshot s with day < s ≤ day + reach: the first one after the day, and those after it."""
+def window_copies(rows: ir.Table, grid: Grid, reach: int) -> ir.Table:
+    """Each row for every snapshot s with day < s ≤ day + reach: the first one after the day, and those after it.
+
+    Args:
+        rows: With `day`.
+        grid: Which snapshots.
+        reach: Days.
+
+    Returns:
+        The same columns, `s`, `begin` (s − reach) and `age` (s − day).
+    """
     shift = reach // grid.step + 2  # keeps the division above 0, where engines agree on it
     number = (rows.day - grid.first + shift * grid.step) // grid.step - shift + 1
     numbers = ibis.memtable({"copy": list(range(-(-reach // grid.step)))}, schema={"copy": "int64"})
@@ -84,7 +93,7 @@ def with_labels(snapshots: ir.Table, days: ir.Table, grid: Grid, rules: Rules) -
     later = days.filter(days.day >= first, days.day < last).select("player", "day")
     # s + gap ≤ day < s + gap + horizon says, of day − gap − horizon, that it is < s ≤ itself + horizon.
     later = later.mutate(day=(later.day - rules.gap - rules.horizon).cast("int64"))
-    later = _copies(later, grid, rules.horizon)
+    later = window_copies(later, grid, rules.horizon)
     back = later.select("player", "s").distinct()
     back = back.select(back_player="player", back_s="s")
     joined = snapshots.left_join(back, [snapshots.player == back.back_player, snapshots.s == back.back_s])

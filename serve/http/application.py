@@ -14,7 +14,8 @@ from ludocast.serve.http.message import RefusedError, Request, Response, error_r
 from ludocast.serve.http.router import Route, Router
 
 Guard = Callable[[Request, str], None]
-"""Called with a scope before a body is read; raises RefusedError, or sets `request.key`."""
+"""Called before a body is read, with the route's scope, "" where it is open to all; raises RefusedError, or sets
+`request.key`."""
 
 Observer = Callable[[Request, Response, float], None]
 """Called after each answer, with the seconds that it took since the request was whole."""
@@ -27,7 +28,7 @@ class Application:
 
     Args:
         router: All routes.
-        guard: Of keys and rates; None lets everybody call everything.
+        guard: Of keys, rates and origins; None lets everybody call everything.
         observers: Of counters and logs.
         clock: In seconds; that of the event loop.
     """
@@ -61,7 +62,8 @@ class Application:
         """
         path = request.target.partition("?")[0]
         route, request.names = self._router.find(request.method, path if "%" not in path else request.path)
-        if self._guard is not None and route.scope:
+        request.route = route.pattern
+        if self._guard is not None:
             try:
                 self._guard(request, route.scope)
             except RefusedError as error:

@@ -83,7 +83,11 @@ class Listener:
         """Accept from now on."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            lambda: Connection(self.connections, loop), sock=self._socket, ssl=self._context, backlog=_BACKLOG
+            lambda: Connection(self.connections, loop),
+            sock=self._socket,
+            ssl=self._context,
+            backlog=_BACKLOG,
+            ssl_handshake_timeout=None if self._context is None else self.connections.limits.head_seconds,
         )
         self._sweeping = loop.create_task(self._sweep())
 

@@ -46,6 +46,7 @@ class Request:
         id: Of the request, in the access log and in the answer's X-Request-Id.
         arrived: When it was whole (of a streamed one: its headers), seconds of the event loop's clock.
         names: What the route's pattern found in the path.
+        route: Pattern of the route, for counters and the log, "" where there is none.
         key: Name of the key that the request came with, "" where none is asked for.
         stream: Pieces of the body, where the route asked for them.
     """
@@ -58,6 +59,7 @@ class Request:
     id: str = ""
     arrived: float = 0.0
     names: Mapping[str, str] = field(default_factory=dict)
+    route: str = ""
     key: str = ""
     stream: AsyncIterator[bytes] | None = None
 
@@ -90,6 +92,7 @@ class Response:
         file: Whose content is the body.
         rows: How many rows were predicted, for counters and the log.
         model: Which model answered, for counters and the log.
+        version: Of the model.
     """
 
     status: int
@@ -99,6 +102,7 @@ class Response:
     file: Path | None = None
     rows: int = 0
     model: str = ""
+    version: str = ""
 
 
 Reply = Callable[[Response | Exception], None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ludocast.serve.http.message import Handler, RefusedError, Reply, Request, Response, error_response
 
@@ -18,10 +18,11 @@ class Route:
 
     Attributes:
         handler: That answers.
-        scope: What a key must be good for: "predict", "admin", "jobs"; "" where none is needed.
+        scope: What a key must be good for, one of `safety.keys.SCOPES`; "" where none is needed.
         largest_body: Bytes.
         streams: Whether the handler takes the body piece by piece, as `Request.stream`.
         refuse: How its errors look; {"error": sentence} unless another protocol has a shape of its own.
+        pattern: Under which it was added.
     """
 
     handler: Handler
@@ -29,6 +30,7 @@ class Route:
     largest_body: int = LARGEST_BODY
     streams: bool = False
     refuse: Callable[[RefusedError], Response] = error_response
+    pattern: str = ""
 
 
 @dataclass
@@ -40,6 +42,7 @@ class Router:
 
     def add(self, method: str, pattern: str, route: Route) -> None:
         """A route; one that takes GET takes HEAD too."""
+        route = replace(route, pattern=pattern)
         if "{" not in pattern:
             self._fixed.setdefault(pattern, {})[method] = route
             return

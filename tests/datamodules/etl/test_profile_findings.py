@@ -324,7 +324,10 @@ def _of_player(frame: pd.DataFrame, name: str, value: Any) -> Any:
     return frame.groupby("player_id")[name].transform(value)
 
 
-def test_columns_that_carry_the_future_are_named(game: pd.DataFrame, tmp_path: Path) -> None:
+def test_columns_that_carry_the_future_are_named(
+    game: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ludocast.datamodules.etl.profile_leaks.AT_ONCE", 7)  # so that there are several queries
     first, last = _of_player(game, "time", "min"), _of_player(game, "time", "max")
     lifetime = (last - first).dt.total_seconds()
     noise = np.random.default_rng(10).uniform(0.9, 1.1, game.player_id.nunique())
