@@ -26,7 +26,7 @@ from ludocast.serve.observe.access_log import AccessLog
 from ludocast.serve.observe.metrics import Histogram
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.serve.listening import ask, served
+from tests.serve.listening import ask, listening, served
 from tests.serve.logistic import ORIGIN, Term, write_logistic
 
 GAME = (0.1, 9.7)  # no float32, as training ranges are
@@ -146,6 +146,23 @@ def test_metrics_equal_a_plain_count(bundle: Path) -> None:
         labels = (("column", column), ("model", "demo"), ("version", version))
         for what, count in zip(("values", "missing", "unknown", "outside"), counts, strict=True):
             assert found[f"ludocast_input_{what}_total", labels] == count
+
+
+def test_counts_of_workers_are_summed(bundle: Path) -> None:
+    rows = _drawn(60, seed=3)
+    with listening(bundle, options=("--workers", "2", "--access_log", "off")) as url:
+        with ThreadPoolExecutor(4) as threads:
+            assert set(threads.map(lambda row: ask(url + "/predict", row)[0], rows[:30])) == {200}
+        first = _metrics(url)
+        assert ask(url + "/predict", rows[30:])[0] == 200
+        second = _metrics(url)
+    for found, sent in ((first, rows[:30]), (second, rows)):
+        for column, counts in _counted(sent).items():
+            for what, count in zip(("values", "missing", "unknown", "outside"), counts, strict=True):
+                name = f"ludocast_input_{what}_total"
+                assert [n for (of, labels), n in found.items() if of == name and ("column", column) in labels] == [
+                    count
+                ]
 
 
 def test_buckets_hold_what_is_up_to_their_bound() -> None:
