@@ -33,6 +33,26 @@ _PLAIN_TYPES = ({str}, {int}, {float}, {bool})
 Reader = Callable[[object, frozenset[str]], Any]
 
 
+class RowError(ValueError):
+    """A row that the model cannot be asked about.
+
+    Args:
+        row: From 1.
+        column: In which the reason lies, "" where in several.
+        reason: What is wrong.
+    """
+
+    def __init__(self, row: int, column: str, reason: str) -> None:
+        super().__init__(f'row {row}, column "{column}": {reason}' if column else f"row {row}: {reason}")
+        self.row = row
+        self.column = column
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[RowError], tuple[int, str, str]]:
+        """Between processes."""
+        return RowError, (self.row, self.column, self.reason)
+
+
 @dataclass
 class Feeds:
     """Input tensors of N rows.
@@ -132,8 +152,7 @@ class FeedReader:
         try:
             return any_values(values, item.kind, self.missing)
         except CellError as error:
-            where = "" if error.row is None else f"row {first_row + error.row + 1}, "
-            raise ValueError(f'{where}column "{item.column}": {error}') from None
+            raise refused_cell(item, error, first_row) from None
 
     def _few(self, rows: Sequence[Mapping[str, object]], cells: list[tuple[Any, ...]]) -> Feeds:
         missing = self.missing
@@ -171,8 +190,21 @@ class FeedReader:
                 try:
                     READERS[item.kind](row[item.column], self.missing)
                 except CellError as error:
-                    return ValueError(f'row {number}, column "{item.column}": {error}')
+                    return RowError(number, item.column, str(error))
         raise AssertionError("a cell that was refused is accepted now")
+
+
+def refused_cell(item: Input, error: CellError, first_row: int) -> ValueError:
+    """The error for a cell of a column, or for the column as a whole.
+
+    Args:
+        item: Of the column.
+        error: With the row, if it is of one.
+        first_row: Number of rows before those of the column.
+    """
+    if error.row is None:
+        return ValueError(f'column "{item.column}": {error}')
+    return RowError(first_row + error.row + 1, item.column, str(error))
 
 
 def check_columns(inputs: Sequence[Input], names: Sequence[object]) -> None:
