@@ -39,4 +39,4 @@ def test_an_offer_is_not_taken_up(address: tuple[str, int], step: int) -> None:
         while piece := client.recv(1 << 16):
             found += piece
     assert found.count(b"HTTP/1.1 200 OK") == 5
-    assert found.count(b'"predictions":[{"label":"Y"') == 3
+    assert found.count(b'"predictions":[{"label":"N"') == 3
