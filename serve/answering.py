@@ -16,18 +16,24 @@ from ludocast.serve.scorer import Predictions, Scorer
 
 
 class Answering:
-    """Answers calls by the bundles that it has loaded; may be used from several threads at once."""
+    """Answers calls by the bundles that it has loaded; may be used from several threads at once.
 
-    def __init__(self) -> None:
+    Args:
+        threads: That onnxruntime may use for one call.
+        device: "cpu" or "cuda".
+    """
+
+    def __init__(self, threads: int = 1, device: str = "cpu") -> None:
+        self._threads, self._device = threads, device
         self._scorers: dict[str, Scorer] = {}
 
-    def load(self, key: str, bundle: Path, threads: int = 1) -> Manifest:
+    def load(self, key: str, bundle: Path) -> Manifest:
         """Load a bundle under a key, with its checks.
 
         Raises:
             ValueError: If it is damaged, too new, or does not reproduce its check rows.
         """
-        scorer = Scorer.load(bundle, threads)
+        scorer = Scorer.load(bundle, self._threads, self._device)
         self._scorers[key] = scorer
         return scorer.manifest
 

@@ -53,7 +53,13 @@ Done = Callable[[Sequence[Answer]], None]
 
 
 class Backend(Protocol):
-    """Scores calls: in this process, in workers, or behind TorchServe."""
+    """Scores calls: in this process, in workers, or behind TorchServe.
+
+    Attributes:
+        on_room: Is called where there is room again that no `done` tells of, such as in a worker that was started.
+    """
+
+    on_room: Callable[[], None] | None
 
     async def load(self, key: str, bundle: Path) -> Manifest:
         """Load a bundle under a key, with its checks.

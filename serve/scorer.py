@@ -75,17 +75,18 @@ class Scorer:
         return None if self._events is None else self._events.definition
 
     @staticmethod
-    def load(bundle: str | Path, threads: int = 1) -> Scorer:
+    def load(bundle: str | Path, threads: int = 1, device: str = "cpu") -> Scorer:
         """Load a bundle's folder, with its checks.
 
         Args:
             bundle: The folder.
             threads: That one call of the model may use.
+            device: "cpu", or "cuda" with onnxruntime-gpu.
 
         Raises:
             ValueError: If the bundle is damaged, too new, or does not reproduce its check rows.
         """
-        return Scorer(Bundle.load(bundle, threads))
+        return Scorer(Bundle.load(bundle, threads, device))
 
     def predict(self, data: Any) -> Predictions:
         """Score rows of any make.

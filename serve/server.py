@@ -9,8 +9,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ludocast.serve.backends.local import LocalBackend
+from ludocast.serve.backends.choose import choose_backend
 from ludocast.serve.batcher import Batcher
+from ludocast.serve.calls import Backend
 from ludocast.serve.deployments import Deployments
 from ludocast.serve.http.application import Application, Guard
 from ludocast.serve.http.connections import Connections
@@ -34,6 +35,9 @@ def serve(
     no_auth: bool = False,
     tls_certificate: str | None = None,
     tls_key: str | None = None,
+    workers: int = 1,
+    threads: int = 1,
+    device: str = "cpu",
 ) -> None:
     """Answer predictions over HTTP until stopped.
 
@@ -53,17 +57,21 @@ def serve(
         no_auth: Let other machines call without a key.
         tls_certificate: File with the certificate (PEM, with its chain); the server then speaks HTTPS.
         tls_key: File with the certificate's private key.
+        workers: Processes that score. With 1 the server does it itself; one of several may die, and loses nothing.
+        threads: Of onnxruntime, in each process that scores.
+        device: cpu, or cuda where onnxruntime-gpu is installed.
     """
     if (tls_certificate is None) != (tls_key is None):
         raise ValueError("--tls_certificate and --tls_key belong together; give both")
     context = None if tls_certificate is None or tls_key is None else tls(Path(tls_certificate), Path(tls_key))
+    backend = choose_backend(workers, threads, device)
     listening = open_socket(host, port)
     try:
         guard = guard_of(listening.getsockname()[0], keys, no_auth)
     except ValueError:
         listening.close()
         raise
-    run_loop(_serve(Server(listening, drain, guard, context), [Path(one) for one in bundle]))
+    run_loop(_serve(Server(listening, drain, guard, context, backend), [Path(one) for one in bundle]))
 
 
 class Server:
@@ -74,6 +82,7 @@ class Server:
         drain: Seconds that requests have to be answered in once the server stops.
         guard: Who may call what; None lets everybody.
         context: Of TLS; None speaks plainly.
+        backend: That scores; None scores in this process.
     """
 
     def __init__(
@@ -82,8 +91,10 @@ class Server:
         drain: float = 30.0,
         guard: Guard | None = None,
         context: ssl.SSLContext | None = None,
+        backend: Backend | None = None,
     ) -> None:
-        backend = LocalBackend()
+        if backend is None:
+            backend = choose_backend()
         self.service = Service(backend, Deployments(backend), Batcher(backend))
         self._listening = listening
         self._drain = drain

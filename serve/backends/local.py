@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,10 +13,16 @@ from ludocast.serve.manifest import Manifest
 
 
 class LocalBackend:
-    """Scores small batches in the event loop, which a thread would only slow down, and large ones in a thread."""
+    """Scores small batches in the event loop, which a thread would only slow down, and large ones in a thread.
 
-    def __init__(self) -> None:
-        self._answering = Answering()
+    Args:
+        threads: That onnxruntime may use for one batch.
+        device: "cpu" or "cuda".
+    """
+
+    def __init__(self, threads: int = 1, device: str = "cpu") -> None:
+        self._answering = Answering(threads, device)
+        self.on_room: Callable[[], None] | None = None
         self._thread = ThreadPoolExecutor(1, "scoring")
         self._has_large = False
 
