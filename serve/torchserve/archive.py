@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from ludocast.serve.bundle import MANIFEST_FILE, Bundle
-from ludocast.serve.manifest import Manifest, parse_manifest
+from ludocast.serve.manifest import Manifest
 
 HANDLER = Path(__file__).parent / "ludocast_handler.py"
 MISSING = "this needs TorchServe: pip install 'ludocast[torchserve]'"
@@ -78,16 +78,3 @@ def write_archive(bundle: Path, manifest: Manifest, name: str, folder: Path, con
             )
         )
     return folder / f"{name}.mar"
-
-
-def read_manifest(bundle: Path) -> Manifest:
-    """The manifest of a bundle whose checks run elsewhere.
-
-    Raises:
-        ValueError: If there is none, or it is damaged.
-    """
-    path = bundle / MANIFEST_FILE
-    try:
-        return parse_manifest(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"bundle {bundle}: cannot read {MANIFEST_FILE}: {error.strerror}") from error

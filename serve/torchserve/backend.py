@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ludocast.serve.backends.frames import Frames, pack_calls, unpack_answers
+from ludocast.serve.bundle import read_manifest
 from ludocast.serve.calls import Answer, Call, Done
-from ludocast.serve.manifest import Manifest
-from ludocast.serve.torchserve.archive import MISSING, read_manifest, write_archive
+from ludocast.serve.manifest import Manifest, ManifestError
+from ludocast.serve.torchserve.archive import MISSING, write_archive
 from ludocast.serve.torchserve.launch import TOKENS, TorchServe, start_torchserve
 from ludocast.serve.torchserve.ludocast_handler import FRAME
 
@@ -47,7 +48,10 @@ class TorchServeBackend:
 
     async def load(self, key: str, bundle: Path) -> Manifest:
         """See `Backend.load`."""
-        manifest = read_manifest(bundle)
+        try:
+            manifest = read_manifest(bundle)
+        except ManifestError as error:
+            raise ValueError(f"bundle {bundle}: {error}") from error
         async with self._starting:
             if self._torchserve is None:
                 await self._start()
@@ -93,7 +97,7 @@ class TorchServeBackend:
         done([answers[place] for place in range(len(calls))])
 
     async def _send(self, key: str, calls: Sequence[Call]) -> list[Answer]:
-        """Answers of one model; a batch that was lost with its worker is sent again, as scoring twice changes nothing."""
+        """Answers of one model; a batch that was lost with its worker is sent again: scoring twice changes nothing."""
         loop = asyncio.get_running_loop()
         until = loop.time() + self._deadline
         frame = pack_calls([Call(_name(key), call.codec, call.body, call.options) for call in calls])
@@ -114,7 +118,9 @@ class TorchServeBackend:
             except (aiohttp.ClientError, TimeoutError):
                 pass
             if loop.time() + _PAUSE >= until:
-                return [Answer(503, error="not scored before its deadline; try again", headers={"Retry-After": "1"})] * len(calls)
+                return [
+                    Answer(503, error="not scored before its deadline; try again", headers={"Retry-After": "1"})
+                ] * len(calls)
             await asyncio.sleep(_PAUSE)
 
     async def _start(self) -> None:

