@@ -137,8 +137,9 @@ def test_an_archive_for_a_torchserve_of_ones_own(bundle: Path, tmp_path: Path) -
             request = urllib.request.Request(
                 address, body, {"Authorization": f"Bearer {torchserve.tokens()[kind]}"}, method="POST"
             )
-            if body is not None:  # of an empty one TorchServe would make a null pointer
-                request.add_header("Content-Type", "application/json")
+            # Of an empty body that says nothing of its kind, TorchServe makes a null pointer.
+            kind_of_body = "application/json" if body is not None else "application/octet-stream"
+            request.add_header("Content-Type", kind_of_body)
             try:
                 with urllib.request.urlopen(request, timeout=60) as answer:
                     return answer.status, json.load(answer)
