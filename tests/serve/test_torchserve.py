@@ -147,7 +147,7 @@ def test_an_archive_for_a_torchserve_of_ones_own(bundle: Path, tmp_path: Path) -
                 return error.code, json.load(error)
 
         added = call(
-            f"{torchserve.management}/models?url=model.mar&initial_workers=1&synchronous=true", "management", b""
+            f"{torchserve.management}/models?url=model.mar&initial_workers=1&synchronous=true", "management", None
         )
         assert added[0] == 200, (added, torchserve.said())
         status, answer = call(f"{torchserve.inference}/predictions/model", "inference", json.dumps(ROW).encode())
