@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ludocast.serve.batcher import Batcher
 from ludocast.serve.calls import Answer, Backend, Call
@@ -24,6 +24,7 @@ class Service:
         batcher: Of calls.
         deadline: Seconds within which a request is scored, or refused; a client may ask for less.
         is_ready: Whether new requests are welcome.
+        services: Ids of web services of Azure ML Studio (classic) to names of models, for clients that keep theirs.
     """
 
     backend: Backend
@@ -31,19 +32,25 @@ class Service:
     batcher: Batcher
     deadline: float = 30.0
     is_ready: bool = False
+    services: Mapping[str, str] = field(default_factory=dict)
 
-    def predicting(self, codec: str, *, model: str = "name") -> Handler:
-        """A handler that has the body scored.
+    def predicting(self, codec: str, by_content_type: Mapping[str, str] = _NOTHING) -> Handler:
+        """A handler that has the body scored by the model in the route's pattern, the first one where it has none.
 
         Args:
             codec: Name in `CODECS`.
-            model: Which part of the route's pattern names the model; the first model where the pattern has none.
+            by_content_type: Names of others.
         """
 
         def handler(request: Request, reply: Reply) -> None:
-            self.predict(request, reply, codec, request.names.get(model))
+            named = by_content_type.get(request.content_type, codec) if by_content_type else codec
+            self.predict(request, reply, named, request.names.get("name"))
 
         return handler
+
+    def model_of(self, service: str) -> str:
+        """The model that the id of a web service of Azure ML Studio (classic) means."""
+        return self.services.get(service, service)
 
     def predict(
         self, request: Request, reply: Reply, codec: str, name: str | None, options: Mapping[str, str] = _NOTHING
@@ -61,18 +68,13 @@ class Service:
             RefusedError: 404 if there is no such model, 400 if the deadline is none.
         """
         version = self.deployments.version(name)
-        model, number = version.manifest.name, version.manifest.version
+        request.model, request.version = version.manifest.name, version.manifest.version
 
         def answered(answer: Answer) -> None:
             if answer.status != 200:
                 reply(RefusedError(answer.status, answer.error, answer.headers))
             else:
-                reply(
-                    Response(
-                        200, answer.body, answer.content_type, answer.headers,
-                        rows=answer.rows, model=model, version=number,
-                    )
-                )  # fmt: skip
+                reply(Response(200, answer.body, answer.content_type, answer.headers, rows=answer.rows))
 
         deadline = request.arrived + self._seconds(request)
         self.batcher.submit(Call(version.key, codec, request.body, options), answered, deadline)

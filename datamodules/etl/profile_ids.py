@@ -31,9 +31,7 @@ NO_ID = r"^(0{6,}|1{6,}|9{6,}|f{6,}|x{6,}|[0-]{12,}|0?123456789[0-9]*|9774d56d68
 
 def players_of(tables: Tables) -> ir.Table:
     """`player`, `events`, `active_days`, `most` (events on a day) and `awake_days`; one row a player."""
-    days = tables.days
-    hours = sum((days.hours // (1 << hour) % 2 for hour in range(24)), 0)
-    rows = days.mutate(awake=ibis.ifelse(hours >= AWAKE, 1, 0))
+    rows = tables.days.mutate(awake=ibis.ifelse(tables.days.hours >= AWAKE, 1, 0))
     return rows.group_by("player").aggregate(
         events=rows.events.sum().cast("int64"), active_days=rows.count(), most=rows.events.max(),
         awake_days=rows.awake.sum().cast("int64"),

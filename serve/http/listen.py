@@ -82,11 +82,13 @@ class Listener:
     async def start(self) -> None:
         """Accept from now on."""
         loop = asyncio.get_running_loop()
-        shaking = {} if self._context is None else {"ssl_handshake_timeout": self.connections.limits.head_seconds}
         self._server = await loop.create_server(
             lambda: Connection(self.connections, loop),
-            sock=self._socket, ssl=self._context, backlog=_BACKLOG, **shaking,
-        )  # fmt: skip
+            sock=self._socket,
+            ssl=self._context,
+            backlog=_BACKLOG,
+            ssl_handshake_timeout=None if self._context is None else self.connections.limits.head_seconds,
+        )
         self._sweeping = loop.create_task(self._sweep())
 
     async def drain(self, seconds: float) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ludocast.serve.http.message import Request, Response
-from ludocast.serve.http.router import Handler, Route, Router, direct
+from ludocast.serve.http.message import Handler, Request, Response
+from ludocast.serve.http.router import Route, Router, direct
 
 FOLDER = Path(__file__).parent.parent / "studio"
 _TYPES = {

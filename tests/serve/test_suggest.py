@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pandas as pd
 import pytest
-from ludocast.models.recommend.item_item import EASE, Popularity
+from ludocast.models.recommend.item_item import Popularity
 from ludocast.models.recommend.item_vectors import item_vectors
 from ludocast.recipes.recommend_bundle import write_recommend_bundle
 from ludocast.serve.bundle import write_bundle
@@ -22,22 +22,14 @@ from ludocast.serve.suggest_options import SuggestOptions
 from ludocast.__main__ import main
 from tests.models.recommend.made import random_history
 from tests.serve.listening import ask, served
+from tests.serve.made_shop import CATEGORIES, HISTORY, IDS, write_shop
 
-HISTORY = random_history(120, 40)
-IDS = np.array([f"i{k:02d}" for k in range(40)], object)
-CATEGORIES = np.array([("swords", "gems", None)[k % 3] for k in range(40)], object)
-VECTORS = item_vectors(HISTORY)
 OWN = IDS[[3, 8, 12]].tolist()
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    bundle = tmp_path_factory.mktemp("suggest") / "bundle"
-    write_recommend_bundle(
-        bundle, "shop", EASE(5.0).fit(HISTORY), IDS, HISTORY.toarray().sum(0), PairColumns("player", "thing"), {}, "",
-        Catalogue(tuple(IDS), CATEGORIES, VECTORS),
-    )  # fmt: skip
-    return bundle
+    return write_shop(tmp_path_factory.mktemp("suggest") / "bundle")
 
 
 @pytest.fixture(scope="module")
