@@ -9,6 +9,7 @@ from typing import Protocol
 
 from ludocast.serve.http.message import JSON
 from ludocast.serve.manifest import Manifest
+from ludocast.serve.observe.inputs import InputCounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,9 @@ class Backend(Protocol):
 
     def run(self, calls: Sequence[Call], is_large: bool, done: Done) -> None:
         """Score calls; `done` is called in the event loop's thread, at once or later, with an answer for each."""
+
+    async def take_inputs(self) -> InputCounts:
+        """What was counted of the inputs, in all processes, since this was asked last."""
 
     async def close(self) -> None:
         """End what was started."""

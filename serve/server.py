@@ -17,8 +17,11 @@ from ludocast.serve.http.application import Application, Guard
 from ludocast.serve.http.connections import Connections
 from ludocast.serve.http.listen import Listener, open_socket, tls, until_signal
 from ludocast.serve.http.router import Router
+from ludocast.serve.observe.access_log import AccessLog, open_log
+from ludocast.serve.observe.metrics import Metrics
 from ludocast.serve.routes.classic import add_classic_routes
 from ludocast.serve.routes.inference import add_inference_routes
+from ludocast.serve.routes.metrics import add_metrics_routes
 from ludocast.serve.routes.models import add_model_routes
 from ludocast.serve.routes.predict import add_predict_routes
 from ludocast.serve.routes.studio import add_studio_routes
@@ -38,6 +41,8 @@ def serve(
     workers: int = 1,
     threads: int = 1,
     device: str = "cpu",
+    access_log: str = "stderr",
+    log_values: bool = False,
 ) -> None:
     """Answer predictions over HTTP until stopped.
 
@@ -60,6 +65,8 @@ def serve(
         workers: Processes that score. With 1 the server does it itself; one of several may die, and loses nothing.
         threads: Of onnxruntime, in each process that scores.
         device: cpu, or cuda where onnxruntime-gpu is installed.
+        access_log: File to which a line of JSON is added for each answer, or stderr, or off.
+        log_values: Have those lines hold what was asked and answered, so values of players.
     """
     if (tls_certificate is None) != (tls_key is None):
         raise ValueError("--tls_certificate and --tls_key belong together; give both")
@@ -68,10 +75,11 @@ def serve(
     listening = open_socket(host, port)
     try:
         guard = guard_of(listening.getsockname()[0], keys, no_auth)
-    except ValueError:
+        log = open_log(access_log, log_values)
+    except (ValueError, OSError):
         listening.close()
         raise
-    run_loop(_serve(Server(listening, drain, guard, context, backend), [Path(one) for one in bundle]))
+    run_loop(_serve(Server(listening, drain, guard, context, backend, log), [Path(one) for one in bundle]))
 
 
 class Server:
@@ -83,6 +91,7 @@ class Server:
         guard: Who may call what; None lets everybody.
         context: Of TLS; None speaks plainly.
         backend: That scores; None scores in this process.
+        log: Of answers; None keeps none.
     """
 
     def __init__(
@@ -92,6 +101,7 @@ class Server:
         guard: Guard | None = None,
         context: ssl.SSLContext | None = None,
         backend: Backend | None = None,
+        log: AccessLog | None = None,
     ) -> None:
         if backend is None:
             backend = choose_backend()
@@ -100,6 +110,7 @@ class Server:
         self._drain = drain
         self._guard = guard
         self._context = context
+        self._log = log
         self._listener: Listener | None = None
 
     @property
@@ -117,7 +128,7 @@ class Server:
         """
         for bundle in bundles:
             await self.service.deployments.load(bundle)
-        connections = Connections(application(self.service, self._guard))
+        connections = Connections(application(self.service, self._guard, self._log))
         self._listener = Listener(connections, self._listening, self._context)
         await self._listener.start()
         self.service.is_ready = True
@@ -127,6 +138,8 @@ class Server:
         self.service.is_ready = False
         in_time = self._listener is None or await self._listener.drain(self._drain)
         await self.service.backend.close()
+        if self._log is not None:
+            self._log.close()
         return in_time
 
 
@@ -141,15 +154,17 @@ async def _serve(server: Server, bundles: Sequence[Path]) -> None:
             print("some requests were not answered within --drain", file=sys.stderr)
 
 
-def application(service: Service, guard: Guard | None = None) -> Application:
+def application(service: Service, guard: Guard | None = None, log: AccessLog | None = None) -> Application:
     """All routes of a service."""
+    metrics = Metrics(service)
     router = Router()
     add_predict_routes(router, service)
     add_inference_routes(router, service)
     add_classic_routes(router, service)
     add_model_routes(router, service)
     add_studio_routes(router)
-    return Application(router, guard)
+    add_metrics_routes(router, metrics)
+    return Application(router, guard, [metrics] if log is None else [metrics, log])
 
 
 def run_loop(main: object) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from ludocast.serve.answering import Answering
 from ludocast.serve.calls import Answer, Call, Done
 from ludocast.serve.manifest import Manifest
+from ludocast.serve.observe.inputs import InputCounts
 
 
 class LocalBackend:
@@ -50,6 +51,10 @@ class LocalBackend:
             loop.call_soon_threadsafe(self._finish, future, done)
 
         self._thread.submit(self._answering.answer, calls).add_done_callback(finished)
+
+    async def take_inputs(self) -> InputCounts:
+        """See `Backend.take_inputs`."""
+        return self._answering.take_inputs()
 
     async def close(self) -> None:
         """See `Backend.close`."""

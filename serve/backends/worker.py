@@ -40,6 +40,8 @@ def main() -> None:
 def _handled(answering: Answering, header: Header, payload: bytes) -> bytes:
     if "calls" in header:
         return pack_answers(answering.answer(unpack_calls(header, payload)))
+    if "take" in header:
+        return pack({"inputs": [(*of, counts) for of, counts in answering.take_inputs().items()]})
     key = header["key"]
     if "bundle" not in header:
         answering.unload(key)

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 from ludocast.serve.backends.frames import Frames, Header, pack, pack_calls, unpack_answers
 from ludocast.serve.calls import Answer, Call
 from ludocast.serve.manifest import Manifest, parse_manifest
+from ludocast.serve.observe.inputs import InputCounts
 
 _LOAD_SECONDS = 300.0
 _END_SECONDS = 5.0  # that a worker has to end in once its socket is closed
@@ -50,6 +52,7 @@ class WorkerLink(asyncio.Protocol):
         self._process: subprocess.Popen[bytes] | None = None
         self._transport: asyncio.Transport | None = None
         self._loads: dict[str, asyncio.Future[Manifest]] = {}
+        self._inputs: deque[asyncio.Future[InputCounts]] = deque()
         self._answered: Callable[[Sequence[Answer]], None] | None = None
         self.is_ready = False  # set by who has given it all bundles
         self.is_alive = False
@@ -104,6 +107,15 @@ class WorkerLink(asyncio.Protocol):
         if self.is_alive:
             self._send(pack({"key": key}))
 
+    async def take_inputs(self) -> InputCounts:
+        """See `Backend.take_inputs`; nothing if it ends meanwhile."""
+        if not self.is_alive:
+            return {}
+        told: asyncio.Future[InputCounts] = asyncio.get_running_loop().create_future()
+        self._inputs.append(told)
+        self._send(pack({"take": "inputs"}))
+        return await told
+
     def score(self, calls: Sequence[Call], kill_after: float, answered: Callable[[Sequence[Answer]], None]) -> None:
         """Give it a batch; it has to be free."""
         self._answered = answered
@@ -139,6 +151,8 @@ class WorkerLink(asyncio.Protocol):
                 answered(unpack_answers(header, payload))
             elif "loaded" in header:
                 self._loaded(header)
+            elif "inputs" in header:
+                self._tell({(model, version, column): counts for model, version, column, counts in header["inputs"]})
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """The process has ended, or is made to."""
@@ -148,7 +162,14 @@ class WorkerLink(asyncio.Protocol):
             if not loaded.done():
                 loaded.set_exception(WorkerEndedError())
         self._loads.clear()
+        while self._inputs:
+            self._tell({})
         self._on_ended(self)
+
+    def _tell(self, counts: InputCounts) -> None:
+        told = self._inputs.popleft()
+        if not told.done():  # somebody waits for it still
+            told.set_result(counts)
 
     def _loaded(self, header: Header) -> None:
         loaded = self._loads.pop(header["loaded"])

@@ -14,6 +14,7 @@ from typing import Any
 from ludocast.serve.backends.worker_link import WorkerEndedError, WorkerLink, WorkerOptions
 from ludocast.serve.calls import Answer, Call, Done
 from ludocast.serve.manifest import Manifest
+from ludocast.serve.observe.inputs import InputCounts, add_counts
 
 MOST_DEATHS = 3  # of workers over one call, or one bundle
 _BACK_OFF = (0.0, 0.2, 1.0, 5.0)  # seconds before a worker is started again, by how many ended before they were ready
@@ -110,6 +111,13 @@ class WorkersBackend:
         until = asyncio.get_running_loop().time() + self._deadline
         self._again.append(_Part(_Batch(calls, is_large, done, until), range(len(calls))))
         self._dispatch()
+
+    async def take_inputs(self) -> InputCounts:
+        """See `Backend.take_inputs`; what a worker has counted since is lost if it dies."""
+        found: InputCounts = {}
+        for counts in await asyncio.gather(*(link.take_inputs() for link in self._links if link.is_ready)):
+            add_counts(found, counts)
+        return found
 
     async def close(self) -> None:
         """See `Backend.close`."""
