@@ -112,7 +112,7 @@ class Client:
                 reader, writer = await asyncio.wait_for(
                     asyncio.open_connection("127.0.0.1", self._port), CONNECT_SECONDS
                 )
-            except (OSError, asyncio.TimeoutError):
+            except (TimeoutError, OSError):
                 return  # not accepted, so nothing is lost
             try:
                 while await self._ask(reader, writer) and self._keeps and not self.stopped:
@@ -133,7 +133,7 @@ class Client:
             size = re.search(rb"\r\nContent-Length: (\d+)\r\n", text)
             assert size is not None
             answer = await asyncio.wait_for(reader.readexactly(int(size[1])), ANSWER_SECONDS)
-        except (OSError, asyncio.IncompleteReadError, asyncio.TimeoutError) as error:
+        except (TimeoutError, OSError, asyncio.IncompleteReadError) as error:
             self._tally.failures[f"no answer: {type(error).__name__}"] += 1
             return False
         self._tally.longest = max(self._tally.longest, time.monotonic() - begun)
