@@ -126,7 +126,9 @@ class Client:
         body = self._questions.bodies[number]
         name = f"{self._draw.getrandbits(64):x}"
         begun = time.monotonic()
-        head = f"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Request-Id: {name}\r\nContent-Length: {len(body)}\r\n\r\n"
+        head = (
+            f"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Request-Id: {name}\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
         try:
             writer.write(head.encode() + body)
             text = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), ANSWER_SECONDS)

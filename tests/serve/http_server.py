@@ -89,6 +89,17 @@ def read_all(client: socket.socket) -> bytes:
     return found
 
 
+def read_some(client: socket.socket) -> bytes:
+    """All that comes until the server closes, or resets."""
+    found = b""
+    try:
+        while piece := client.recv(1 << 16):
+            found += piece
+    except ConnectionResetError:
+        pass
+    return found
+
+
 def read_until(client: socket.socket, end: bytes) -> bytes:
     """All that comes until it ends so."""
     found = b""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.serve.http_server import USUAL, Running, bodies, get, post, read_all, read_until, running
+from tests.serve.http_server import USUAL, Running, bodies, get, post, read_all, read_some, read_until, running
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_head_has_the_head_of_get(server: Running) -> None:
         date = b"\r\nDate: "
         assert head.endswith(b"\r\n\r\n")
         assert head.partition(date)[0] == whole.partition(date)[0]
-        assert head.split(b"\r\n")[2:] == whole.partition(b"\r\n\r\n")[0].split(b"\r\n")[2:] + [b"", b""]
+        assert head.split(b"\r\n")[2:] == [*whole.partition(b"\r\n\r\n")[0].split(b"\r\n")[2:], b"", b""]
 
 
 def test_a_204_has_no_length(server: Running) -> None:
@@ -192,9 +192,7 @@ def test_a_file_that_becomes_shorter_is_seen_to_be_broken(tmp_path: Path) -> Non
             client.sendall(get("/file/a"))
             client.recv(1000)
             os.truncate(tmp_path / "a", 1000)
-            with pytest.raises(ConnectionResetError):
-                read_all(client)
-                raise ConnectionResetError  # an end before the whole length is seen as well
+            assert len(read_some(client)) < 64 << 20
         assert bodies(server.say(get("/echo"))) == [b"/echo"]
 
 
@@ -202,7 +200,8 @@ def test_who_does_not_read_is_closed_and_who_waits_is_not(tmp_path: Path) -> Non
     (tmp_path / "a").write_bytes(bytes(64 << 20))
     limits = replace(USUAL, write_seconds=0.5, idle_seconds=0.5, head_seconds=0.5, body_seconds=0.5)
     with (
-        running(tmp_path, limits) as server, server.connect() as waiting,
+        running(tmp_path, limits) as server,
+        server.connect() as waiting,
         server.connect() as stuck,
         server.connect() as silent,
         server.connect() as slow,
@@ -213,9 +212,7 @@ def test_who_does_not_read_is_closed_and_who_waits_is_not(tmp_path: Path) -> Non
         assert bodies(read_all(waiting)) == [b"/slow?seconds=3"]
         assert read_all(silent) == b""
         assert b"did not arrive in time" in read_all(slow)
-        with pytest.raises(ConnectionResetError):
-            read_all(stuck)
-            raise ConnectionResetError
+        assert len(read_some(stuck)) < 64 << 20
 
 
 def test_clients_that_vanish_leave_others_alone(server: Running) -> None:
