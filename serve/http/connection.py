@@ -112,8 +112,8 @@ class Connection(asyncio.Protocol):
         """The client sends no more, but may still read its answers."""
         self._break_stream(RefusedError(400, "the request ended before it was whole"))
         self._last = self._has_eof = True
-        if self._reading is not self._answering:  # it will never be whole
-            self._reading = None
+        if self._stream is None:
+            self._reading = None  # half a request
         wanted = self._answering is not None or bool(self._waiting)
         return wanted and self._transport.can_write_eof()
 
