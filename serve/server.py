@@ -41,6 +41,7 @@ def serve(
     workers: int = 1,
     threads: int = 1,
     device: str = "cpu",
+    torchserve: bool = False,
     access_log: str = "stderr",
     log_values: bool = False,
     service_ids: dict[str, str] | None = None,
@@ -66,6 +67,7 @@ def serve(
         workers: Processes that score. With 1 the server does it itself; one of several may die, and loses nothing.
         threads: Of onnxruntime, in each process that scores.
         device: cpu, or cuda where onnxruntime-gpu is installed.
+        torchserve: Have TorchServe run the workers, as `ludocast torchserve` does; needs ludocast[torchserve].
         access_log: File to which a line of JSON is added for each answer, or stderr, or off.
         log_values: Have those lines hold what was asked and answered, so values of players.
         service_ids: Ids of web services of Azure ML Studio (classic) to names of models, for programs that keep theirs.
@@ -73,7 +75,7 @@ def serve(
     if (tls_certificate is None) != (tls_key is None):
         raise ValueError("--tls_certificate and --tls_key belong together; give both")
     context = None if tls_certificate is None or tls_key is None else tls(Path(tls_certificate), Path(tls_key))
-    backend = choose_backend(workers, threads, device)
+    backend = choose_backend(workers, threads, device, torchserve=torchserve)
     listening = open_socket(host, port)
     try:
         guard = guard_of(listening.getsockname()[0], keys, no_auth)
