@@ -44,6 +44,7 @@ def serve(
     torchserve: bool = False,
     access_log: str = "stderr",
     log_values: bool = False,
+    service_ids: dict[str, str] | None = None,
 ) -> None:
     """Answer predictions over HTTP until stopped.
 
@@ -69,6 +70,7 @@ def serve(
         torchserve: Have TorchServe run the workers, as `ludocast torchserve` does; needs ludocast[torchserve].
         access_log: File to which a line of JSON is added for each answer, or stderr, or off.
         log_values: Have those lines hold what was asked and answered, so values of players.
+        service_ids: Ids of web services of Azure ML Studio (classic) to names of models, for programs that keep theirs.
     """
     if (tls_certificate is None) != (tls_key is None):
         raise ValueError("--tls_certificate and --tls_key belong together; give both")
@@ -81,7 +83,9 @@ def serve(
     except (ValueError, OSError):
         listening.close()
         raise
-    run_loop(_serve(Server(listening, drain, guard, context, backend, log), [Path(one) for one in bundle]))
+    server = Server(listening, drain, guard, context, backend, log)
+    server.service.services = {} if service_ids is None else service_ids
+    run_loop(_serve(server, [Path(one) for one in bundle]))
 
 
 class Server:
