@@ -152,7 +152,7 @@ def _events(
     time = raw[columns.time]
     values: dict[str, ir.Value] = {
         "player": player,
-        "time": milliseconds_of(_text(time) if time.type().is_string() else time, unit),
+        "time": milliseconds_of(_text(time) if time.type().is_string() else time, unit, engine.kind == "duckdb"),
     }
     if columns.event is not None:
         values["event"] = raw[columns.event].cast("string").strip()
