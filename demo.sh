@@ -17,7 +17,7 @@ ask() { # BUNDLE RECORDS: serves the bundle on a free port, asks once, and stops
   for _ in $(seq 100); do
     curl -sf "http://127.0.0.1:$port/v2/health/ready" >/dev/null 2>&1 && break; sleep 0.1
   done
-  echo "asking: $2"
+  echo "asking: $(echo "$2" | cut -c 1-300)"
   if command -v curl >/dev/null; then
     curl -sS -H 'Content-Type: application/json' -d "$2" "http://127.0.0.1:$port/predict"; echo
   else

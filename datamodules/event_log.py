@@ -97,20 +97,32 @@ def read_event_log(
     for name in (player, time, *([event] if event is not None else []), *numbers):
         if name not in table.column_names:
             raise ValueError(f'the log has no column "{name}"; it has {", ".join(table.column_names)}')
-    owner, players = _text_codes(table, player, tokens)
-    seconds = _column(table, time, "timestamp", tokens)
-    if event is None:
-        codes, events = np.zeros(table.num_rows, np.int64), np.array([NO_EVENT], object)
-    else:
-        codes, events = _text_codes(table, event, tokens)
-    values = [_column(table, name, "number", tokens) for name in numbers]
-    matrix = np.stack(values, axis=1) if values else np.zeros((table.num_rows, 0), np.float32)
+    owner, players = text_codes(table, player, tokens)
+    seconds, codes, events, matrix = event_values(table, time, event, numbers, tokens)
     kept = _complete(players[owner] == "", np.isnan(seconds), player, time)
     owner, players = _present(owner[kept], players)
     order = _order(owner, seconds[kept])
     rows = kept[order]
     counts = np.bincount(owner, minlength=len(players))
-    return EventLog(players, offsets_of(counts), seconds[rows], codes[rows].astype(np.int32), events, matrix[rows])
+    return EventLog(players, offsets_of(counts), seconds[rows], codes[rows], events, matrix[rows])
+
+
+def event_values(
+    table: pa.Table, time: str, event: str | None, numbers: Sequence[str], missing: frozenset[str]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Times, codes, names and numbers of events, as an `EventLog` has them, in the order of the table.
+
+    Raises:
+        ValueError: If a cell cannot be read.
+    """
+    seconds = _column(table, time, "timestamp", missing)
+    if event is None:
+        codes, events = np.zeros(table.num_rows, np.int64), np.array([NO_EVENT], object)
+    else:
+        codes, events = text_codes(table, event, missing)
+    values = [_column(table, name, "number", missing) for name in numbers]
+    matrix = np.stack(values, axis=1) if values else np.zeros((table.num_rows, 0), np.float32)
+    return seconds, codes.astype(np.int32), events, matrix
 
 
 def _table(source: str | Path | pd.DataFrame | pa.Table, encoding: str) -> pa.Table:
@@ -131,7 +143,7 @@ def _at_row(name: str, error: CellError, row: int | None) -> ValueError:
     return ValueError(f'{where}column "{name}": {error}; mend it, name the right column, or leave the cell empty')
 
 
-def _text_codes(table: pa.Table, name: str, missing: frozenset[str]) -> tuple[np.ndarray, np.ndarray]:
+def text_codes(table: pa.Table, name: str, missing: frozenset[str]) -> tuple[np.ndarray, np.ndarray]:
     """Which distinct text each row has, int64 [R], and the texts, objects; "" is missing, and always one of them."""
     try:
         chunks = table[name].dictionary_encode().unify_dictionaries().chunks

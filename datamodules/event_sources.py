@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 from ludocast.datamodules.event_log import NO_EVENT, EventLog, read_event_log
@@ -50,6 +50,14 @@ class LogColumns:
         return read_event_log(self.path, self.player, self.time, self.event, self.numbers, encoding=self.encoding)
 
 
+class Labelled(NamedTuple):
+    """A log, the moments at which its players are asked about, and the parts in which these fall."""
+
+    log: EventLog
+    snapshots: Snapshots
+    split: Split
+
+
 class ChurnSource(SequenceSource):
     """Snapshots of players: the static "label", 1 for who has churned, and what was known of each at the time.
 
@@ -74,6 +82,9 @@ class ChurnSource(SequenceSource):
     Raises:
         ValueError: If `observe` is not made of whole steps.
     """
+
+    is_whole: ClassVar[bool] = True  # whether players can be asked about at moments other than the snapshots
+    longest: int | None = None  # most events of a sequence, None for any number
 
     def __init__(
         self,
@@ -100,7 +111,7 @@ class ChurnSource(SequenceSource):
         self.validation, self.test, self.min_count = validation, test, min_count
         self.players, self.seed = players, seed
 
-    def read(self) -> SequenceParts:
+    def labelled(self) -> Labelled:
         """Read the log and look at it at all snapshot times.
 
         Raises:
@@ -116,7 +127,15 @@ class ChurnSource(SequenceSource):
             active_within=self.active_within,
             step=self.step,
         )
-        split = split_snapshots(snapshots, self.validation, self.test)
+        return Labelled(log, snapshots, split_snapshots(snapshots, self.validation, self.test))
+
+    def read(self) -> SequenceParts:
+        """Read, split and encode.
+
+        Raises:
+            ValueError: As `labelled`.
+        """
+        log, snapshots, split = self.labelled()
         encode, inputs = self._encoding(log, float(snapshots.time[split.train].max()))
         train_columns = None
         if self.players is not None:
@@ -133,14 +152,16 @@ class ChurnSource(SequenceSource):
         parts = _split_parts(sequences, split, sizes, inputs)
         if train_columns is not None:  # not those that later answers read: a player's own label is no part of them
             parts.train.static["columns"][:, -train_columns.shape[1] :] = train_columns
-        timelines = Timelines(log, encode, self.observe, self.active_within, by_event=self.inputs != "days")
+        timelines = None
+        if self.is_whole:
+            timelines = Timelines(log, encode, self.observe, self.active_within, by_event=self.inputs != "days")
         return replace(parts, classes=("stays", "leaves"), players=log.players, timelines=timelines)
 
     def _encoding(self, log: EventLog, end: float) -> tuple[Encode, StepInputs]:
         """How snapshots become sequences; fitted on the events before `end`, the last training snapshot."""
         inputs = StepInputs(
             time=self.log.time, has_now=True, observe=self.observe, active_within=self.active_within,
-            times=(float(log.times.min()), end),
+            times=(float(log.times.min()), end), longest=self.longest,
         )  # fmt: skip
         if self.inputs == "days":
             encode = partial(day_sequences, observe=self.observe, days_per_step=self.days_per_step)

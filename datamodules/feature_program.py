@@ -54,6 +54,8 @@ def both(a: Array | None, b: Array | None) -> Array | None:
 
 
 def _plain(function: Callable[..., Any]) -> Callable[..., Values]:
+    """A function of numbers, known where all of its arguments are."""
+
     def step(*values: Values) -> Values:
         known = None
         for value in values:
@@ -90,6 +92,7 @@ def _known(value: Values) -> Array:
 
 
 def _if(condition: Values, then: Values, otherwise: Values) -> Values:
+    """A condition that is missing counts as not fulfilled, as a CASE of SQL has it."""
     chosen = condition.numbers if condition.known is None else condition.numbers & condition.known
     known = None
     if then.known is not None or otherwise.known is not None:
@@ -98,6 +101,7 @@ def _if(condition: Values, then: Values, otherwise: Values) -> Values:
 
 
 def _null_if(a: Values, b: Values) -> Values:
+    """The first one, missing where it equals the second."""
     equal = np.asarray(a.numbers == b.numbers)
     if b.known is not None:
         equal = equal & b.known
@@ -105,6 +109,7 @@ def _null_if(a: Values, b: Values) -> Values:
 
 
 def _coalesce(first: Values, *others: Values) -> Values:
+    """The first of them that is known."""
     for other in others:
         if first.known is None:
             return first
@@ -114,7 +119,7 @@ def _coalesce(first: Values, *others: Values) -> Values:
 
 
 def _greatest(first: Values, *others: Values) -> Values:
-    """Of those that are known."""
+    """The greatest of those that are known; missing where none is."""
     for other in others:
         larger = np.maximum(first.numbers, other.numbers)
         if first.known is None and other.known is None:
@@ -125,7 +130,9 @@ def _greatest(first: Values, *others: Values) -> Values:
     return first
 
 
-def _positive(function: Callable[[Array], Array], least: float) -> Callable[[Values], Values]:
+def _from(least: float, function: Callable[[Array], Array]) -> Callable[[Values], Values]:
+    """Of numbers below `least` as of `least`: rounding alone brings a variance below 0, and none asks for ln 0."""
+
     def step(value: Values) -> Values:
         # What is missing may hold any number; of it no warning is wanted.
         numbers = value.numbers if value.known is None else np.where(value.known, value.numbers, 1.0)
@@ -156,8 +163,8 @@ EACH: dict[str, Callable[..., Values]] = {
     "is_null": lambda a: Values(~_known(a)),
     "not_null": lambda a: Values(_known(a)),
     "greatest": _greatest,
-    "ln": _positive(np.log, 5e-324),
-    "sqrt": _positive(np.sqrt, 0.0),
+    "ln": _from(5e-324, np.log),
+    "sqrt": _from(0.0, np.sqrt),
 }
 _SMALLEST, _LARGEST = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 REDUCTIONS: dict[str, tuple[Any, int]] = {
@@ -165,8 +172,26 @@ REDUCTIONS: dict[str, tuple[Any, int]] = {
 }  # fmt: skip
 
 
+# Arguments of each operator, two unless it stands here; None is one or more.
+ARGUMENTS: dict[str, int | None] = {
+    "to_float": 1, "to_int": 1, "not": 1, "is_null": 1, "not_null": 1, "ln": 1, "sqrt": 1, "if": 3, "coalesce": None,
+    "greatest": None,
+}  # fmt: skip
+
+
+def _fits(name: str, count: int) -> bool:
+    """Whether there is such an operator, with so many arguments."""
+    if name in REDUCTIONS:
+        return count in (1, 2)
+    wanted = ARGUMENTS.get(name, 2)
+    return name in EACH and (count >= 1 if wanted is None else count == wanted)
+
+
 def _reduced(name: str, starts: Array, rows: int, value: Values, where: Values | None) -> Values:
-    """Of the rows of each player that are known and fulfil `where`; missing where there is none. Whole numbers only."""
+    """Of the rows of each player that are known and fulfil `where`, whole numbers; missing where there is none.
+
+    Fractions have no place here: `compile.py` refuses them, for their sum depends on the order of rows.
+    """
     function, neutral = REDUCTIONS[name]
     numbers = np.broadcast_to(value.numbers, (rows,)).astype(np.int64, copy=False)
     counted = value.known
@@ -193,15 +218,12 @@ class FeatureProgram:
 
     def __init__(self, columns: Sequence[str], steps: Sequence[Sequence[Any]], outputs: Sequence[Output]) -> None:
         for number, (name, *arguments) in enumerate(steps):
-            if not arguments:
-                fits = False
-            elif name == "column":
-                fits = arguments[0] in columns
+            if name == "column":
+                fits = len(arguments) == 1 and arguments[0] in columns
             elif name == "number":
-                fits = type(arguments[0]) in (int, float, bool)
+                fits = len(arguments) == 1 and type(arguments[0]) in (int, float, bool)
             else:
-                earlier = all(type(a) is int and 0 <= a < number for a in arguments)
-                fits = earlier and (name in EACH or (name in REDUCTIONS and len(arguments) <= 2))
+                fits = _fits(name, len(arguments)) and all(type(a) is int and 0 <= a < number for a in arguments)
             if not fits:
                 raise ValueError(f"step {number} ({name}) of the features is not known here; install a newer ludocast")
         if any(not 0 <= output.step < len(steps) for output in outputs):
@@ -259,5 +281,6 @@ def read_program(document: Mapping[str, Any]) -> FeatureProgram:
 
 
 def _told(value: Values, players: int) -> Array:
+    """Values of a feature as float64 [B], NaN where it is missing."""
     numbers = np.broadcast_to(value.numbers, (players,)).astype(np.float64)
     return numbers if value.known is None else np.where(value.known, numbers, np.nan)

@@ -34,6 +34,7 @@ class StepInputs:
         line_end: Word at the end of a line of text.
         players: Columns of players beside their events; None for none.
         times: First and last time that training knew, seconds since 1970.
+        longest: Most events that training read of a sequence, of more the last ones; None for any number.
     """
 
     vocabulary: Vocabulary | None = None
@@ -53,3 +54,4 @@ class StepInputs:
     line_end: str | None = None
     players: PlayerColumns | None = None
     times: tuple[float, float] | None = None
+    longest: int | None = None

@@ -10,7 +10,7 @@ import os
 import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from difflib import get_close_matches
 from typing import Any
 
@@ -28,7 +28,9 @@ class Command:
 
 
 COMMANDS = {
-    "train churn": Command("ludocast.recipes.churn:train_churn", "train a churn model on a player table", True),
+    "train churn": Command(
+        "ludocast.recipes.churn:train_churn", "train a churn model on a player table or an event log", True
+    ),
     "train sequence": Command(
         "ludocast.recipes.sequence:train_sequence", "train a recurrent network on events, a text or tagged words", True
     ),
@@ -41,8 +43,17 @@ COMMANDS = {
     "snapshots": Command(
         "ludocast.recipes.snapshots:snapshots", "turn an event log into snapshots: features, label, split", True
     ),
+    "sequences": Command(
+        "ludocast.recipes.sequences:sequences", "turn an event log into what each player did before each snapshot", True
+    ),
+    "interactions": Command(
+        "ludocast.recipes.interactions:interactions", "turn an event log into a table of who had what", True
+    ),
     "score": Command("ludocast.serve.score:score", "score every row of a CSV or Parquet file"),
     "serve": Command("ludocast.serve.server:serve", "answer predictions over HTTP"),
+    "keys add": Command("ludocast.serve.safety.commands:keys_add", "make a key for a client of a server", False, True),
+    "keys list": Command("ludocast.serve.safety.commands:keys_list", "show who has a key"),
+    "keys remove": Command("ludocast.serve.safety.commands:keys_remove", "take a client's key away", False, True),
     "simulate": Command("ludocast.datamodules.simulate:simulate", "make a player table of a simulated game", True),
     "simulate log": Command(
         "ludocast.datamodules.game.log:simulate_log", "make an event log of a simulated game", True
@@ -122,7 +133,7 @@ def _summaries(commands: Mapping[str, Command]) -> list[str]:
 
 def _run(name: str, options: list[str]) -> int:
     try:
-        function = _load(COMMANDS[name])
+        function = flat(_load(COMMANDS[name]))
     except ModuleNotFoundError as error:
         if COMMANDS[name].training and error.name is not None and error.name.split(".")[0] in TRAINING_MODULES:
             return _refuse(MISSING_PART)
@@ -150,7 +161,11 @@ def _run(name: str, options: list[str]) -> int:
 
 
 def _description(function: Callable[..., Any]) -> str:
-    return inspect.cleandoc(function.__doc__ if function.__doc__ is not None else "").partition("\nArgs:")[0]
+    return _documentation(function).partition("\nArgs:")[0]
+
+
+def _documentation(of: Callable[..., Any]) -> str:
+    return inspect.cleandoc(of.__doc__ if of.__doc__ is not None else "")
 
 
 def _formatter() -> type:
@@ -166,6 +181,41 @@ def _load(command: Command) -> Callable[..., Any]:
     module, _, function = command.target.partition(":")
     loaded: Callable[..., Any] = getattr(importlib.import_module(module), function)
     return loaded
+
+
+def flat(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function with the fields of its dataclasses as arguments of their own.
+
+    Options that several commands share stand in one dataclass, and are options like any others to the user.
+
+    Args:
+        function: The command; a parameter whose type is a dataclass has no default.
+    """
+    own = inspect.signature(function, eval_str=True).parameters
+    groups: dict[str, type[Any]] = {
+        name: one.annotation
+        for name, one in own.items()
+        if isinstance(one.annotation, type) and is_dataclass(one.annotation)
+    }
+    if not groups:
+        return function
+    fields = {name: inspect.signature(group, eval_str=True).parameters for name, group in groups.items()}
+    every = [one for name, entry in own.items() for one in (fields[name].values() if name in fields else [entry])]
+
+    def call(**given: Any) -> Any:
+        made = {name: groups[name](**{key: given.pop(key) for key in fields[name]}) for name in groups}
+        return function(**made, **given)
+
+    text, _, arguments = _documentation(function).partition("\nArgs:\n")
+    lines = [line for line in arguments.splitlines() if line.strip().partition(":")[0] not in groups]
+    for group in groups.values():
+        lines += _documentation(group).partition("\nAttributes:\n")[2].splitlines()
+    call.__doc__ = "\n".join([text, "Args:", *lines])
+    call.__name__, call.__module__ = function.__name__, function.__module__
+    call.__annotations__ = {one.name: one.annotation for one in every}
+    order = sorted(every, key=lambda one: one.default is not inspect.Parameter.empty)
+    call.__signature__ = inspect.Signature(order)  # type: ignore[attr-defined]
+    return call
 
 
 def parser_words(function: Callable[..., Any], options: Sequence[str]) -> list[str]:

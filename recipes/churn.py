@@ -14,15 +14,18 @@ import numpy as np
 from ludocast.compression.strategy import IN_WORDS, Compression
 from ludocast.datamodules.feature_state import Definition
 from ludocast.datamodules.fit_preprocessing import fit_preprocessing
-from ludocast.models.baselines import baselines
+from ludocast.datamodules.infer import RawColumns
+from ludocast.models.baselines import Predict, fit_baselines
 from ludocast.models.calibration import class_probabilities, cost_threshold, f1_threshold
 from ludocast.models.churn.fit import Choice, FittedChurn, HeldOut, blended, fit_rows
 from ludocast.models.interrupt import StopOnCtrlC
 from ludocast.models.ranks import started_ranks, telling_of_lost_processes
 from ludocast.models.same_command import SameCommand
 from ludocast.models.trainer import TrainerSettings, check_settings
+from ludocast.recipes.churn_log import FOLDER as SNAPSHOTS
 from ludocast.recipes.churn_log import check_source, definition_of, features_file, log_run
-from ludocast.recipes.churn_table import ChurnTable, read_churn_table
+from ludocast.recipes.churn_table import MOST_ROWS, ChurnTable, read_churn_table
+from ludocast.recipes.log_options import LogOptions, SnapshotOptions
 from ludocast.recipes.provenance import git_revision, libraries
 from ludocast.recipes.run_folder import RunFolder
 from ludocast.recipes.stops import telling_of_stops
@@ -74,6 +77,7 @@ def train_churn(
     step: str = "14d",
     time_zone: str = "UTC",
     memory: str = "4GB",
+    most_rows: int = MOST_ROWS,
 ) -> None:
     """Train a churn model on a player table, or on an event log, from which snapshots of the players are made first.
 
@@ -127,8 +131,10 @@ def train_churn(
         step: From one snapshot to the next.
         time_zone: Of hours and weekdays.
         memory: What the making of snapshots may use.
+        most_rows: Training rows of snapshots that are held in memory. Of more the network reads all from the disk, each
+            process its own, and everything else learns from a random sample of as many.
     """
-    _check(members, epochs, seed, cost_missed, cost_false_alarm)
+    _check(members, epochs, seed, cost_missed, cost_false_alarm, most_rows)
     ranks = started_ranks(devices)
     trainer = TrainerSettings(
         accelerator=accelerator, ranks=ranks, compression=compression, precision=precision, epochs=epochs,
@@ -139,14 +145,14 @@ def train_churn(
     check_settings(trainer)
     run = None
     if log is not None:
-        columns = {"player": player, "time": time, "event": event, "amount": amount}
-        windows = {"observe": observe, "gap": gap, "horizon": horizon, "active_within": active_within, "step": step}
-        run = log_run(log, columns, windows, time_zone, memory, ranks.world)
+        source = LogOptions(log, player, time, event, amount, memory=memory)
+        moments = SnapshotOptions(observe=observe, gap=gap, horizon=horizon, active_within=active_within, step=step)
+        run = log_run(source, moments, time_zone, ranks.world)
     check_source(data, label, log, split_time, split_group)
     folder = RunFolder(out, resume=resume, overwrite=overwrite, owner=ranks.is_first)
     settings: dict[str, Any] = {
         "exclude": exclude, "model": model, "members": members, "epochs": epochs, "seed": seed, "private": private,
-        "precision": precision,
+        "precision": precision, "most_rows": most_rows,
     }  # fmt: skip
     with telling_of_stops(folder):
         if run is not None:
@@ -155,7 +161,7 @@ def train_churn(
         assert data is not None
         table = read_churn_table(
             data, label, positive, exclude if exclude is not None else [], schema, split_time, split_group, seed,
-            encoding, delimiter, truth, RARE if private else 0,
+            encoding, delimiter, truth, RARE if private else 0, most_rows,
         )  # fmt: skip
         for warning in table.schema.warnings:
             print(f"note: {warning}", flush=True)
@@ -183,14 +189,19 @@ def train_churn(
         fitted = _with_threshold(fitted, held_out, threshold_by, cost_missed, cost_false_alarm)
         _write(partial, table, fitted, held_out, out.name if name is None else name, version, seed, definition)
         folder.finish()
-    _print_summary(out)
+    snapshots = out / SNAPSHOTS if run is not None else data if data.is_dir() else None
+    _print_summary(out, snapshots)
 
 
-def _check(members: int, epochs: int | None, seed: int, cost_missed: float, cost_false_alarm: float) -> None:
+def _check(
+    members: int, epochs: int | None, seed: int, cost_missed: float, cost_false_alarm: float, most_rows: int
+) -> None:
     if not 1 <= members <= 64:
         raise ValueError(f"--members is a number from 1 to 64, got {members}")
     if epochs is not None and epochs < 1:
         raise ValueError(f"--epochs is 1 or more, got {epochs}")
+    if most_rows < 100:
+        raise ValueError(f"--most-rows is 100 or more, got {most_rows}")
     if not 0 <= seed < 2**32:
         raise ValueError(f"--seed is a number from 0 to {2**32 - 1}, got {seed}")
     if not (cost_missed > 0 and cost_false_alarm > 0 and np.isfinite(cost_missed + cost_false_alarm)):
@@ -206,7 +217,7 @@ def _fit(
         warnings.filterwarnings("ignore", module="pytorch_lightning")  # hints for authors of modules
         return fit_rows(
             table.schema, columns, label, validation, model=model, members=members, seed=seed, settings=trainer,
-            rare=rare,
+            rare=rare, stream=table.stream,
         )  # fmt: skip
 
 
@@ -236,7 +247,8 @@ def _write(
     report = _report(table, fitted, held_out, name, seed)
     metrics = report.metrics()
     table.schema.write(partial / "schema.json")
-    table.split.write(partial / "split.csv")
+    if table.stream is None:  # rows on the disk have their part beside them
+        table.split.write(partial / "split.csv")
     text = json.dumps(metrics, ensure_ascii=False, indent=1, allow_nan=False)
     (partial / "metrics.json").write_text(text + "\n", encoding="utf-8")
     write_report(report, partial / "report.html")
@@ -262,34 +274,39 @@ def _write(
 
 def _report(table: ChurnTable, fitted: FittedChurn, held_out: HeldOut, name: str, seed: int) -> Report:
     split = table.split
-    test_columns, test_label = table.part(split.test)
-    encoded = fitted.preprocessing.encode(test_columns)
-    probabilities = {f"ludocast ({name})": fitted.predict(test_columns)}
-    each = fitted.candidates.logits(encoded)
-    if len(each) > 1:
-        probabilities |= {f"its {part} alone": class_probabilities(logits) for part, logits in each.items()}
     train_columns, train_label = table.part(split.train)
-    classes = len(fitted.classes)
     # Encoded as in training: a row's own label is no part of its mean labels.
     _, train = fit_preprocessing(fitted.schema, train_columns, train_label, seed)
-    probabilities |= baselines(train, train_label, encoded, classes, seed)
-    rows = {"training": len(split.train), "test": len(split.test)}
-    if split.validation is not None:
-        rows["validation"] = len(split.validation)
+    classic = fit_baselines(train, train_label, len(fitted.classes), seed)
+    found = [(_leaderboard(fitted, classic, columns, name), label) for columns, label in table.test_pieces()]
     return build_report(
         name=name,
         schema=fitted.schema,
         predict=fitted.predict,
         decide=fitted.decide,
         threshold=fitted.threshold,
-        test_columns=test_columns,
-        test_label=test_label,
-        leaderboard=probabilities,
-        rows=rows,
+        test_columns=table.part(split.test)[0],
+        shown=table.shown,
+        test_label=np.concatenate([label for _, label in found]),
+        leaderboard={key: np.concatenate([piece[key] for piece, _ in found]) for key in found[0][0]},
+        rows=table.rows,
+        described_rows=len(split.train),
         protocol=_protocol(table, fitted, held_out),
         true_probability=None if table.truth is None else table.truth[split.test],
         seed=seed,
     )
+
+
+def _leaderboard(
+    fitted: FittedChurn, classic: Mapping[str, Predict], columns: RawColumns, name: str
+) -> dict[str, np.ndarray]:
+    """Probabilities [N, C] of ours, its parts, and the others, of some rows."""
+    encoded = fitted.preprocessing.encode(columns)
+    each = fitted.candidates.logits(encoded)
+    probabilities = {f"ludocast ({name})": fitted.probabilities(each)}
+    if len(each) > 1:
+        probabilities |= {f"its {part} alone": class_probabilities(logits) for part, logits in each.items()}
+    return probabilities | {other: predict(encoded) for other, predict in classic.items()}
 
 
 def _protocol(table: ChurnTable, fitted: FittedChurn, held_out: HeldOut) -> list[str]:
@@ -301,11 +318,23 @@ def _protocol(table: ChurnTable, fitted: FittedChurn, held_out: HeldOut) -> list
     ]
 
 
-def _print_summary(out: Path) -> None:
-    metrics: Mapping[str, Any] = json.loads((out / "metrics.json").read_text(encoding="utf-8"))["metrics"]
+def _print_summary(out: Path, snapshots: Path | None) -> None:
+    """What came out, and what to do with it.
+
+    Args:
+        out: Folder of the run.
+        snapshots: Folder of what it learned from; None of a table.
+    """
+    measured: Mapping[str, Any] = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
     print("\non the test part (95 % interval):")
-    for key, entry in metrics.items():
+    for key, entry in measured["metrics"].items():
         print(f"  {key:<20} {entry['value']:.4f}  ({entry['low']:.4f} to {entry['high']:.4f})")
+    if measured["best_possible_auc"] is not None:
+        print(f"  {'best possible auc':<20} {measured['best_possible_auc']:.4f}  (of who knows the true probabilities)")
     print(f"\nreport: {out / 'report.html'}\nbundle: {out / 'bundle'}")
-    print(f"next:   ludocast score --bundle {out / 'bundle'} --input players.csv --output scored.csv")
+    table, begin = "players.csv", "next:   "
+    if snapshots is not None:
+        print(f"{begin}ludocast snapshots --log LOG --like {snapshots} --at end --out today")
+        table, begin = "today", " " * len(begin)
+    print(f"{begin}ludocast score --bundle {out / 'bundle'} --input {table} --output scored.csv")
     print(f"        ludocast serve --bundle {out / 'bundle'}", flush=True)

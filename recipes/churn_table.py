@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from ludocast.datamodules.cells import CellError, column_values
 from ludocast.datamodules.infer import (
     RawColumns,
@@ -22,17 +21,32 @@ from ludocast.datamodules.infer import (
     raw_columns,
 )
 from ludocast.datamodules.read import read_table
+from ludocast.datamodules.row_groups import RowGroups, StreamedTable, open_row_groups
 from ludocast.datamodules.schema import USED_KINDS, Schema, read_schema
 from ludocast.datamodules.split import Split, group_split, stratified_split, time_split
 from ludocast.datamodules.traps import traps
-from ludocast.recipes.churn_log import SnapshotTable, digest, snapshot_table
+from ludocast.recipes.provenance import digest
+from ludocast.recipes.snapshot_table import SnapshotTable, snapshot_table
 
 TEST, VALIDATION = 0.2, 0.1
+MOST_ROWS = 1_000_000  # training rows in memory
+HELD_OUT_ROWS = 10_000  # of validation and test in memory at least, or a tenth of the training rows
 
 
 @dataclass(frozen=True)
 class ChurnTable:
-    """A table ready to learn from; `sha256` is that of the file."""
+    """A table ready to learn from.
+
+    Attributes:
+        schema: What its columns are.
+        columns: In memory.
+        label: Class index of these rows.
+        split: Their parts.
+        sha256: Of the file, or the folder.
+        truth: The true probability of these rows, where it is known.
+        stream: All rows of the parts, where those in memory are a sample of them.
+        shown: Positions of the test rows in memory among all test rows; None where these are all.
+    """
 
     schema: Schema
     columns: RawColumns
@@ -40,9 +54,27 @@ class ChurnTable:
     split: Split
     sha256: str
     truth: np.ndarray | None
+    stream: StreamedTable | None = None
+    shown: np.ndarray | None = None
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """Part to number of rows."""
+        parts = {"training": self.split.train, "test": self.split.test, "validation": self.split.validation}
+        if self.stream is not None:
+            groups = self.stream.groups
+            return {name: groups.rows(name.removesuffix("ing")) for name in parts}
+        return {name: len(rows) for name, rows in parts.items() if rows is not None}
+
+    def test_pieces(self) -> Iterator[tuple[RawColumns, np.ndarray]]:
+        """Raw columns and labels of all test rows, some at a time."""
+        if self.stream is None:
+            yield self.part(self.split.test)
+        else:
+            yield from self.stream.part("test")
 
     def part(self, rows: np.ndarray) -> tuple[RawColumns, np.ndarray]:
-        """Raw columns and labels of some rows."""
+        """Raw columns and labels of some rows in memory."""
         return {name: values[rows] for name, values in self.columns.items()}, self.label[rows]
 
 
@@ -59,6 +91,7 @@ def read_churn_table(
     delimiter: str | None,
     truth: Path | None,
     rare: int = 0,
+    most_rows: int = MOST_ROWS,
 ) -> ChurnTable:
     """Read a table and make its split.
 
@@ -75,14 +108,21 @@ def read_churn_table(
         delimiter: Of a CSV file.
         truth: Columns that tell a row, then the true probability of the positive class, for simulated tables.
         rare: Categories with fewer training rows are not named in the schema.
+        most_rows: Of snapshots, more training rows than this stay on the disk, and a sample of as many is read.
 
     Raises:
         ValueError: If the table does not serve; the sentence says why.
     """
     known_split = snapshot_table(data) if data.is_dir() else None
-    table = read_table(data, encoding, delimiter) if known_split is None else pq.read_table(data)
-    if known_split is not None:
+    groups, positions = None, None
+    if known_split is None:
+        table = read_table(data, encoding, delimiter)
+    else:
         label, positive = known_split.label, "true" if positive is None else positive
+        groups = open_row_groups(data, known_split.split)
+        table, positions = _snapshots(groups, most_rows, seed)
+        if positions is not None and truth is not None:
+            raise ValueError("--truth needs all rows in memory; give a higher --most-rows, or leave --truth out")
     assert label is not None
     left_out = [
         *exclude,
@@ -106,9 +146,31 @@ def read_churn_table(
     # A player may look like another one at another time: equal rows are no trap of snapshots.
     shown = split.test if known_split is None else split.test[:0]
     warned = (*schema.warnings, *overflowed, *traps(schema, columns, index, split.train, shown))
+    if groups is not None and positions is not None:
+        warned = (*warned, _sampled(groups, positions, seed))
     schema = replace(describe(schema, columns, split.train, rare), warnings=warned)
     known = None if truth is None else _truth(truth, table, len(index))
-    return ChurnTable(schema, columns, index, split, digest(data), known)
+    found = ChurnTable(schema, columns, index, split, digest(data), known)
+    if groups is None or positions is None:
+        return found
+    return replace(found, stream=StreamedTable(groups, schema), shown=positions["test"])
+
+
+def _snapshots(groups: RowGroups, most_rows: int, seed: int) -> tuple[pa.Table, dict[str, np.ndarray] | None]:
+    """All rows and None; or, of more training rows than `most_rows`, a sample and its positions in each part."""
+    if groups.rows("train") <= most_rows:
+        return groups.whole(), None
+    held_out = max(most_rows // 10, HELD_OUT_ROWS)
+    return groups.sample({"train": most_rows, "validation": held_out, "test": held_out}, seed)
+
+
+def _sampled(groups: RowGroups, positions: dict[str, np.ndarray], seed: int) -> str:
+    train, validation, _ = (f"{len(rows):,} of {groups.rows(part):,}" for part, rows in positions.items())
+    return (
+        f"more training rows than --most-rows: the network reads all from the disk; scales, codes and the other "
+        f"learners come from {train} of them drawn at random (seed {seed}), settings, blend and calibration from "
+        f"{validation} validation rows; the test is all its rows"
+    )
 
 
 def _schema(table: pa.Table, label: str, positive: str | None, exclude: Sequence[str], file: Path | None) -> Schema:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ from ludocast.datamodules.etl.engine import connect, parse_memory, telling_of_en
 from ludocast.datamodules.etl.profile import Profile, open_whole, profile_log
 from ludocast.datamodules.etl.rules import milliseconds, zone_offsets
 from ludocast.datamodules.etl.sources import find_source
-from ludocast.datamodules.etl.write import PartialFolder
+from ludocast.datamodules.etl.write import PartialFolder, put_file
 from ludocast.serve.profile_report import lead, render_profile
 
 
@@ -29,6 +28,7 @@ def profile(
     session_gap: str = "30m",
     time_zone: str = "UTC",
     time_unit: Literal["s", "ms", "us", "ns"] | None = None,
+    engine: str = "duckdb",
     table: str | None = None,
     memory: str = "4GB",
     spill: Path | None = None,
@@ -44,7 +44,7 @@ def profile(
     Example: ludocast profile --log events.parquet --out profile.html
 
     Args:
-        log: Files, folders and globs (Parquet, CSV, JSON lines), or a DuckDB file.
+        log: Files, folders and globs (Parquet, CSV, JSON lines), a DuckDB file, or a table of the engine.
         out: The page, .html; the numbers go beside it, .json.
         player: Column of the player; found by its name.
         time: Column of the time; found by its name.
@@ -55,6 +55,7 @@ def profile(
         session_gap: Pause after which a session has ended.
         time_zone: Of hours and weekdays, such as Europe/Berlin; days are UTC.
         time_unit: Of times that are numbers; found by itself.
+        engine: duckdb, spark, spark://HOST:PORT or postgres://USER:PASSWORD@HOST/DATABASE.
         table: Table of a DuckDB file.
         memory: What DuckDB may use.
         spill: Folder for what does not fit into memory.
@@ -75,17 +76,18 @@ def profile(
     zone_offsets(time_zone, 0, 0)  # whether there is such a zone, before the log is read
     with PartialFolder(out, overwrite) as folder:
         with telling_of_engines():
-            engine = connect("duckdb", parse_memory(memory), folder, spill)
+            connected = connect(engine, parse_memory(memory), folder, spill)
             try:
-                opened = open_whole(engine, find_source(engine, log, table), columns, time_unit)
+                opened = open_whole(connected, find_source(connected, log, table), columns, time_unit)
                 for note in opened.notes:
                     print(f"note: {note}", flush=True)
-                found = profile_log(engine, opened, session_ms, time_zone)
+                found = profile_log(connected, opened, session_ms, time_zone)
             finally:
-                engine.close()
+                connected.close()
         _write(json.dumps(found.document, ensure_ascii=False, indent=1, allow_nan=False) + "\n", folder, numbers)
         _write(render_profile(found.document, _name(log)), folder, out)  # last: where the page is, the numbers are
     given = {**columns, "time-unit": time_unit, "table": table}
+    given |= {"engine": None if engine == "duckdb" else engine}
     given |= {"session-gap": None if session_gap == "30m" else session_gap}
     given |= {"time-zone": None if time_zone == "UTC" else time_zone}
     _tell(found, log, {name: value for name, value in given.items() if value is not None}, out)
@@ -97,11 +99,8 @@ def _name(log: list[str]) -> str:
 
 def _write(text: str, folder: Path, path: Path) -> None:
     partial = folder / path.name
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    partial.write_text(text, encoding="utf-8")
+    put_file(partial, path)
 
 
 def _tell(found: Profile, log: list[str], given: Mapping[str, str], out: Path) -> None:

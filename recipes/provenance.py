@@ -1,9 +1,12 @@
-"""What a bundle tells of where it comes from."""
+"""Where a run comes from: what a bundle tells of it, and of what data."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import subprocess
 from importlib.metadata import version
+from pathlib import Path
 
 from ludocast import __version__
 
@@ -21,3 +24,12 @@ def git_revision() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file; of a folder that of its files' names and digests."""
+    if not path.is_dir():
+        with path.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    files = {str(file.relative_to(path)): digest(file) for file in sorted(path.rglob("*")) if file.is_file()}
+    return hashlib.sha256(json.dumps(files).encode()).hexdigest()

@@ -168,7 +168,7 @@ def train_recommend(
     table = None if users is None else read_players(users, user, found, encoding, delimiter)
     catalogue = None
     if items is not None and new_items != "never":
-        catalogue = read_catalogue(items, item, found, every.items, encoding, delimiter)
+        catalogue = read_catalogue(items, item, found, every.items, new_items, encoding, delimiter)
     told = repeated.note(found.items, is_used=repeats != "never")
     newcomers = [*(() if table is None else table.notes), *(() if catalogue is None else catalogue.notes)]
     found = replace(

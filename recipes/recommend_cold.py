@@ -22,7 +22,14 @@ from ludocast.models.recommend.cold_start import LEAST_USERS, ColdData, ColdStar
 from ludocast.models.recommend.cold_start import NAMES as PLAYER_WAYS
 from ludocast.models.recommend.item_item import EASE, ItemItem, Popularity
 from ludocast.models.recommend.new_item_choice import NAMES as ITEM_WAYS
-from ludocast.models.recommend.new_item_choice import Joined, NewItemsTried, TooFewError, join_new_items, try_new_items
+from ludocast.models.recommend.new_item_choice import (
+    Joined,
+    NewItemsTried,
+    TooFewError,
+    check_enough,
+    join_new_items,
+    try_new_items,
+)
 from ludocast.models.recommend.new_items import beside_new, shares_of
 from ludocast.models.recommend.products import owners
 from ludocast.models.recommend.ranking import Recommender
@@ -124,7 +131,7 @@ class ItemCatalogue:
 
 
 def read_catalogue(
-    path: Path, item: str, data: UserItems, paired: np.ndarray, encoding: str, delimiter: str | None
+    path: Path, item: str, data: UserItems, paired: np.ndarray, join: Join, encoding: str, delimiter: str | None
 ) -> ItemCatalogue | None:
     """Read the table of items as a catalogue; None where each of its items has pairs.
 
@@ -133,11 +140,12 @@ def read_catalogue(
         item: Column of ids.
         data: Pairs that are learnt from.
         paired: Ids of all items that have pairs, those too rare to be learnt from among them.
+        join: "always" is refused here where it cannot be, before anything is trained.
         encoding: Of a CSV file.
         delimiter: Of a CSV file; found by itself when None.
 
     Raises:
-        ValueError: If it cannot be used, or has no item of the pairs.
+        ValueError: If it cannot be used, has no item of the pairs, or too few for new ones to join always.
     """
     attributes = read_attributes(path, item, "--items", encoding, delimiter)
     rows = attributes.rows_of(data.items)
@@ -148,6 +156,11 @@ def read_catalogue(
     notes = [] if fits.all() else [f"{int((~fits).sum()):,} new items of --items have other ids than whole numbers"]
     if not fits.any():
         return None
+    if join == "always":
+        try:
+            check_enough(int((rows >= 0).sum()))
+        except TooFewError as error:
+            raise ValueError(f"{error}, so --new_items always cannot be; give auto or never") from error
     _, told = item_features(attributes, rows[rows >= 0])
     ids = attributes.ids.to_numpy()[new[fits]].astype(data.items.dtype)
     return ItemCatalogue(rows, attributes, ids, new[fits], (*notes, *told))

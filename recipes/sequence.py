@@ -93,7 +93,8 @@ def train_sequence(
 
     Args:
         task: churn, tag, language or next.
-        data: churn and next: event log, CSV or Parquet. tag: training file in CNTK's text format. language: text.
+        data: churn and next: event log, CSV or Parquet; churn also a folder of `ludocast sequences`, which knows its
+            columns, windows and parts. tag: training file in CNTK's text format. language: text.
         out: Folder of the run; it appears when all is done, and OUT.partial until then.
         validation: language: text by which a training is watched.
         test: tag and language: file of the test part.

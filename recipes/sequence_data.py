@@ -10,11 +10,15 @@ from typing import TypeVar
 from ludocast.datamodules.event_sources import ChurnInputs, ChurnSource, LogColumns, NextEventSource
 from ludocast.datamodules.player_columns import PlayerTable
 from ludocast.datamodules.sequence import SequenceSource
+from ludocast.datamodules.sequence_folder import SequenceFolderSource
 from ludocast.datamodules.sequence_sources import TagSource, TextSource
 from ludocast.datamodules.text import Layout
 from ludocast.models.sequence.defaults import Task
+from ludocast.recipes.provenance import digest
+from ludocast.recipes.snapshot_table import labelled_document, split_rule
 
 Value = TypeVar("Value")
+WINDOWS = ("observe", "gap", "horizon", "active_within", "step")
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,7 @@ class DataOptions:
     """Where the sequences come from; which of these a task needs, `source_of` says.
 
     Attributes:
-        data: Event log, or the training file of texts or tags.
+        data: Event log or folder of sequences, or the training file of texts or tags.
         validation: Text.
         test: Text, or file of tags.
         labels: Names of the tags.
@@ -76,11 +80,10 @@ class DataOptions:
         Raises:
             OSError: If one cannot be read.
         """
-        digest = hashlib.sha256()
+        whole = hashlib.sha256()
         for path in self.files:
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-        return digest.hexdigest()
+            whole.update(bytes.fromhex(digest(path)))
+        return whole.hexdigest()
 
 
 def source_of(task: Task, options: DataOptions, seed: int) -> SequenceSource:
@@ -107,6 +110,8 @@ def source_of(task: Task, options: DataOptions, seed: int) -> SequenceSource:
         validation = _needed(options.validation, task, "--validation, a text")
         test = _needed(options.test, task, "--test, a text")
         return TextSource(options.data, validation, test, layout=options.layout, min_count=options.min_count)
+    if options.data.is_dir():
+        return _folder_source(task, options, seed)
     player = _needed(options.player, task, "--player, the log's column of players")
     time = _needed(options.time, task, "--time, the log's column of times")
     if task == "next" or options.inputs != "days":
@@ -118,8 +123,36 @@ def source_of(task: Task, options: DataOptions, seed: int) -> SequenceSource:
         log, options.inputs, observe=options.observe, gap=options.gap, horizon=options.horizon,
         active_within=options.active_within, step=options.step, min_count=options.min_count,
         days_per_step=options.days_per_step,
-        players=None if options.players is None else PlayerTable(options.players, player, options.exclude), seed=seed,
+        players=_players(options, player), seed=seed,
     )  # fmt: skip
+
+
+def _folder_source(task: Task, options: DataOptions, seed: int) -> SequenceSource:
+    """The sequences of a folder, which says by itself what its columns and windows are."""
+    folder = options.data
+    if task != "churn":
+        raise ValueError(f"--task {task} reads an event log; {folder} is a folder, as `ludocast sequences` makes one")
+    document = labelled_document(folder, "sequences")
+    named, rules = document["log"], document["rules"]
+    for name in WINDOWS:
+        if getattr(options, name) not in (getattr(DataOptions, name), rules[name]):
+            raise ValueError(f"--{name} of the sequences in {folder} is {rules[name]}; leave it out")
+    for role in ("player", "time", "event"):
+        if getattr(options, role) not in (None, named.get(role)):
+            raise ValueError(f'--{role} of the sequences in {folder} is "{named.get(role)}"; leave it out')
+    if options.inputs != "days" and "event" not in named:
+        raise ValueError(f"--inputs {options.inputs} reads names of events, and {folder} has none; take --inputs days")
+    event = None if options.inputs == "days" else named["event"]
+    return SequenceFolderSource(
+        LogColumns(folder, named["player"], named["time"], event, options.numbers), options.inputs,
+        split_rule(document), document["newest"], observe=rules["observe"], gap=rules["gap"], horizon=rules["horizon"],
+        active_within=rules["active_within"], min_count=options.min_count, days_per_step=options.days_per_step,
+        players=_players(options, named["player"]), seed=seed,
+    )  # fmt: skip
+
+
+def _players(options: DataOptions, player: str) -> PlayerTable | None:
+    return None if options.players is None else PlayerTable(options.players, player, options.exclude)
 
 
 def _needed(value: Value | None, task: Task, what: str) -> Value:

@@ -41,6 +41,17 @@ def answer_names(manifest: Manifest) -> list[str]:
     return names
 
 
+def classic_names(manifest: Manifest) -> dict[str, str]:
+    """How Azure ML Studio (classic) named the columns of `answer_names`, in its order; it had none of the others."""
+    label, probability = f"{SCORED}label", f"{SCORED}probability"
+    if manifest.has_lists:
+        label, probability = (f"{SCORED}{output}" for output in manifest.outputs)
+    if manifest.has_lists or manifest.positive_index is not None:
+        return {label: "Scored Labels", probability: "Scored Probabilities"}
+    classes = {f"{probability}_{name}": f'Scored Probabilities for Class "{name}"' for name in manifest.classes}
+    return {**classes, label: "Scored Labels"}
+
+
 def answer_columns(manifest: Manifest, found: Predictions, is_text: bool) -> list[pa.Array]:
     """Arrow columns of predictions.
 

@@ -219,7 +219,7 @@ def _tick(value: float) -> str:
     for unit, letter in ((1e6, "M"), (1e3, "k")):
         if 10 * unit <= abs(value) < 1e4 * unit:
             return f"{value / unit:.3g}{letter}"
-    return f"{value:.4g}"
+    return f"{value:,.4g}"
 
 
 def _y_tick(value: float) -> str:

@@ -33,6 +33,26 @@ _PLAIN_TYPES = ({str}, {int}, {float}, {bool})
 Reader = Callable[[object, frozenset[str]], Any]
 
 
+class RowError(ValueError):
+    """A row that the model cannot be asked about.
+
+    Args:
+        row: From 1.
+        column: In which the reason lies, "" where in several.
+        reason: What is wrong.
+    """
+
+    def __init__(self, row: int, column: str, reason: str) -> None:
+        super().__init__(f'row {row}, column "{column}": {reason}' if column else f"row {row}: {reason}")
+        self.row = row
+        self.column = column
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[RowError], tuple[int, str, str]]:
+        """Between processes."""
+        return RowError, (self.row, self.column, self.reason)
+
+
 @dataclass
 class Feeds:
     """Input tensors of N rows.
@@ -41,12 +61,15 @@ class Feeds:
         tensors: Tensor name to [N, 1]: float32 and float64 (NaN is missing) or objects of str ("" is missing).
         overflowed: Column to how many of its numbers were infinite or too large, and count as missing.
         unknown: Columns that the model does not read.
+        blocks: The same tensors, those of a type in one array [columns, N, 1], in the order of `by_type`; none where
+            they were read one by one.
     """
 
     tensors: dict[str, np.ndarray[Any, Any]]
     rows: int
     overflowed: dict[str, int] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)
+    blocks: Sequence[np.ndarray[Any, Any]] = ()
 
     def batches(self) -> Iterator[tuple[slice, dict[str, np.ndarray[Any, Any]]]]:
         """Which rows, and their tensors."""
@@ -68,7 +91,7 @@ class FeedReader:
         self.missing = frozenset(missing_tokens)
         self._columns = frozenset(item.column for item in inputs)
         # Grouped by type: then the cells of a row become one array a type.
-        ordered = sorted(inputs, key=lambda item: _GROUPS.index(item.dtype))
+        ordered = by_type(inputs)
         self._ordered = [item.column for item in ordered]
         self._tensors = [item.tensor for item in ordered]
         self._readers = [_reader(item.kind, self.missing) for item in ordered]
@@ -132,8 +155,7 @@ class FeedReader:
         try:
             return any_values(values, item.kind, self.missing)
         except CellError as error:
-            where = "" if error.row is None else f"row {first_row + error.row + 1}, "
-            raise ValueError(f'{where}column "{item.column}": {error}') from None
+            raise refused_cell(item, error, first_row) from None
 
     def _few(self, rows: Sequence[Mapping[str, object]], cells: list[tuple[Any, ...]]) -> Feeds:
         missing = self.missing
@@ -150,6 +172,7 @@ class FeedReader:
                     self._drop_infinite(part, start, feeds.overflowed)
                 tensors.append(_transposed(part, group))
                 start = stop
+        feeds.blocks = tensors
         feeds.tensors = dict(zip(self._tensors, chain.from_iterable(tensors), strict=True))
         return feeds
 
@@ -171,8 +194,26 @@ class FeedReader:
                 try:
                     READERS[item.kind](row[item.column], self.missing)
                 except CellError as error:
-                    return ValueError(f'row {number}, column "{item.column}": {error}')
+                    return RowError(number, item.column, str(error))
         raise AssertionError("a cell that was refused is accepted now")
+
+
+def by_type(inputs: Sequence[Input]) -> list[Input]:
+    """Numbers, then times, then texts."""
+    return sorted(inputs, key=lambda item: _GROUPS.index(item.dtype))
+
+
+def refused_cell(item: Input, error: CellError, first_row: int) -> ValueError:
+    """The error for a cell of a column, or for the column as a whole.
+
+    Args:
+        item: Of the column.
+        error: With the row, if it is of one.
+        first_row: Number of rows before those of the column.
+    """
+    if error.row is None:
+        return ValueError(f'column "{item.column}": {error}')
+    return RowError(first_row + error.row + 1, item.column, str(error))
 
 
 def check_columns(inputs: Sequence[Input], names: Sequence[object]) -> None:

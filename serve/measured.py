@@ -16,6 +16,8 @@ from markupsafe import Markup
 
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.5)
 RESAMPLES = 1000
+RESAMPLED_ROWS = 200_000_000  # in all of them together; an interval of more rows is narrow, and needs fewer
+LEAST_RESAMPLES = 100
 TITLES = {
     "auc": "AUC (1 is perfect, 0.5 chance)",
     "average_precision": "average precision",
@@ -88,7 +90,7 @@ class Measured:
         if self.gains:
             tenth = next(gain for gain in self.gains if gain.share == 0.1)
             sentences.append(
-                f"Contact the top 10 % by score: {tenth.reached:.0%} of all {self.who} are among them, "
+                f"Contact the top 10 % by score: {100 * tenth.reached:.0f} % of all {self.who} are among them, "
                 f"{tenth.lift:.1f} times as many as by chance."
             )
         if self.best_possible is not None:
@@ -135,8 +137,9 @@ def measure(
         threshold: The same.
         true_probability: Of the positive class [N], where it is known.
         seed: Of the resamples.
-        resamples: For each interval.
+        resamples: For each interval; fewer, down to 100, of more than 200,000 rows.
     """
+    resamples = min(resamples, max(LEAST_RESAMPLES, RESAMPLED_ROWS // len(label)))
     index = None if positive is None else classes.index(positive)
     ours = next(iter(leaderboard.values()))
     best = None

@@ -18,7 +18,9 @@ CELL_HEIGHT, LABEL = 26, 34
 ROW, NAMES, NUMBERS = 26, 118, 104  # of bars: height, and room on both sides
 
 
-def over_days(title: str, first_day: int, lines: Mapping[str, Sequence[float]], y_label: str) -> Markup:
+def over_days(
+    title: str, first_day: int, lines: Mapping[str, Sequence[float]], y_label: str, together: int = 1
+) -> Markup:
     """Lines of one value a day.
 
     Args:
@@ -26,9 +28,13 @@ def over_days(title: str, first_day: int, lines: Mapping[str, Sequence[float]], 
         first_day: Days since 1970.
         lines: Name to values [D].
         y_label: What is counted.
+        together: Days of whose values the mean is drawn; those left at the end are left out.
     """
+    if together > 1:
+        whole = {name: np.array(values[: len(values) // together * together]) for name, values in lines.items()}
+        lines = {name: values.reshape(-1, together).mean(axis=1).tolist() for name, values in whole.items()}
     count = max(len(values) for values in lines.values())
-    moments = (first_day + np.arange(count)) * DAY
+    moments = (first_day + (together - 1) / 2 + together * np.arange(count)) * DAY
     span = (float(moments[0]), float(max(moments[-1], moments[0] + 4 * DAY)))
     top = nice_top(max(1.0, *(max(values) for values in lines.values())))
     drawn = [Series(name, moments, values, marks=count < 3) for name, values in lines.items()]

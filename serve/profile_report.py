@@ -18,7 +18,7 @@ CHECKS = (
     "hours without events, programs among players, shared ids, moved time zones, columns that carry the future"
 )
 RESOLUTIONS = {1: "milliseconds", 1_000: "seconds", 60_000: "minutes", 3_600_000: "hours", 86_400_000: "days"}
-LONG = 400  # days, whose lines are drawn thin
+LONG = 400  # days: above, lines are drawn thin, and several ones by weeks
 SHOWN_PERIODS = 26  # columns of the triangle
 
 
@@ -41,13 +41,8 @@ def render_profile(document: Mapping[str, Any], name: str) -> str:
         checks=CHECKS,
         day_charts=[
             over_days("Events a day", first_day, {"events": daily["events"]}, "events"),
-            over_days(
-                "Players a day", first_day,
-                {"active": daily["active"], "returning": daily["returning"], "new": daily["new"]}, "players",
-            ),
-            over_days(
-                "New, and back after a week or more", first_day, {"new": daily["new"], "back": daily["back"]}, "players"
-            ),
+            _lines("Players a day", first_day, daily, ("active", "returning", "new")),
+            _lines("New, and back after a week or more", first_day, daily, ("new", "back")),
         ],
         classic=[(day, entry) for day, entry in document["retention"]["classic"].items() if entry["share"] is not None],
         period=document["retention"]["period_days"],
@@ -65,6 +60,13 @@ def render_profile(document: Mapping[str, Any], name: str) -> str:
     )  # fmt: skip
 
 
+def _lines(title: str, first_day: int, daily: Mapping[str, Sequence[float]], names: Sequence[str]) -> Markup:
+    """Several lines, of a long log the means of weeks, for those of days would cover each other."""
+    is_long = len(daily[names[0]]) > LONG
+    values = {name: daily[name] for name in names}
+    return over_days(title, first_day, values, "players, mean of a week" if is_long else "players", 7 if is_long else 1)
+
+
 def lead(document: Mapping[str, Any]) -> list[str]:
     """The profile in a few sentences."""
     head, active = document["log"], np.array(document["daily"]["active"])
@@ -75,12 +77,12 @@ def lead(document: Mapping[str, Any]) -> list[str]:
     ]
     classic = document["retention"]["classic"]
     words = {"D1": "the day after", "D7": "on the 7th day", "D30": "on the 30th"}
-    told = [f"{entry['share']:.0%} {words[day]}" for day, entry in classic.items() if entry["share"] is not None]
+    told = [f"{_percent(entry['share'])} {words[day]}" for day, entry in classic.items() if entry["share"] is not None]
     if told:
         sentences.append(f"Of new players {', '.join(told)} are back.")
     lost = document["return_times"]["gone_after"]
     if lost is not None:
-        sentences.append(f"Of players quiet for {_counted(lost, 'day')} 95 % do not come back.")
+        sentences.append(f"Of players quiet for {_counted(lost, 'day')} 95% do not come back.")
     return sentences
 
 
@@ -103,6 +105,10 @@ def _cards(document: Mapping[str, Any]) -> list[tuple[str, str]]:
     return found
 
 
+def _percent(share: float) -> str:
+    return f"{share:.{1 if 0 < share < 0.0095 else 0}%}"
+
+
 def _counted(number: int, what: str) -> str:
     return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
@@ -122,15 +128,15 @@ def _day_number(text: str) -> int:
 
 
 def _triangle(cohorts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Rows of cohorts; columns are periods, the first ones singly, later ones spread to the end."""
+    """Rows of cohorts, each cell with its text and its part of the highest; columns are periods, later ones spread."""
     longest = max((len(cohort["share"]) for cohort in cohorts), default=0)
     periods = list(range(1, longest))
     if len(periods) > SHOWN_PERIODS:
         periods = sorted({int(p) for p in np.geomspace(1, longest - 1, SHOWN_PERIODS).round()})
-    rows = []
+    rows, most = [], max((share for cohort in cohorts for share in cohort["share"][1:]), default=0) or 1
     for cohort in cohorts:
         share = cohort["share"]
-        cells = [(f"{share[p]:.0%}", round(100 * share[p])) if p < len(share) else None for p in periods]
+        cells = [(f"{share[p]:.0%}", round(100 * share[p] / most)) if p < len(share) else None for p in periods]
         rows.append({"begin": cohort["begin"], "players": cohort["players"], "cells": cells})
     return {"periods": periods, "rows": rows}
 
@@ -142,7 +148,7 @@ def _return_chart(times: Mapping[str, Any], windows: Mapping[str, int] | None) -
     until = min(len(share), wanted + 1)
     lines = [
         Series("still come back", np.arange(until), share[:until], marks=until < 3),
-        Series("(5 % come back)", [0, max(until - 1, 1)], [0.05, 0.05]),
+        Series("(5% come back)", [0, max(until - 1, 1)], [0.05, 0.05]),
     ]
     if horizon is not None and horizon < until:
         lines.append(Series("(suggested horizon)", [horizon, horizon], [0.0, 1.0]))
@@ -171,7 +177,8 @@ def _play_charts(document: Mapping[str, Any]) -> list[Markup]:
     if sessions is not None:
         counts: dict[str, float] = dict(zip(LENGTHS, sessions["length_counts"], strict=True))
         one = sessions["of_one_event"] / sessions["sessions"]
-        charts.append(count_bars("Length of sessions", counts, f"{one:.1%} of sessions have one event alone"))
+        told = f"{one:.1%} of sessions have one event alone" if one >= 0.0005 else ""
+        charts.append(count_bars("Length of sessions", counts, told))
         charts.append(
             count_bars("Sessions of a player on a day", sessions["a_day"], f"{sessions['mean_a_day']:.2f} on average")
         )
@@ -198,5 +205,5 @@ def _spending_charts(spending: Mapping[str, Any] | None, first_day: int) -> list
     return [
         over_days("Paid a day", first_day, {"paid": spending["daily"]}, "sum of amounts"),
         over_days("Players who pay, a day", first_day, {"payers": spending["daily_payers"]}, "players"),
-        share_bars("How much comes from the few who pay most", shares, "of players who paid anything"),
+        share_bars("What top payers bring", shares, "of all that was paid; top of the players who paid at all"),
     ]

@@ -41,6 +41,7 @@ class Report:
     effects: Sequence[Effect]
     player: Sequence[Contribution]
     player_probability: float
+    described_rows: int
 
     def metrics(self) -> dict[str, Any]:
         """The figures as JSON."""
@@ -68,6 +69,8 @@ def build_report(
     protocol: Sequence[str],
     true_probability: np.ndarray | None,
     seed: int,
+    shown: np.ndarray | None,
+    described_rows: int,
 ) -> Report:
     """Measure a model on its test rows.
 
@@ -77,24 +80,28 @@ def build_report(
         predict: Raw columns to probabilities [N, C].
         decide: Probabilities to class index [N].
         threshold: From which probability on the positive class is answered.
-        test_columns: Raw columns of the test rows.
-        test_label: int64 [N].
+        test_columns: Raw columns of the test rows, or of those in `shown`.
+        test_label: Of all test rows, int64 [N].
         leaderboard: Probabilities [N, C] of each candidate on the test rows, ours first.
         rows: Part to number of rows.
         protocol: Sentences on split and choice.
         true_probability: Of the positive class [N], for simulated tables.
         seed: Of resamples and shuffles.
+        shown: Which of the test rows tell what the model goes by; None for all.
+        described_rows: Training rows whose statistics the schema holds.
     """
+    of_all = slice(None) if shown is None else shown
     positive = schema.positive_index
     ours = next(iter(leaderboard.values()))
-    importance = permutation_importance(predict, test_columns, test_label, positive, seed)
+    importance = permutation_importance(predict, test_columns, test_label[of_all], positive, seed)
     top = [entry.column for entry in importance[:TOP_EFFECTS]]
     index = 0 if positive is None else positive
-    player = _player(test_columns, ours[:, index])
+    player = _player(test_columns, ours[of_all, index])
     return Report(
         name=name,
         schema=schema,
         protocol=protocol,
+        described_rows=described_rows,
         measured=measure(
             leaderboard, test_label, decide(ours), classes=schema.classes, positive=schema.positive,
             who=f"players with {schema.label} = {schema.positive}", rows=rows, threshold=threshold,
@@ -157,7 +164,7 @@ def write_report(report: Report, path: Path) -> None:
             "log odds",
         ),
         protocol=report.protocol,
-        columns=[_column_row(column, report.measured.rows["training"]) for column in report.schema.columns],
+        columns=[_column_row(column, report.described_rows) for column in report.schema.columns],
     )
     path.write_text(page, encoding="utf-8")
 

@@ -7,12 +7,12 @@ to be gathered in memory.
 from __future__ import annotations
 
 import re
-import tempfile
+import shutil
 import zlib
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from ludocast.datamodules.cells import WHOLE
+from ludocast.serve.batch.answered import Answered
 from ludocast.serve.manifest import Manifest, PairColumns
-from ludocast.serve.notes import Note
 from ludocast.serve.recommend_names import HISTORY
 from ludocast.serve.scorer import Scorer
 from ludocast.serve.suggest_options import SuggestOptions
@@ -50,9 +50,10 @@ def score_pairs(
     chunks: Chunks,
     size: int,
     options: SuggestOptions,
-    write: Callable[[pa.Table], None],
-    players: Chunks = (),
-) -> tuple[int, Counter[Note]]:
+    players: Chunks,
+    folder: Path,
+    known: Callable[[int], Answered | None] | None,
+) -> Iterator[tuple[int, bool, Answered]]:
     """Suggest items for every user of a table of pairs, and for every player of one of attributes.
 
     Args:
@@ -60,33 +61,41 @@ def score_pairs(
         chunks: Of the pairs: columns by name, some rows at a time.
         size: Bytes of both tables, by which they are dealt.
         options: Of the suggestions of each user.
-        write: Takes tables of the user, the item, `rank` from 1 and `score`.
         players: Of the attributes, one row a player; those without pairs are answered too.
+        folder: Of the temporary files; it is made and removed.
+        known: Answers of an earlier run, by number.
 
-    Returns:
-        Number of users, and what was ignored, how often.
+    Yields:
+        Number of some users, whether they were answered just now, and a table of the user, the item, `rank` from 1 and
+        `score`.
 
     Raises:
         ValueError: If a player stands twice in the table of attributes.
     """
     pairs = scorer.manifest.pairs
     assert pairs is not None
-    users, notes = 0, Counter[Note]()
     attributes = [item.column for item in scorer.manifest.attributes]
     parts = max(1, -(-size // PART_BYTES))
-    with tempfile.TemporaryDirectory(prefix="ludocast") as folder:
-        known = _deal(chunks, pairs.user, [pairs.item], parts, Path(folder), "pairs")
-        told = _deal(players, pairs.user, attributes, parts, Path(folder), "players")
-        kinds = _kinds(known, told, pairs, scorer.manifest)
-        for part in sorted({*known.files, *told.files}):
-            answered = _asked(_table(known.files.get(part)), _Told.of(_table(told.files.get(part)), pairs.user), pairs)
-            for ids, columns in answered:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    number = count()
+    try:
+        dealt = _deal(chunks, pairs.user, [pairs.item], parts, folder, "pairs")
+        told = _deal(players, pairs.user, attributes, parts, folder, "players")
+        kinds = _kinds(dealt, told, pairs, scorer.manifest)
+        for part in sorted({*dealt.files, *told.files}):
+            asked = _asked(_table(dealt.files.get(part)), _Told.of(_table(told.files.get(part)), pairs.user), pairs)
+            for (ids, columns), place in zip(asked, number, strict=False):
+                earlier = None if known is None else known(place)
+                if earlier is not None:
+                    yield place, False, earlier
+                    continue
                 found = scorer.predict_columns(columns, options=options)
                 own = _as_type(ids, kinds[0], pairs.user)
-                write(_answers(own, found.labels, found.probabilities, (pairs.user, pairs.item), kinds))
-                users += len(ids)
-                notes.update(found.notes)
-    return users, notes
+                table = _answers(own, found.labels, found.probabilities, (pairs.user, pairs.item), kinds)
+                yield place, True, Answered(table, len(ids), found.notes)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass(frozen=True)

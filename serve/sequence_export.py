@@ -300,9 +300,10 @@ def _manifest_inputs(inputs: StepInputs) -> tuple[Input, ...]:
 
 
 def _manifest_sequence(inputs: StepInputs) -> SequenceInputs:
+    longest = LONGEST if inputs.days_per_step is None else LONGEST_DAYS
     return SequenceInputs(
         length=LENGTH,
-        longest=LONGEST if inputs.days_per_step is None else LONGEST_DAYS,
+        longest=longest if inputs.longest is None else min(longest, inputs.longest),
         time=inputs.time,
         now=_now_column(inputs) if inputs.has_now else None,
         observe=inputs.observe,

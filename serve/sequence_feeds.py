@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from ludocast.datamodules.cells import CellError
-from ludocast.serve.feeds import check_columns, refused_rows, uneven_columns
+from ludocast.serve.feeds import RowError, check_columns, refused_cell, refused_rows, uneven_columns
 from ludocast.serve.manifest import Input, Manifest, SequenceInputs
 from ludocast.serve.notes import Note, about_rows, about_steps
 from ludocast.serve.ragged import RaggedValues, flat_values, ragged_values
@@ -181,20 +181,20 @@ class SequenceReader:
         try:
             column = flat_values(values, item.kind, self.missing)
         except CellError as error:
-            raise _refused(item, error, None if error.row is None else first_row + error.row) from None
+            raise refused_cell(item, error, first_row) from None
         found: np.ndarray[Any, Any] = column.values
         if column.overflowed:
             overflowed[item.column] = column.overflowed
         if item.column == self.sequence.now and np.isnan(found).any():
             row = first_row + int(np.flatnonzero(np.isnan(found))[0]) + 1
-            raise ValueError(f'row {row}, column "{item.column}": no time; give the moment that is asked about')
+            raise RowError(row, item.column, "no time; give the moment that is asked about")
         return found
 
     def _list_column(self, values: Any, item: Input, first_row: int) -> RaggedValues:
         try:
             return ragged_values(values, item, self.missing, self.sequence.line_end)
         except CellError as error:
-            raise _refused(item, error, None if error.row is None else first_row + error.row) from None
+            raise refused_cell(item, error, first_row) from None
 
     def _check_lengths(
         self, found: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any], item: Input, first_row: int
@@ -205,9 +205,11 @@ class SequenceReader:
         wrong = np.flatnonzero(found != wanted)
         if len(wrong):
             row = int(wrong[0])
-            raise ValueError(
-                f'row {first_row + row + 1}: column "{item.column}" has {found[row]} values and column "{first}" '
-                f"{wanted[row]}; give one of each a step, null where one is missing"
+            raise RowError(
+                first_row + row + 1,
+                "",
+                f'column "{item.column}" has {found[row]} values and column "{first}" {wanted[row]}; give one of each '
+                "a step, null where one is missing",
             )
 
     def _known(self, steps: Tensors, lengths: np.ndarray[Any, Any], cells: Tensors, first_row: int) -> SequenceFeeds:
@@ -226,9 +228,10 @@ class SequenceReader:
         longer = lengths > sequence.longest
         if longer.any() and self.must_be_whole:
             row = int(np.flatnonzero(longer)[0])
-            raise ValueError(
-                f'row {first_row + row + 1}, column "{self._lists[0].column}": {lengths[row]:,} steps; '
-                f"at most {sequence.longest:,} are read at once, so cut it"
+            raise RowError(
+                first_row + row + 1,
+                self._lists[0].column,
+                f"{lengths[row]:,} steps; at most {sequence.longest:,} are read at once, so cut it",
             )
         if longer.any():
             which = f"more than {sequence.longest:,} steps, of which the last were read"
@@ -342,8 +345,3 @@ def _tell_of_absent(
             f'no step in the {sequence.active_within:g} days before "{sequence.now}"; training asked about none such'
         )
         notes[about_rows(f"{which}, so this is a guess", f"{which}, so these are guesses")] = absent
-
-
-def _refused(item: Input, error: CellError, row: int | None) -> ValueError:
-    where = "" if row is None else f"row {row + 1}, "
-    return ValueError(f'{where}column "{item.column}": {error}')

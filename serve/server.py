@@ -1,149 +1,177 @@
-"""`ludocast serve`: predictions of one bundle over HTTP."""
+"""`ludocast serve`: predictions of one bundle or several over HTTP."""
 
 from __future__ import annotations
 
 import asyncio
-import errno
-import signal
-from collections.abc import Awaitable, Callable
+import socket
+import ssl
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import orjson
-from aiohttp import web
-from ludocast.serve.answers import answer_records
-from ludocast.serve.openapi import openapi
-from ludocast.serve.scorer import Predictions, Scorer
+from ludocast.serve.backends.choose import choose_backend
+from ludocast.serve.batcher import Batcher
+from ludocast.serve.calls import Backend
+from ludocast.serve.deployments import Deployments
+from ludocast.serve.http.application import Application, Guard
+from ludocast.serve.http.connections import Connections
+from ludocast.serve.http.listen import Listener, open_socket, tls, until_signal
+from ludocast.serve.http.router import Router
+from ludocast.serve.observe.access_log import AccessLog, open_log
+from ludocast.serve.observe.metrics import Metrics
+from ludocast.serve.routes.classic import add_classic_routes
+from ludocast.serve.routes.inference import add_inference_routes
+from ludocast.serve.routes.metrics import add_metrics_routes
+from ludocast.serve.routes.models import add_model_routes
+from ludocast.serve.routes.predict import add_predict_routes
+from ludocast.serve.routes.studio import add_studio_routes
+from ludocast.serve.safety.guard import guard_of
+from ludocast.serve.service import Service
 
-LARGEST_BODY = 16 << 20  # bytes
-MOST_ROWS = 10_000  # a request; files are for `ludocast score`
-FEW_ROWS, FEW_BYTES = 32, 1 << 16  # up to here a thread of its own would cost more than it frees
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-
-def serve(bundle: Path, host: str = "127.0.0.1", port: int = 8080) -> None:
+def serve(
+    bundle: list[str],
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    drain: float = 30.0,
+    keys: str | None = None,
+    no_auth: bool = False,
+    tls_certificate: str | None = None,
+    tls_key: str | None = None,
+    workers: int = 1,
+    threads: int = 1,
+    device: str = "cpu",
+    access_log: str = "stderr",
+    log_values: bool = False,
+) -> None:
     """Answer predictions over HTTP until stopped.
 
     POST /predict takes one record or a JSON list of records, such as [{"level": 3, "country": "KR"}]; of a model of an
-    event log also raw events, {"events": [{"time": "2026-01-31T18:00:00Z", "event": "login"}]}. GET /openapi.json
-    describes it for this model, GET /v2/health/ready tells when it answers.
+    event log also raw events, {"events": [{"time": "2026-01-31T18:00:00Z", "event": "login"}]}. With several bundles
+    the first one answers there, each at /models/NAME/predict. GET /openapi.json describes it for this model, GET
+    /v2/health/ready tells when it answers.
 
     Example: ludocast serve --bundle run/bundle --port 8080
 
     Args:
-        bundle: Folder of the bundle, RUN/bundle of a training.
-        host: Address to listen on; by default this machine alone can reach it.
+        bundle: Folder of a bundle, RUN/bundle of a training; of several if given again.
+        host: Address to listen on; by default this machine alone can reach it, any other asks for --keys.
         port: Port to listen on; 0 takes a free one.
+        drain: Seconds that requests have to be answered in once the server is told to stop.
+        keys: File of keys that `ludocast keys add` wrote; requests then need one. It is read again when it changes.
+        no_auth: Let other machines call without a key.
+        tls_certificate: File with the certificate (PEM, with its chain); the server then speaks HTTPS.
+        tls_key: File with the certificate's private key.
+        workers: Processes that score. With 1 the server does it itself; one of several may die, and loses nothing.
+        threads: Of onnxruntime, in each process that scores.
+        device: cpu, or cuda where onnxruntime-gpu is installed.
+        access_log: File to which a line of JSON is added for each answer, or stderr, or off.
+        log_values: Have those lines hold what was asked and answered, so values of players.
     """
-    scorer = Scorer.load(bundle)
+    if (tls_certificate is None) != (tls_key is None):
+        raise ValueError("--tls_certificate and --tls_key belong together; give both")
+    context = None if tls_certificate is None or tls_key is None else tls(Path(tls_certificate), Path(tls_key))
+    backend = choose_backend(workers, threads, device)
+    listening = open_socket(host, port)
     try:
-        asyncio.run(_listen(scorer, host, port))
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise ValueError(f"port {port} of {host} is taken; choose another with --port") from error
+        guard = guard_of(listening.getsockname()[0], keys, no_auth)
+        log = open_log(access_log, log_values)
+    except (ValueError, OSError):
+        listening.close()
         raise
+    run_loop(_serve(Server(listening, drain, guard, context, backend, log), [Path(one) for one in bundle]))
 
 
-async def _listen(scorer: Scorer, host: str, port: int) -> None:
-    runner = web.AppRunner(application(scorer), access_log=None, shutdown_timeout=30)
-    await runner.setup()
+class Server:
+    """Bundles behind a socket.
+
+    Args:
+        listening: Of `open_socket`.
+        drain: Seconds that requests have to be answered in once the server stops.
+        guard: Who may call what; None lets everybody.
+        context: Of TLS; None speaks plainly.
+        backend: That scores; None scores in this process.
+        log: Of answers; None keeps none.
+    """
+
+    def __init__(
+        self,
+        listening: socket.socket,
+        drain: float = 30.0,
+        guard: Guard | None = None,
+        context: ssl.SSLContext | None = None,
+        backend: Backend | None = None,
+        log: AccessLog | None = None,
+    ) -> None:
+        if backend is None:
+            backend = choose_backend()
+        self.service = Service(backend, Deployments(backend), Batcher(backend))
+        self._listening = listening
+        self._drain = drain
+        self._guard = guard
+        self._context = context
+        self._log = log
+        self._listener: Listener | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        host, port = self._listening.getsockname()[:2]
+        scheme = "http" if self._context is None else "https"
+        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+    async def start(self, bundles: Sequence[Path]) -> None:
+        """Load bundles, then listen.
+
+        Raises:
+            ValueError: If one is damaged, too new, or does not reproduce its check rows.
+        """
+        for bundle in bundles:
+            await self.service.deployments.load(bundle)
+        connections = Connections(application(self.service, self._guard, self._log))
+        self._listener = Listener(connections, self._listening, self._context)
+        await self._listener.start()
+        self.service.is_ready = True
+
+    async def stop(self) -> bool:
+        """Answer what was accepted, then end; whether all was answered in time."""
+        self.service.is_ready = False
+        in_time = self._listener is None or await self._listener.drain(self._drain)
+        await self.service.backend.close()
+        if self._log is not None:
+            self._log.close()
+        return in_time
+
+
+async def _serve(server: Server, bundles: Sequence[Path]) -> None:
     try:
-        site = web.TCPSite(runner, host, port)
-        await site.start()
-        stopped = asyncio.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-        at = runner.addresses[0]
-        manifest = scorer.manifest
-        print(f"{manifest.name} {manifest.version} listens on http://{at[0]}:{at[1]} (Ctrl-C stops)", flush=True)
-        await stopped.wait()
+        await server.start(bundles)
+        names = ", ".join(f"{one.manifest.name} {one.manifest.version}" for one in server.service.deployments)
+        print(f"{names} listens on {server.url} (Ctrl-C stops)", flush=True)
+        await until_signal()
     finally:
-        await runner.cleanup()  # requests in flight are finished first
+        if not await server.stop():
+            print("some requests were not answered within --drain", file=sys.stderr)
 
 
-def application(scorer: Scorer) -> web.Application:
-    """The aiohttp application of one bundle."""
-    app = web.Application(client_max_size=LARGEST_BODY, middlewares=[_errors_as_json])
-    document = orjson.dumps(openapi(scorer.manifest))
-
-    async def predict(request: web.Request) -> web.Response:
-        body = await request.read()
-        records = _records(body)
-        try:
-            if len(records) <= FEW_ROWS and len(body) <= FEW_BYTES:
-                found = scorer.predict_rows(records)
-            else:
-                found = await asyncio.to_thread(scorer.predict_rows, records)
-        except ValueError as error:
-            return _error(422, str(error))
-        return _json(_answer(scorer, found))
-
-    async def healthy(request: web.Request) -> web.Response:  # noqa: ARG001
-        return _json({"status": "ok"})
-
-    async def describe(request: web.Request) -> web.Response:  # noqa: ARG001
-        return web.Response(body=document, content_type="application/json")
-
-    app.router.add_post("/predict", predict)
-    app.router.add_get("/v2/health/live", healthy)
-    app.router.add_get("/v2/health/ready", healthy)
-    app.router.add_get("/openapi.json", describe)
-    return app
+def application(service: Service, guard: Guard | None = None, log: AccessLog | None = None) -> Application:
+    """All routes of a service."""
+    metrics = Metrics(service)
+    router = Router()
+    add_predict_routes(router, service)
+    add_inference_routes(router, service)
+    add_classic_routes(router, service)
+    add_model_routes(router, service)
+    add_studio_routes(router)
+    add_metrics_routes(router, metrics)
+    return Application(router, guard, [metrics] if log is None else [metrics, log])
 
 
-def _records(body: bytes) -> list[dict[str, Any]]:
+def run_loop(main: object) -> None:
+    """Run a coroutine in the fastest event loop there is."""
     try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise _RefusedError(
-            400, f"the body is no JSON ({error}); NaN and Infinity are none, missing is null"
-        ) from error
-    records = [document] if isinstance(document, dict) else document
-    if not isinstance(records, list) or not records:
-        raise _RefusedError(422, 'expected one record such as {"level": 3}, or a list of one record or more')
-    if len(records) > MOST_ROWS:
-        raise _RefusedError(413, f"{len(records):,} records in one request; send at most {MOST_ROWS:,}")
-    for row, record in enumerate(records):
-        if not isinstance(record, dict):
-            raise _RefusedError(
-                422, f'row {row + 1}: expected a record such as {{"level": 3}}, got {type(record).__name__}'
-            )
-    return records
-
-
-def _answer(scorer: Scorer, found: Predictions) -> dict[str, Any]:
-    manifest = scorer.manifest
-    return {
-        "model": manifest.name,
-        "version": manifest.version,
-        "predictions": answer_records(manifest, found),
-        "warnings": list(found.warnings),
-    }
-
-
-class _RefusedError(Exception):
-    def __init__(self, status: int, sentence: str) -> None:
-        super().__init__(sentence)
-        self.status = status
-
-
-@web.middleware
-async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
-    try:
-        return await handler(request)
-    except _RefusedError as error:
-        return _error(error.status, str(error))
-    except web.HTTPRequestEntityTooLarge:
-        return _error(413, f"the body is larger than {LARGEST_BODY >> 20} MB; send fewer records")
-    except web.HTTPMethodNotAllowed as error:
-        return _error(405, f"{request.path} takes {', '.join(sorted(error.allowed_methods))}, not {request.method}")
-    except web.HTTPNotFound:
-        return _error(404, f"there is no {request.path}; POST /predict predicts, GET /openapi.json describes it")
-
-
-def _json(document: dict[str, Any], status: int = 200) -> web.Response:
-    return web.Response(body=orjson.dumps(document), status=status, content_type="application/json")
-
-
-def _error(status: int, sentence: str) -> web.Response:
-    return _json({"error": sentence}, status)
+        import uvloop
+    except ModuleNotFoundError:  # Windows has none
+        asyncio.run(main)  # type: ignore[arg-type]
+    else:
+        uvloop.run(main)  # type: ignore[arg-type]

@@ -21,25 +21,14 @@ from ludocast.serve.scorer import Scorer
 ROOT = Path(__file__).parent.parent
 
 
-def filled(text: str, bundle: Path) -> str:
-    """A request's body with a usual record where it has a "…"."""
-    if "…" not in text:
-        return text
-    usual = Scorer.load(bundle).manifest.check_rows.rows[0]
-    shown = json.loads(text.replace(", …", ""))[0]
-    assert shown.keys() <= usual.keys(), "the README asks with columns that the game has not"
-    return json.dumps([{**usual, **shown}])
-
-
 def served(text: str, folder: Path, environment: dict[str, str]) -> tuple[Any, dict[str, Any]]:
-    """Runs a block of `$ ludocast serve …` and `$ curl …`, its "…" filled in; the body sent, and the answer."""
+    """Runs a block of `$ ludocast serve …` and `$ curl …`; the body sent, and the answer."""
     serve, curl = (line[2:] for line in text.splitlines() if line.startswith("$ "))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     words = [word.replace("8080", port) for word in shlex.split(curl)]
     at = words.index("-d") + 1
-    words[at] = filled(words[at], folder / shlex.split(serve)[shlex.split(serve).index("--bundle") + 1])
     command = ["sh", "-c", f"exec {serve.replace('8080', port)}"]
     server = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
     try:
@@ -159,5 +148,9 @@ def test_the_blocks_on_event_logs_run(tmp_path: Path) -> None:
     features = set(frame.column_names) - {"churned", "split"}
     assert set(today.column_names) == features
     assert len((tmp_path / "scored.csv").read_text().splitlines()) == 1 + today.num_rows
+    leaving = (tmp_path / "leaving.csv").read_text().splitlines()
+    assert len(leaving) == len((tmp_path / "scored.csv").read_text().splitlines())
+    liked = pq.read_table(tmp_path / "likes" / "suggestions.parquet")
+    assert liked.column_names == ["player_id", "item", "rank", "score"]
     told = {entry["name"] for entry in json.loads((tmp_path / "snaps" / "_features.json").read_text())}
     assert told == features - {"player_id", "snapshot_time"}

@@ -20,8 +20,10 @@ _NAMES = {
     "amount": ("amount", "price", "revenue", "spend", "spent", "purchaseamount", "priceusd", "amountusd", "revenueusd"),
     "level": ("level", "playerlevel", "characterlevel"),
     "session": ("sessionid", "session"),
+    "item": ("itemid", "item", "productid", "product", "sku", "itemname", "productname", "offerid", "gameid"),
 }  # fmt: skip
-NEEDED = ("player", "time")
+NEEDED = ("player", "time", "item")
+ASKED_FOR = ("item",)  # looked for where it is wanted; to all else it is a column like any other
 NOT_USED = "none"  # what a flag says to leave a column of an obvious name aside
 
 
@@ -35,6 +37,7 @@ class Columns:
     amount: str | None = None
     level: str | None = None
     session: str | None = None
+    item: str | None = None
 
     def named(self) -> dict[str, str]:
         """Role to column, of those there are."""
@@ -47,20 +50,23 @@ def find_columns(available: Sequence[str], given: Mapping[str, str | None]) -> t
 
     Args:
         available: Names of all its columns.
-        given: Role to the column that the user named; None to look for one.
+        given: Role to the column that the user named; None to look for one. An item is looked for if it is there.
 
     Returns:
         The columns, and those that were found by their name, as sentences.
 
     Raises:
-        ValueError: If a named column is absent, or player or time are not found.
+        ValueError: If a named column is absent, or player, time or an item that is wanted are not found.
     """
     found: dict[str, str | None] = {}
     told = []
     for role, names in _NAMES.items():
+        if role in ASKED_FOR and role not in given:
+            continue
         wanted = given.get(role)
         if wanted is not None:
-            found[role] = None if wanted == NOT_USED and wanted not in available else _named(available, role, wanted)
+            is_left = wanted == NOT_USED and wanted not in available and role not in NEEDED
+            found[role] = None if is_left else _named(available, role, wanted)
             continue
         by_name = {_plain(name): name for name in reversed(available) if name not in given.values()}
         hits = [by_name[name] for name in names if name in by_name]

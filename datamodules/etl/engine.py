@@ -38,6 +38,22 @@ class Engine:
         """Whether a text that is no time or number can be read as missing instead of ending the query."""
         return self.kind != "postgres"
 
+    @property
+    def has_order(self) -> bool:
+        """Whether rows come in the order in which they are stored, where that is asked for: `in_order`."""
+        return self.kind == "duckdb"
+
+    @contextlib.contextmanager
+    def in_order(self) -> Iterator[None]:
+        """Meanwhile rows come in the order in which they are stored, if the engine has one."""
+        if self.has_order:
+            self.con.raw_sql("SET preserve_insertion_order = true")
+        try:
+            yield
+        finally:
+            if self.has_order:
+                self.con.raw_sql("SET preserve_insertion_order = false")
+
     def keep(self, name: str, expression: ir.Table) -> ir.Table:
         """The rows of an expression, worked out once."""
         if self.kind == "spark":

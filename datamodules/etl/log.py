@@ -37,8 +37,8 @@ class Log:
     """Events that have a player and a time.
 
     Attributes:
-        events: `player`, `time` (milliseconds since 1970), and `event`, `amount` (millionths), `level`, `session` as
-            `columns` says; and `other_0`, … as `others` names them.
+        events: `player`, `time` (milliseconds since 1970), and `event`, `amount` (millionths), `level`, `session`,
+            `item` as `columns` says; and `other_0`, … as `others` names them.
         columns: Names in the log.
         unit: Of times that are numbers.
         rows: How many events.
@@ -144,20 +144,17 @@ def _events(
     raw: ir.Table, columns: Columns, unit: Unit | None, engine: Engine, others: Sequence[str], all_named: bool = False
 ) -> ir.Table:
     """The rows as events; with `all_named`, no cell for a player says that it is missing."""
-    player = raw[columns.player]
-    if player.type().is_string() and not all_named:
-        player = ibis.ifelse(player.strip().isin(MISSING_TOKENS), ibis.null("string"), player)
-    elif player.type().is_floating():
-        player = player.cast("int64")  # whole numbers with a missing one among them
     time = raw[columns.time]
     values: dict[str, ir.Value] = {
-        "player": player,
+        "player": _name(raw[columns.player], all_named),
         "time": milliseconds_of(_text(time) if time.type().is_string() else time, unit, engine.kind == "duckdb"),
     }
     if columns.event is not None:
         values["event"] = raw[columns.event].cast("string").strip()
     if columns.session is not None:
         values["session"] = raw[columns.session].cast("string")
+    if columns.item is not None:
+        values["item"] = _name(raw[columns.item])
     for role in ("amount", "level"):
         name = getattr(columns, role)
         if name is not None:
@@ -167,6 +164,14 @@ def _events(
             values[f"{role}_unread"] = unread
     values |= {f"other_{number}": raw[name] for number, name in enumerate(others)}
     return raw.select(**values)
+
+
+def _name(column: ir.Value, all_named: bool = False) -> ir.Value:
+    """Whose or what it is; missing where a cell says so."""
+    if column.type().is_string() and not all_named:
+        return ibis.ifelse(column.strip().isin(MISSING_TOKENS), ibis.null("string"), column)
+    # Of floats: whole numbers with a missing one among them.
+    return column.cast("int64") if column.type().is_floating() else column
 
 
 def _number(column: ir.Value, name: str, engine: Engine) -> tuple[ir.FloatingValue, ir.BooleanValue]:

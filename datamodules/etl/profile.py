@@ -51,19 +51,16 @@ def open_whole(engine: Engine, source: Source, given: Mapping[str, str | None], 
 
     Times and ids are worked out once and kept: the profile goes through them many times.
     """
-    engine.con.raw_sql("SET preserve_insertion_order = true")
-    try:
+    with engine.in_order():
         log = open_log(engine, source, given, unit, others=True)
         return replace(log, events=engine.keep("profile_events", log.events))
-    finally:
-        engine.con.raw_sql("SET preserve_insertion_order = false")
 
 
 def profile_log(engine: Engine, log: Log, session_ms: int, time_zone: str = "UTC") -> Profile:
     """Count what a log holds, and look for what is wrong.
 
     Args:
-        engine: DuckDB.
+        engine: Where the log is.
         log: Of `open_whole`.
         session_ms: Pause after which a session has ended, where events do not name theirs.
         time_zone: Of hours and weekdays.

@@ -10,11 +10,11 @@ import ibis.expr.types as ir
 import numpy as np
 from ludocast.datamodules.etl.engine import Engine
 from ludocast.datamodules.etl.log import Log
-from ludocast.datamodules.etl.profile_finding import SHOWN, Finding, counted, some
+from ludocast.datamodules.etl.profile_finding import Finding, counted, some
 from ludocast.datamodules.etl.profile_numbers import counts
 from ludocast.datamodules.etl.profile_tables import HOUR_MS, Tables
 
-LISTED = 100  # ids that are handed on to programs
+LISTED = 100  # ids that a finding's numbers name
 MANY_A_DAY, OF_BUSY_DAY = 200, 20  # events on a day, and how many times what only one player's day in 100 has
 AWAKE, AWAKE_DAYS = 23, 3  # hours of a day with an event, and how many such days nobody lives through
 EXAMINED = (1_000, 0.01, 20_000)  # players whose pauses are looked at: the busiest hundredth, within bounds
@@ -31,9 +31,7 @@ NO_ID = r"^(0{6,}|1{6,}|9{6,}|f{6,}|x{6,}|[0-]{12,}|0?123456789[0-9]*|9774d56d68
 
 def players_of(tables: Tables) -> ir.Table:
     """`player`, `events`, `active_days`, `most` (events on a day) and `awake_days`; one row a player."""
-    days = tables.days
-    hours = sum(((days.hours.cast("int64") / (1 << hour)).floor().cast("int64") % 2 for hour in range(24)), 0)
-    rows = days.mutate(awake=ibis.ifelse(hours >= AWAKE, 1, 0))
+    rows = tables.days.mutate(awake=ibis.ifelse(tables.days.hours >= AWAKE, 1, 0))
     return rows.group_by("player").aggregate(
         events=rows.events.sum().cast("int64"), active_days=rows.count(), most=rows.events.max(),
         awake_days=rows.awake.sum().cast("int64"),
@@ -55,7 +53,7 @@ def bots(log: Log, tables: Tables, players: ir.Table, session_ms: int) -> list[F
         log: The log.
         tables: Its days.
         players: Of `players_of`, kept.
-        session_ms: Pauses above are none.
+        session_ms: Longer pauses lie between sessions, and say nothing.
     """
     many = max(MANY_A_DAY, OF_BUSY_DAY * quantile(tables.days, "events", 0.99))
     fast = _rows(players.filter(players.most >= many), "most")
@@ -72,9 +70,7 @@ def bots(log: Log, tables: Tables, players: ir.Table, session_ms: int) -> list[F
             found.append(_finding("bots", told, advice + "; or several people share these ids", awake))
         steady = _steady(log, tables, players, number, session_ms)
         if steady:
-            told = (
-                f"pauses between events that are equal to 1 %, up to {steady[0]['share']:.0%} of them: {_ids(steady)}"
-            )
+            told = f"pauses between events that are equal to 1%, up to {steady[0]['share']:.0%} of them: {_ids(steady)}"
             found.append(_finding("bots", told, advice, steady))
     return found
 
@@ -90,11 +86,13 @@ def _steady(log: Log, tables: Tables, players: ir.Table, number: int, session_ms
     events = events.semi_join(busiest, events.player == busiest.of)
     order = ibis.window(group_by=events.player, order_by=events.time)
     rows = events.mutate(pause=events.time - events.time.lag().over(order))
-    rows = rows.mutate(before=rows.pause.lag().over(ibis.window(group_by=rows.player, order_by=rows.time)))
+    # Of events at one time the first one has the pause, wherever it stood; behind it the others' pauses are 0.
+    again = ibis.window(group_by=rows.player, order_by=[rows.time, rows.pause.desc()])
+    rows = rows.mutate(before=rows.pause.lag().over(again))
     longest = max(10 * tables.resolution, 1_000)
     rows = rows.filter(rows.pause >= longest, rows.pause <= session_ms, rows.before.notnull())
     is_same = (rows.pause - rows.before).abs() * 100 <= rows.pause
-    shares = rows.group_by("player").aggregate(pauses=rows.count(), share=is_same.mean())
+    shares = rows.group_by("player").aggregate(pauses=rows.count(), share=is_same.sum() / is_same.count())
     found = _rows(shares.filter(shares.pauses >= STEADY_PAUSES, shares.share >= STEADY), "share")
     return found if len(found) <= EVERYBODY * examined else []
 
@@ -139,9 +137,7 @@ def shared_ids(
 
 def _overlaps(engine: Engine, log: Log, sessions: ir.Table, advice: str) -> list[Finding]:
     """Players with sessions at the same time, by the sessions' own names."""
-    order = ibis.window(
-        group_by=sessions.player, order_by=[sessions.begin, sessions.end], preceding=(None, 1)
-    )  # fmt: skip
+    order = ibis.window(group_by=sessions.player, order_by=[sessions.begin, sessions.end], preceding=(None, 1))
     rows = sessions.mutate(until=sessions.end.max().over(order))
     within = (rows.begin < rows.until).fill_null(False)
     by_player = rows.group_by("player").aggregate(sessions=rows.count(), overlaps=within.sum().cast("int64"))
@@ -165,9 +161,7 @@ def _rows(table: ir.Table, name: str) -> list[dict[str, Any]]:
 
 
 def _ids(rows: list[dict[str, Any]]) -> str:
-    if len(rows) <= SHOWN:
-        return f"{counted(len(rows), 'id')} ({some([row['player'] for row in rows])})"
-    return f"{len(rows):,} ids ({some([row['player'] for row in rows])})"
+    return f"{counted(len(rows), 'id')} ({some([row['player'] for row in rows])})"
 
 
 def _finding(kind: str, told: str, advice: str, rows: list[dict[str, Any]]) -> Finding:

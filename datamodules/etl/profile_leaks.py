@@ -15,11 +15,13 @@ from ludocast.datamodules.etl.profile_finding import Finding
 from ludocast.datamodules.etl.rules import DAY_MS
 from ludocast.datamodules.etl.times import PER_SECOND, Unit, milliseconds_of, unit_counts
 
-MOST_COLUMNS = 40
+AT_ONCE = 40  # columns of one query
 CONSTANT = 0.99  # of the players with several events: so many have one value alone
 AFTER = 0.3  # of the rows lie more than a day before the value
 EQUAL = 0.9  # of the players: the value is what the whole log counts
 MOVES = 0.9  # correlation with what the whole log tells of a player
+COMES_WITH = 0.5  # correlation with the first day from which on a number tells of that, as a registration's does
+CENT = 0.005  # numbers that differ by less are equal
 EXPLAINS, ARRIVAL = 0.5, 1.5  # part of the variance of players' last days, and how many times that of their first ones
 FEWEST_PLAYERS = 20
 MOST_VALUES = 50
@@ -45,13 +47,17 @@ def leaks(engine: Engine, log: Log, players: ir.Table) -> list[Finding]:
         players: Of `players_of`, kept.
     """
     others = _others(engine, log)
-    if not others:
-        return []
+    parts = [others[begin : begin + AT_ONCE] for begin in range(0, len(others), AT_ONCE)]
+    return [finding for place, part in enumerate(parts) for finding in _leaks(engine, log, players, part, place)]
+
+
+def _leaks(engine: Engine, log: Log, players: ir.Table, others: list[Other], part: int) -> list[Finding]:
+    """Of some columns, the `part`-th ones."""
     rows = log.events.mutate(**{f"value_{number}": other.value for number, other in enumerate(others)})
     found_players, told = _by_player(log, rows, others)
     active = players.select(of="player", active="active_days")
     joined = found_players.inner_join(active, found_players.player == active.of).drop("of")
-    players = engine.keep("profile_players", joined)
+    players = engine.keep(f"profile_players_{part}", joined)
     seen = engine.row(players.aggregate(**_asked(players, others, list(told))))
     times = {f"after_{k}": _after(rows, k) for k, other in enumerate(others) if other.kind == "time"}
     seen |= engine.row(rows.aggregate(**times)) if times else {}
@@ -69,13 +75,16 @@ def leaks(engine: Engine, log: Log, players: ir.Table) -> list[Finding]:
 
 
 def _others(engine: Engine, log: Log) -> list[Other]:
-    """Columns by what they hold; those of nested types are left aside."""
-    candidates = [(f"other_{k}", name) for k, name in enumerate(log.others)][:MOST_COLUMNS]
+    """Columns by what they hold; those of nested types are left aside.
+
+    A text stays one on an engine that cannot try whether it is a number or a time.
+    """
+    candidates = [(f"other_{k}", name) for k, name in enumerate(log.others)]
     plain = [(key, name) for key, name in candidates if _is_plain(log.events[key].type())]
     asked: dict[str, ir.Value] = {}
     for key, _ in plain:
         column = log.events[key]
-        if column.type().is_string():
+        if column.type().is_string() and engine.can_try:
             asked[f"{key}_known"] = column.count()
             asked[f"{key}_number"] = column.try_cast("float64").count()
             asked[f"{key}_time"] = column.try_cast(dts.Timestamp("UTC")).count()
@@ -95,7 +104,7 @@ def _other(column: ir.Value, key: str, name: str, seen: Mapping[str, int]) -> Ot
         return Other(name, "time", milliseconds_of(column, None, True))
     if kind.is_boolean():
         return Other(name, "text", column.cast("string"))
-    known = seen[f"{key}_known"]
+    known = seen.get(f"{key}_known", 0)
     if kind.is_numeric():
         units: list[Unit] = [unit for unit in PER_SECOND if known and seen[f"{key}_{unit}"] >= ALMOST_ALL * known]
         if units:
@@ -147,7 +156,7 @@ def _asked(players: ir.Table, others: list[Other], counted: list[str]) -> dict[s
         for name in counted:
             enough = same & (players[name] >= 2)
             asked[f"of_{name}_{k}"] = enough.sum()
-            asked[f"equal_{name}_{k}"] = (enough & ((low - players[name]).abs() < 0.005)).sum()
+            asked[f"equal_{name}_{k}"] = (enough & ((low - players[name]).abs() < CENT)).sum()
         for name, value in (
             ("with_events", players.events.cast("float64")), ("with_lifetime", lifetime), ("with_arrival", arrival),
         ):  # fmt: skip
@@ -156,8 +165,9 @@ def _asked(players: ir.Table, others: list[Other], counted: list[str]) -> dict[s
 
 
 def _after(rows: ir.Table, number: int) -> ir.Value:
-    """Share of the rows whose value lies more than a day after their own time."""
-    return (rows[f"value_{number}"] > rows.time + DAY_MS).mean()
+    """Share of the rows, of those with a value, whose value lies more than a day after their own time."""
+    is_after = rows[f"value_{number}"] > rows.time + DAY_MS
+    return is_after.sum() / is_after.count()
 
 
 def _is_constant(row: Mapping[str, Any]) -> bool:
@@ -183,7 +193,7 @@ def _sentence(other: Other, row: Mapping[str, Any], told: Mapping[str, str]) -> 
     arrival = abs(row["with_arrival"] or 0.0)
     for name, words in (("with_events", "number of events"), ("with_lifetime", "time from first to last event")):
         moves = abs(row[name] or 0.0)
-        if moves >= MOVES and arrival < 0.5:
+        if moves >= MOVES and arrival < COMES_WITH:
             return f"has one value a player, which moves with the {words} in the whole log (correlation {moves:.2f})"
     return None
 

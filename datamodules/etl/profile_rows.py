@@ -16,13 +16,8 @@ MANY_WITHOUT = 0.001  # a player or a time
 
 
 def duplicates(engine: Engine, log: Log) -> tuple[int, list[Finding]]:
-    """Rows that are equal to another one in every column, each but one of them; by a 64-bit hash of the row."""
-    hashed = log.events.select(row=ibis.struct({name: log.events[name] for name in log.events.columns}).hash())
-    number, parts = 0, -(-log.rows // MOST_AT_ONCE)
-    for part in range(parts):
-        mine = hashed if parts == 1 else hashed.filter((hashed.row % parts + parts) % parts == part)
-        seen = engine.row(mine.aggregate(rows=mine.count(), distinct=mine.row.nunique()))
-        number += seen["rows"] - seen["distinct"]
+    """Rows that are equal to another one in every column, each but one; on DuckDB by a 64-bit hash of the row."""
+    number = _repeated(engine, log)
     if number <= MANY_DUPLICATES * log.rows:
         return number, []
     told = f"{counted(number, 'row')} of {log.rows:,} ({number / log.rows:.1%}) equal to another one in every column"
@@ -33,10 +28,27 @@ def duplicates(engine: Engine, log: Log) -> tuple[int, list[Finding]]:
     return number, [Finding("duplicates", told, advice, {"rows": number, "share": number / log.rows})]
 
 
+def _repeated(engine: Engine, log: Log) -> int:
+    if engine.kind != "duckdb":  # others do not hash rows, and have their own ways to stay within memory
+        distinct = log.events.distinct()
+        return log.rows - int(engine.row(distinct.aggregate(rows=distinct.count()))["rows"])
+    hashed = log.events.select(row=ibis.struct({name: log.events[name] for name in log.events.columns}).hash())
+    number, parts = 0, -(-log.rows // MOST_AT_ONCE)
+    for part in range(parts):
+        mine = hashed if parts == 1 else hashed.filter((hashed.row % parts + parts) % parts == part)
+        seen = engine.row(mine.aggregate(rows=mine.count(), distinct=mine.row.nunique()))
+        number += seen["rows"] - seen["distinct"]
+    return number
+
+
 def order(engine: Engine, log: Log) -> tuple[dict[str, Any], list[Finding]]:
-    """Rows with an earlier time than the row before them, in the order in which they are stored."""
-    engine.con.raw_sql("SET preserve_insertion_order = true")
-    try:
+    """Rows with an earlier time than the row before them, in the order in which they are stored.
+
+    Numbers are None on an engine whose tables have no order.
+    """
+    if not engine.has_order:
+        return {"rows_back_in_time": None, "of_the_same_player": None, "furthest_ms": None}, []
+    with engine.in_order():
         behind = ibis.window()  # rows as they come; no sort
         rows = log.events.select(
             "player", "time", before=log.events.time.lag().over(behind), other=log.events.player.lag().over(behind)
@@ -48,8 +60,6 @@ def order(engine: Engine, log: Log) -> tuple[dict[str, Any], list[Finding]]:
                 furthest=(rows.before - rows.time).max(where=is_back),
             )
         )  # fmt: skip
-    finally:
-        engine.con.raw_sql("SET preserve_insertion_order = false")
     back, within = int(seen["back"] or 0), int(seen["within"] or 0)
     numbers = {"rows_back_in_time": back, "of_the_same_player": within, "furthest_ms": int(seen["furthest"] or 0)}
     if back <= MANY_BACKWARDS * log.rows:

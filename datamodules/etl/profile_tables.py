@@ -24,8 +24,8 @@ class Tables:
     Attributes:
         hours: Events of each hour (UTC) from the first day's midnight to the last day's end, int64 [H].
         resolution: Milliseconds of the coarsest clock that all times fit, one of `RESOLUTIONS`.
-        days: `player`, `day`, `events`, `last` (time), `hours` (a bit for each hour with an event), `previous` (the
-            day of the row before, null at a player's first), `first` (the player's first day), and where there are
+        days: `player`, `day`, `events`, `last` (time), `hours` (how many of the day have an event), `previous`
+            (the day of the row before, null at a player's first), `first` (the player's first day), and where there are
             amounts `spent` (millionths) and `payments`; one row for each player and day with an event.
         sessions: `player`, `begin`, `end` (ms) and `events`; None where times have no time of day.
     """
@@ -70,14 +70,15 @@ def _resolution(engine: Engine, events: ir.Table) -> int:
 
 def _days(log: Log) -> ir.Table:
     events = log.events.mutate(day=log.events.time // DAY_MS, hour=log.events.time % DAY_MS // HOUR_MS)
-    sums: dict[str, ir.Value] = {
-        "events": events.count(), "last": events.time.max(),
-        "hours": (ibis.literal(1, "int64") << events.hour).bit_or(),
-    }  # fmt: skip
+    sums: dict[str, ir.Value] = {"events": events.count(), "last": events.time.max()}
     if log.columns.amount is not None:
         paid = events.amount > 0
         sums |= {"spent": events.amount.sum(where=paid).fill_null(0), "payments": paid.sum().fill_null(0)}
-    days = events.group_by("player", "day").aggregate(**{name: value.cast("int64") for name, value in sums.items()})
+    # By hours first: how many there are is then a count, which every engine has.
+    hours = events.group_by("player", "day", "hour").aggregate(**sums)
+    whole = {name: hours[name].max() if name == "last" else hours[name].sum() for name in sums}
+    whole["hours"] = hours.count()
+    days = hours.group_by("player", "day").aggregate(**{name: value.cast("int64") for name, value in whole.items()})
     return days.mutate(
         previous=days.day.lag().over(ibis.window(group_by=days.player, order_by=days.day)),
         first=days.day.min().over(ibis.window(group_by=days.player)),

@@ -169,15 +169,18 @@ def zone_offsets(time_zone: str, first_day: int, last_day: int) -> list[tuple[in
     return found
 
 
-def read_document(folder: Path) -> dict[str, Any]:
-    """The `_schema.json` of written snapshots.
+def read_document(folder: Path, kind: str = "snapshots") -> dict[str, Any]:
+    """The `_schema.json` of written snapshots or sequences.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If there is none, or it is of the other kind.
     """
     path = folder / "_schema.json"
     try:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return found
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{folder} holds no readable _schema.json, so it is no folder of snapshots") from error
+        held = found["kind"]
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"{folder} holds no readable _schema.json, so it is no folder of {kind}") from error
+    if held != kind:
+        raise ValueError(f"{folder} holds {held}; {kind} are wanted, which `ludocast {kind}` makes")
+    return found

@@ -43,11 +43,20 @@ class Grid:
 def window_rows(days: ir.Table, grid: Grid, rules: Rules) -> ir.Table:
     """The days of each window: columns of `days`, and `s`, `begin` and `age`, all within [s − observe, s)."""
     known = days.filter(days.day >= grid.day(grid.begin) - rules.observe, days.day < grid.day(grid.end - 1))
-    return _copies(known, grid, rules.observe)
+    return window_copies(known, grid, rules.observe)
 
 
-def _copies(rows: ir.Table, grid: Grid, reach: int) -> ir.Table:
-    """Each row for every snapshot s with day < s ≤ day + reach: the first one after the day, and those after it."""
+def window_copies(rows: ir.Table, grid: Grid, reach: int) -> ir.Table:
+    """Each row for every snapshot s with day < s ≤ day + reach: the first one after the day, and those after it.
+
+    Args:
+        rows: With `day`.
+        grid: Which snapshots.
+        reach: Days.
+
+    Returns:
+        The same columns, `s`, `begin` (s − reach) and `age` (s − day).
+    """
     shift = reach // grid.step + 2  # keeps the division above 0, where engines agree on it
     number = (rows.day - grid.first + shift * grid.step) // grid.step - shift + 1
     numbers = ibis.memtable({"copy": list(range(-(-reach // grid.step)))}, schema={"copy": "int64"})
@@ -71,17 +80,17 @@ def snapshot_features(days: ir.Table, grid: Grid, rules: Rules, contents: Conten
     Returns:
         `player`, `s` and a column for each feature; and the features.
     """
-    table = window_rows(days, grid, rules).semi_join(_eligible(days, grid, rules), ["player", "s"])
+    table = window_rows(days, grid, rules).semi_join(eligible(days, grid, rules), ["player", "s"])
     features = all_features(Rows(table, rules, contents))
     values = {f.name: f.value.cast("int64" if f.whole else "float64") for f in features}
     return table.group_by("player", "s").aggregate(**values), features
 
 
-def _eligible(days: ir.Table, grid: Grid, rules: Rules) -> ir.Table:
-    """Who was active in [s − active_within, s), told before anything is summed up: of all others nothing is asked."""
+def eligible(days: ir.Table, grid: Grid, rules: Rules) -> ir.Table:
+    """`player` and `s` of those active in [s − active_within, s); told first, for of all others nothing is worked out."""
     first, end = grid.day(grid.begin) - rules.active_within, grid.day(grid.end - 1)
     recent = days.filter(days.day >= first, days.day < end).select("player", "day")
-    return _copies(recent, grid, rules.active_within).select("player", "s").distinct()
+    return window_copies(recent, grid, rules.active_within).select("player", "s").distinct()
 
 
 def with_labels(snapshots: ir.Table, days: ir.Table, grid: Grid, rules: Rules) -> ir.Table:
@@ -90,7 +99,7 @@ def with_labels(snapshots: ir.Table, days: ir.Table, grid: Grid, rules: Rules) -
     later = days.filter(days.day >= first, days.day < last).select("player", "day")
     # s + gap ≤ day < s + gap + horizon says, of day − gap − horizon, that it is < s ≤ itself + horizon.
     later = later.mutate(day=(later.day - rules.gap - rules.horizon).cast("int64"))
-    later = _copies(later, grid, rules.horizon)
+    later = window_copies(later, grid, rules.horizon)
     back = later.select("player", "s").distinct()
     back = back.select(back_player="player", back_s="s")
     joined = snapshots.left_join(back, [snapshots.player == back.back_player, snapshots.s == back.back_s])

@@ -1,4 +1,4 @@
-"""Snapshots as a Parquet data set: sorted, the same bytes for the same input, there as a whole or not at all."""
+"""What is made of a log, as Parquet: sorted, the same bytes for the same input, there as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 ROW_GROUP = 131_072  # rows
-FILE_ROWS = 16 * ROW_GROUP
+FILE_GROUPS = 16
 
 
 class PartialFolder:
@@ -72,15 +72,17 @@ class PartialFolder:
             self._lock.close()
 
 
-class SnapshotWriter:
-    """Takes snapshots in their order and writes them in row groups of one size.
+class DataSetWriter:
+    """Takes rows in their order and writes them in row groups of one size.
 
     Args:
         folder: Where the files come.
+        row_group: Rows of a row group.
+        file_groups: Row groups of a file; None for one file of all.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, row_group: int = ROW_GROUP, file_groups: int | None = FILE_GROUPS) -> None:
+        self.folder, self.row_group, self.file_groups = folder, row_group, file_groups
         self.rows = self.files = 0
         self._waiting: list[pa.RecordBatch] = []
         self._count = 0
@@ -92,8 +94,8 @@ class SnapshotWriter:
         self._waiting += table.to_batches()
         self._count += table.num_rows
         self.rows += table.num_rows
-        while self._count >= ROW_GROUP:
-            self._write(self._take(ROW_GROUP))
+        while self._count >= self.row_group:
+            self._write(self._take(self.row_group))
 
     def finish(self, schema: pa.Schema) -> None:
         """Write what is left; a file without rows where there are none."""
@@ -111,18 +113,27 @@ class SnapshotWriter:
     def _write(self, table: pa.Table) -> None:
         if self._writer is None:
             path = self.folder / f"part-{self.files:05d}.parquet"
-            self._writer = pq.ParquetWriter(path, table.schema, compression="zstd", write_statistics=True)
+            self._writer = pq.ParquetWriter(
+                path, table.schema, compression="zstd", write_statistics=True, write_page_checksum=True
+            )
             self.files += 1
             self._in_file = 0
-        self._writer.write_table(table, row_group_size=ROW_GROUP)
-        self._in_file += table.num_rows
-        if self._in_file >= FILE_ROWS:
+        self._writer.write_table(table, row_group_size=self.row_group)
+        self._in_file += 1
+        if self._in_file == self.file_groups:
             self._close()
 
     def _close(self) -> None:
         assert self._writer is not None
         self._writer.close()
         self._writer = None
+
+
+def put_file(partial: Path, path: Path) -> None:
+    """Rename a file, on the disk as a whole, to the target, which then appears whole."""
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    partial.replace(path)
 
 
 def write_json(path: Path, document: Any) -> None:

@@ -18,6 +18,7 @@ days from it on, given the log until then (`truth.py`). The model is written dow
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ def _write(folder: Path, count: int, days: int, seed: int) -> int:
 
 
 class _LogWriter:
-    """Gathers days until they make a row group."""
+    """Gathers days until they make a row group, in a thread of its own: meanwhile the next day is played."""
 
     def __init__(self, path: Path, names: pa.Array, shop: Shop) -> None:
         self._names, self._shop = names, shop
@@ -96,15 +97,30 @@ class _LogWriter:
             ("level", pa.int16()), ("item", pa.string()), ("amount", pa.float64()),
         ])  # fmt: skip
         self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
+        self._thread = ThreadPoolExecutor(1)
+        self._written: Future[None] | None = None  # of the day before
 
     def __enter__(self) -> _LogWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._flush()
-        self._writer.close()
+        try:
+            self._wait()
+            self._flush()
+        finally:
+            self._thread.shutdown()
+            self._writer.close()
 
     def write(self, day: int, events: Events) -> None:
+        """Take a day; at most one waits, so that memory stays bounded."""
+        self._wait()
+        self._written = self._thread.submit(self._append, day, events)
+
+    def _wait(self) -> None:
+        if self._written is not None:
+            self._written.result()
+
+    def _append(self, day: int, events: Events) -> None:
         bought = events.item < 0
         place = pa.array(np.maximum(events.item, 0), mask=bought)
         begin = (FIRST_DAY + day).astype("datetime64[ms]").astype(np.int64)
@@ -130,13 +146,21 @@ class _LogWriter:
             self._waiting = []
 
 
-def _truth(game: Game, names: pa.Array, day: int) -> pa.Table:
-    """Of everybody who was active in the seven days before a day's begin."""
+def true_probabilities(game: Game, day: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of everybody who was active in the seven days before a day's begin: to have no event in the 28 days from it on.
+
+    Returns:
+        Numbers of players, int64 [N]; the exact probability of each by `game.posterior`, float64 [N].
+    """
     rows = np.flatnonzero(game.last_day >= day - ACTIVE_WITHIN)
     probability = game.posterior.no_activity(rows, day, game.observed(rows, day), HORIZON)
     # A bot, which anyone can tell, plays each day until it is banned.
     bot = np.where(game.last_day[rows] == day - 1, BAN, 1.0)
-    probability = np.where(game.players.is_bot[rows], bot, probability)
+    return rows, np.where(game.players.is_bot[rows], bot, probability)
+
+
+def _truth(game: Game, names: pa.Array, day: int) -> pa.Table:
+    rows, probability = true_probabilities(game, day)
     snapshot = pa.scalar((FIRST_DAY + day).astype("datetime64[ms]").astype(np.int64)).cast(pa.timestamp("ms", "UTC"))
     return pa.table({
         "player_id": names.take(pa.array(rows)),

@@ -11,6 +11,7 @@ from ludocast.datamodules.simulate import COUNTRIES
 
 FIRST_DAY = np.datetime64("2024-01-01")
 ADVERTISING, FRIEND = 1, 2  # of CHANNELS
+OWN_CHANNELS, OWN_CHANNEL_SHARES = (0, FRIEND, 3, 4, 5), (0.45, 0.22, 0.15, 0.1, 0.08)  # of who comes by himself
 CAMPAIGNS = (24, 70, 116, 150)  # first days of the waves that advertising brings
 COUNTRY_SHARES = (0.2, 0.12, 0.11, 0.1, 0.1, 0.08, 0.07, 0.06, 0.05, 0.04, 0.04, 0.03)
 HOURS_FROM_UTC = (-6, -3, 7, 5, 9, 9, 1, 1, -6, 3, 7, 8)  # of COUNTRIES; half hours rounded
@@ -65,12 +66,11 @@ def draw_players(count: int, days: int, seed: int) -> Players:
         seed: Of everything random.
     """
     generator = np.random.default_rng([seed, count, days])
-    rate = _arrival_rate(days)
+    rate = arrival_rate(days)
     arrival = np.sort(generator.choice(days, count, p=rate.sum(axis=1) / rate.sum()))
     arrival[0] = 0
     advertised = generator.random(count) < (rate[:, 1] / rate.sum(axis=1))[arrival]
-    others = [0, 2, 3, 4, 5]
-    channel = np.where(advertised, ADVERTISING, generator.choice(others, count, p=[0.45, 0.22, 0.15, 0.1, 0.08]))
+    channel = np.where(advertised, ADVERTISING, generator.choice(list(OWN_CHANNELS), count, p=OWN_CHANNEL_SHARES))
     engagement = generator.choice(len(ENGAGEMENT), count, p=ENGAGEMENT_SHARES)
     pays = generator.random(count) < PAYING
     return Players(
@@ -87,7 +87,7 @@ def draw_players(count: int, days: int, seed: int) -> Players:
     )
 
 
-def _arrival_rate(days: int) -> np.ndarray:
+def arrival_rate(days: int) -> np.ndarray:
     """Of each day, [days, 2]: by themselves, many at the launch; and by the waves of advertising."""
     day = np.arange(days)
     own = 1 + 6 * np.exp(-day / 8)

@@ -24,17 +24,16 @@ from ludocast.datamodules.game.habits import (
     session_rate,
 )
 from ludocast.datamodules.game.players import ENGAGEMENT, ENGAGEMENT_SHARES
-from scipy.stats import poisson
+from scipy.special import pdtr
 
 AT_ONCE = 50_000  # players whose futures are computed together
 
 
 def sessions_likelihood() -> np.ndarray:
     """Probability of 1, 2, … `MOST_SESSIONS` sessions on a day that is played, float64 [MOST_SESSIONS, G]."""
-    more = np.arange(MOST_SESSIONS)[:, None]
-    exact = np.array(poisson.pmf(more, session_rate(ENGAGEMENT)))
-    exact[-1] = poisson.sf(MOST_SESSIONS - 2, session_rate(ENGAGEMENT))  # what is above is cut to it
-    return np.asarray(exact)
+    at_most = pdtr(np.arange(MOST_SESSIONS - 1)[:, None], session_rate(ENGAGEMENT))
+    last = 1 - at_most[-1:]  # what is above is cut to it
+    return np.concatenate([at_most[:1], np.diff(at_most, axis=0), last])
 
 
 class Posterior:
@@ -55,7 +54,7 @@ class Posterior:
 
     def update(
         self, rows: np.ndarray, day: int, before: Observed, after: Observed, sessions: np.ndarray, is_new: np.ndarray
-    ) -> None:
+    ) -> np.ndarray:
         """Take note of a day.
 
         Args:
@@ -65,6 +64,9 @@ class Posterior:
             after: At its end.
             sessions: Of the day, int64 [N].
             is_new: Whether it is the day of arrival, on which everybody plays, bool [N].
+
+        Returns:
+            Probability of what was seen on the day, given the days before, float64 [N].
         """
         played = sessions > 0
         plays = probability(play_base(day, before)[:, None], PLAY_SLOPE, ENGAGEMENT)
@@ -77,6 +79,7 @@ class Posterior:
         there *= 1 - leaves
         total = there.sum(axis=1) + left
         self.there[rows], self.left[rows] = there / total[:, None], left / total
+        return np.asarray(total)
 
     def no_activity(self, rows: np.ndarray, day: int, seen: Observed, days: int) -> np.ndarray:
         """Probability that a player has no session on any of the coming days, float64 [N].

@@ -13,6 +13,8 @@ from ludocast.datamodules.fit_preprocessing import fit_preprocessing
 from ludocast.datamodules.infer import RawColumns, describe, infer_schema, label_index, label_values, raw_columns
 from ludocast.datamodules.preprocess import Encoded, Preprocessing
 from ludocast.datamodules.read import from_frame
+from ludocast.datamodules.row_group_loader import TrainingStream
+from ludocast.datamodules.row_groups import StreamedTable
 from ludocast.datamodules.schema import Schema
 from ludocast.datamodules.split import folds, inner_split
 from ludocast.models.calibration import class_probabilities, fit_temperature
@@ -76,9 +78,11 @@ class FittedChurn:
 
     def predict(self, columns: RawColumns) -> np.ndarray:
         """Probabilities float64 [N, classes] of raw columns."""
-        return class_probabilities(
-            blended(self.candidates.logits(self.preprocessing.encode(columns)), self.weights) / self.temperature
-        )
+        return self.probabilities(self.candidates.logits(self.preprocessing.encode(columns)))
+
+    def probabilities(self, logits: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Probabilities float64 [N, classes] of the candidates' logits [N, C]."""
+        return class_probabilities(blended(logits, self.weights) / self.temperature)
 
     def predict_frame(self, frame: pd.DataFrame) -> np.ndarray:
         """Probabilities float64 [N, classes] of a pandas frame."""
@@ -125,6 +129,7 @@ def fit_rows(
     seed: int = 0,
     settings: TrainerSettings = DEFAULT_SETTINGS,
     rare: int = 0,
+    stream: StreamedTable | None = None,
 ) -> tuple[FittedChurn, HeldOut] | None:
     """Fit the candidates on training rows, blend and calibrate them on held-out ones.
 
@@ -140,10 +145,16 @@ def fit_rows(
         seed: Of everything random.
         settings: Of the Trainer.
         rare: Values of fewer training rows are not kept.
+        stream: More training rows, of which those above are a sample: the network learns from all of them, everything
+            else from the sample. It needs `validation`.
+
+    Raises:
+        ValueError: If a text column has too many values for `stream`.
     """
     names = CANDIDATES[model]
     preprocessing, encoded = fit_preprocessing(schema, columns, label, seed, rare)
-    job = _Job(names, preprocessing, encoded, label, seed, settings)
+    more = None if stream is None else _training_stream(stream, preprocessing)
+    job = _Job(names, preprocessing, encoded, label, seed, settings, more)
     known = None if validation is None else (preprocessing.encode(validation[0]), validation[1])
     networks = job.train_networks(members, known)
     if not settings.ranks.is_first:
@@ -153,6 +164,16 @@ def fit_rows(
     weights = blend_weights(held_out.logits, held_out.label) if len(names) > 1 else dict.fromkeys(names, 1.0)
     temperature = fit_temperature(blended(held_out.logits, weights), held_out.label)
     return FittedChurn(schema, preprocessing, _used(candidates, weights), weights, temperature), held_out
+
+
+def _training_stream(stream: StreamedTable, preprocessing: Preprocessing) -> TrainingStream:
+    if preprocessing.network_means:
+        raise ValueError(
+            f'column "{preprocessing.network_means[0]}" is text with so many values that the network reads their mean '
+            "labels, which hold a row's own label where it is one of the sample; leave it out with --exclude, or have "
+            "all training rows in memory by a higher --most-rows"
+        )
+    return TrainingStream(stream, preprocessing)
 
 
 def _say(settings: TrainerSettings, sentence: str) -> None:
@@ -189,6 +210,7 @@ class _Job:
     label: np.ndarray
     seed: int
     settings: TrainerSettings
+    stream: TrainingStream | None = None
 
     @cached_property
     def fold(self) -> np.ndarray:
@@ -265,7 +287,7 @@ class _Job:
         if settings.checkpoints is not None:
             settings = replace(settings, checkpoints=settings.checkpoints / stage)
         sizes = {**self.preprocessing.sizes, "classes": self._classes()}
-        return train_network(self.encoded, self.label, member_rows, sizes, settings, self.seed, known)
+        return train_network(self.encoded, self.label, member_rows, sizes, settings, self.seed, known, self.stream)
 
 
 def _choose(tried: Tried, label: np.ndarray, what: str) -> tuple[HeldOut, dict[str, float]]:

@@ -8,21 +8,26 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from ludocast.datamodules.batches import MemberSampler, evaluation_loader, train_loader
+from ludocast.datamodules.batches import Batch, MemberSampler, evaluation_loader, train_loader
 from ludocast.datamodules.preprocess import Encoded
+from ludocast.datamodules.row_group_loader import RowGroupLoader, TrainingStream
 from ludocast.datamodules.tabular import table_tensors
 from ludocast.models.churn.module import ChurnModule
 from ludocast.models.churn.relevance import relevant_inputs
 from ludocast.models.same_command import SameCommand
 from ludocast.models.trainer import TrainerSettings, last_checkpoint, make_trainer, without_hints
+from torch.utils.data import DataLoader
 
 
 def schedule(rows: int) -> tuple[int, int]:
-    """Batch size and epochs for a number of training rows: at least about 1,000 steps, at most about 6,000."""
+    """Batch size and epochs for a number of training rows: at least about 1,000 steps, at most about 6,000.
+
+    But each row is read four times, and as rows become millions, so often that six million are read.
+    """
     batch = int(np.clip(2 ** np.round(np.log2(max(rows, 1) / 50)), 32, 256))
     epochs = int(np.clip(np.ceil(1_000 * batch / max(rows, 1)), 16, 60))
     if rows > 100_000:
-        batch, epochs = 512, int(np.clip(6_000 * 512 / rows, 4, 16))
+        batch, epochs = 512, int(np.clip(6_000 * 512 / rows, min(4, np.ceil(6e6 / rows)), 16))
     return batch, epochs
 
 
@@ -34,6 +39,7 @@ def train_network(
     settings: TrainerSettings,
     seed: int,
     validation: tuple[Encoded, np.ndarray] | None = None,
+    stream: TrainingStream | None = None,
 ) -> ChurnModule:
     """Train one member on each entry of `member_rows`, all side by side.
 
@@ -46,21 +52,29 @@ def train_network(
             have to call this alike; each then draws its share of every batch, and all get the same network.
         seed: Of weights, shuffles and dropout.
         validation: Rows whose loss is shown a epoch; they change nothing.
+        stream: Rows on the disk that all members learn from, in place of those above, which are some of them. An epoch
+            is then a part of a pass.
     """
-    batch, epochs = schedule(min(len(rows) for rows in member_rows))
+    count = min(len(rows) for rows in member_rows) if stream is None else stream.rows
+    batch, epochs = schedule(count)
     if settings.epochs is not None:
         epochs = settings.epochs
-    hidden = settings.hidden if settings.hidden is not None else hidden_units(len(label))
+    hidden = settings.hidden if settings.hidden is not None else hidden_units(max(len(label), count))
     module = ChurnModule(members=len(member_rows), hidden=hidden, seed=seed)
     module.build(sizes)
     if settings.ranks.is_first:  # DDP hands the first's buffers to the others
         _set_inputs(module, encoded, label, member_rows, seed)
-    rows = [torch.from_numpy(np.ascontiguousarray(entry, np.int64)) for entry in member_rows]
-    loader = train_loader(table_tensors(encoded, label), rows, batch, seed)
+    loader: DataLoader[Batch] | RowGroupLoader
+    if stream is None:
+        rows = [torch.from_numpy(np.ascontiguousarray(entry, np.int64)) for entry in member_rows]
+        loader = train_loader(table_tensors(encoded, label), rows, batch, seed)
+    else:
+        loader = RowGroupLoader(stream, len(member_rows), batch, seed)
+        epochs *= loader.parts
     resumed = last_checkpoint(settings)
     epoch = 0 if resumed is None else int(torch.load(resumed, weights_only=False)["epoch"]) + 1
     # Lightning begins to iterate before it tells the sampler which epoch a resumed training is in.
-    cast(MemberSampler, loader.sampler).set_epoch(epoch)
+    cast("MemberSampler | RowGroupLoader", loader.sampler).set_epoch(epoch)
     same = SameCommand({"the epoch to go on from": epoch, "rows a batch": batch, "epochs": epochs, "seed": seed})
     trainer = make_trainer(replace(settings, callbacks=(*settings.callbacks, same)), epochs)
     torch.manual_seed(seed)

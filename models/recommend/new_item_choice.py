@@ -69,6 +69,16 @@ class _Held:
         return self._shares[penalty]
 
 
+def check_enough(items: int) -> None:
+    """Whether so many items, each with attributes and pairs, can tell of new ones.
+
+    Raises:
+        TooFewError: If not.
+    """
+    if items < LEAST_ITEMS:
+        raise TooFewError(f"{items} items have both attributes and pairs; {LEAST_ITEMS} or more tell of new ones")
+
+
 def try_new_items(
     make: Make, history: sparse.csr_matrix, features: Features, seed: int = 0, share: float = 0.2
 ) -> list[NewItemsTried]:
@@ -86,10 +96,8 @@ def try_new_items(
     Raises:
         TooFewError: If there are too few items, or no user has one that is held out and another one.
     """
-    items = history.shape[1]
-    if items < LEAST_ITEMS:
-        raise TooFewError(f"{items} items have both attributes and pairs; {LEAST_ITEMS} or more tell of new ones")
-    train, held, rest, test = held_out_twice(items, share, seed)
+    check_enough(history.shape[1])
+    train, held, rest, test = held_out_twice(history.shape[1], share, seed)
     tried = _chosen(make, _held(history, features, train, held), seed)
     asked = _held(history, features, rest, test)
     fitted = make().fit(asked.known)

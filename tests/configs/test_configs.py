@@ -3,9 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from ludocast.datamodules.game.log import simulate_log
 from ludocast.datamodules.simulate import simulate
 
-from tests.models.recommend.made import random_history, write_pairs
 from tests.recipes.made_events import make_files
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
@@ -15,9 +15,9 @@ CONFIGS = Path(__file__).parent.parent.parent / "configs"
 def test_every_recipe_file_trains(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ludocast.__main__ import main
 
-    simulate(400, tmp_path / "demo", seed=0)
-    make_files(tmp_path / "demo")
-    write_pairs(random_history(), tmp_path / "demo" / "purchases.csv")
+    simulate(400, tmp_path / "game")
+    simulate_log(100, 160, tmp_path / "demo")
+    make_files(tmp_path)
     monkeypatch.chdir(tmp_path)
     options = ["--config", str(config), "--trainer.max_epochs", "1", "--trainer.enable_progress_bar", "false"]
     assert main(["fit", *options]) == 0

@@ -28,7 +28,8 @@ from ludocast.datamodules.feature_state import (
     features_of,
     read_definition,
 )
-from ludocast.recipes.snapshots import LogOptions, make_snapshots
+from ludocast.recipes.log_options import LogOptions, SnapshotOptions
+from ludocast.recipes.snapshots import make_snapshots
 
 from ludocast.__main__ import main
 from tests.datamodules.etl.logs import START, random_events, snapshots_of
@@ -99,7 +100,7 @@ def test_a_log_of_days() -> None:
 def batch(log: Path, out: Path, rules: Rules) -> tuple[pd.DataFrame, Definition]:
     """Snapshots that the command writes, and the definition beside them."""
     out.mkdir()
-    make_snapshots(LogOptions((str(log),), dict.fromkeys(COLUMNS)), rules, out)
+    make_snapshots(LogOptions([str(log)]), SnapshotOptions(), rules, out)
     frame = pd.read_parquet(out)
     document = read_document(out)
     frame = frame.rename(columns={document["log"]["player"]: "player"})
@@ -283,6 +284,9 @@ def test_programs_from_anywhere() -> None:
         FeatureProgram(["day"], [["day"]], output)
     with pytest.raises(ValueError, match=r"step 0 \(add\)"):
         FeatureProgram(["day"], [["add", 0, 0]], output)
+    for step in (["add", 0], ["if", 0, 0], ["ln", 0, 0], ["coalesce"], ["sum", 0, 0, 0], ["number", 1, 2], ["number"]):
+        with pytest.raises(ValueError, match=rf"step 1 \({step[0]}\)"):
+            FeatureProgram(["day"], [["column", "day"], step], output)
     with pytest.raises(ValueError, match="a feature names a step that there is not"):
         FeatureProgram(["day"], [["column", "day"]], [Output("x", 1, True)])
     for document in (None, {}, {"columns": 3}, {"columns": ["day"], "steps": [[]], "features": []}):

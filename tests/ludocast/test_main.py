@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from jsonargparse import auto_cli
 
-from ludocast.__main__ import COMMANDS, main, parser_words
+from ludocast.__main__ import COMMANDS, flat, main, parser_words
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -45,6 +48,45 @@ def test_switches_need_no_value_and_dashes_are_understood() -> None:
     assert parser_words(flags, ["--overwrite=false", "--typo-here"]) == ["--overwrite=false", "--typo-here"]
     assert parser_words(flags, ["--overwrite", "false"]) == ["--overwrite=false"]
     assert parser_words(flags, ["--split-time", "true"]) == ["--split_time", "true"]
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where things are.
+
+    Attributes:
+        path: The place.
+        tags: Some words.
+        deep: Whether to look inside.
+    """
+
+    path: Path
+    tags: list[str] | None = None
+    deep: bool = False
+
+
+def look(where: Where, count: int = 1, loud: bool = False) -> tuple[Where, int, bool]:
+    """Look for it.
+
+    Args:
+        where: Told by its fields.
+        count: How often.
+        loud: With a noise.
+    """
+    return where, count, loud
+
+
+def test_fields_of_a_dataclass_are_options_of_their_own() -> None:
+    function = flat(look)
+    assert list(inspect.signature(function).parameters) == ["path", "tags", "deep", "count", "loud"]
+    assert function.__doc__ is not None
+    told = [line.strip() for line in function.__doc__.splitlines()]
+    assert {"path: The place.", "deep: Whether to look inside.", "count: How often."} < set(told)
+    assert not any(line.startswith("where:") for line in told)
+    words = parser_words(function, ["--path=x", "--tags", "b,c", "--deep", "--count=2"])
+    assert auto_cli(function, args=words, as_positional=False) == (Where(Path("x"), ["b", "c"], True), 2, False)
+    assert auto_cli(function, args=["--path=x"], as_positional=False) == (Where(Path("x")), 1, False)
+    assert flat(main) is main
 
 
 def test_a_missing_value_is_left_to_the_parser() -> None:

@@ -171,7 +171,9 @@ def test_columns_that_are_not_there(
         capsys, tmp_path, "--log", path, "--player=who", "--amount=amont"
     )
     clash = written(tmp_path, whole[0].rename_columns(["streak", "time", "event", "amount", "level"]))
-    assert 'column is called "streak"' in refused(capsys, tmp_path, "--log", clash, "--player=streak")
+    assert 'column "streak" has the name of one that is written' in refused(
+        capsys, tmp_path, "--log", clash, "--player=streak"
+    )
     assert "is to be player and event" in refused(capsys, tmp_path, "--log", path, "--player=event", "--event=event")
 
 

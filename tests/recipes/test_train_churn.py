@@ -39,6 +39,8 @@ def game(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "report: run/report.html" in done.stdout
+    best = json.loads((folder / "run" / "metrics.json").read_text())["best_possible_auc"]
+    assert f"best possible auc    {best:.4f}" in done.stdout
     return folder
 
 

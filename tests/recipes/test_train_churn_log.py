@@ -14,7 +14,7 @@ from ludocast.serve.scorer import Scorer
 
 from ludocast.__main__ import main
 from tests.datamodules.etl.logs import random_events, write_log
-from tests.serve.test_server import listening
+from tests.serve.listening import listening
 
 WINDOWS = ["--observe=28d", "--horizon=14d", "--active-within=7d", "--step=7d"]
 
@@ -24,9 +24,10 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_log(random_events(4, players=160, days=150), tmp_path_factory.mktemp("log") / "log.parquet")
 
 
-def test_one_command_from_log_to_scores(log: Path, tmp_path: Path) -> None:
+def test_one_command_from_log_to_scores(log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
     assert main(["train", "churn", "--log", str(log), "--out", str(run), "--model=boosting", *WINDOWS]) == 0
+    assert f"ludocast snapshots --log LOG --like {run / 'snapshots'} --at end --out today\n" in capsys.readouterr().out
     frame = pd.read_parquet(run / "snapshots")
     schema = {column["name"]: column for column in json.loads((run / "schema.json").read_text())["columns"]}
     for name in ("player", "snapshot_time", "split"):
@@ -41,6 +42,7 @@ def test_one_command_from_log_to_scores(log: Path, tmp_path: Path) -> None:
     # Today's players, by the same definitions.
     now = ["snapshots", "--log", str(log), "--like", str(run / "snapshots"), "--at=end", "--out", str(tmp_path / "now")]
     assert main(now) == 0
+    assert " at 1 time in " in capsys.readouterr().out
     rows, scored = tmp_path / "now", tmp_path / "scored.parquet"
     assert main(["score", "--bundle", str(run / "bundle"), "--input", str(rows), "--output", str(scored)]) == 0
     answers = pd.read_parquet(scored)

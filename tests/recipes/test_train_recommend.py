@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,12 +11,11 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
 from ludocast.serve.score_pairs import reads_pairs
 from ludocast.serve.scorer import Scorer
-from ludocast.serve.server import application
 
 from ludocast.__main__ import main
+from tests.serve.listening import ask, served
 
 COLUMNS = ["--data", "log.csv", "--user", "player", "--item", "thing"]
 
@@ -114,16 +112,12 @@ def test_served_over_http() -> None:
     scorer = Scorer.load("run/bundle")
     assert reads_pairs(scorer.manifest, ["thing", "player"])
 
-    async def ask() -> tuple[dict[str, Any], dict[str, Any]]:
-        async with TestClient(TestServer(application(scorer))) as client:
-            answer = await client.post("/predict", json=[{"history": [2, "4", "gone"], "k": 5}, {"history": []}])
-            refused = await client.post("/predict", json={"history": [], "k": 0})
-            assert refused.status == 422
-            assert "from 1 on, got 0" in (await refused.json())["error"]
-            described = await client.get("/openapi.json")
-            return await answer.json(), await described.json()
-
-    answer, described = asyncio.run(ask())
+    with served("run/bundle") as url:
+        _, answer = ask(f"{url}/predict", [{"history": [2, "4", "gone"], "k": 5}, {"history": []}])
+        status, refused = ask(f"{url}/predict", {"history": [], "k": 0})
+        _, described = ask(f"{url}/openapi.json")
+    assert status == 422
+    assert "from 1 on, got 0" in refused["error"]
     first, second = answer["predictions"]
     assert (len(first["items"]), len(second["items"])) == (5, 20)
     assert not {"2", "4"} & {one["item"] for one in first["items"]}

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
 from ludocast.serve.scorer import Scorer
-from ludocast.serve.server import application
 
 from ludocast.__main__ import main
 from tests.recipes.test_train_recommend import log
+from tests.serve.listening import ask, served
 
 COLUMNS = ["--data", "log.csv", "--user", "player", "--item", "thing", "--model", "ease_weighted"]
 PLAYERS, ITEMS = 300, 36
@@ -81,13 +78,8 @@ def test_new_players_and_new_items_are_answered_in_table_bundle_and_service() ->
         assert found.labels[k] == [str(one) for one in wanted["thing"]]
         np.testing.assert_allclose(found.probabilities[k], wanted["score"], rtol=1e-5)
 
-    async def post() -> dict[str, Any]:
-        async with TestClient(TestServer(application(scorer))) as client:
-            answer = await client.post("/predict", json={"history": [], "age": 31, "country": "KR", "k": 5})
-            told: dict[str, Any] = await answer.json()
-            return told
-
-    answer = asyncio.run(post())
+    with served("run/bundle") as url:
+        _, answer = ask(f"{url}/predict", {"history": [], "age": 31, "country": "KR", "k": 5})
     assert [int(one["item"]) % 2 for one in answer["predictions"][0]["items"]] == [0] * 5
     assert answer["warnings"] == []
 
@@ -136,6 +128,9 @@ def test_a_small_game_keeps_new_items_out_or_says_why_not(capsys: pytest.Capture
     assert len(Scorer.load("run/bundle").manifest.classes) == 12
     assert "too few items" in Path("run", "report.html").read_text()
     assert train("--items", "items.csv", "--new_items", "always", "--overwrite") == 2
+    said = capsys.readouterr()
+    assert "12 items have both attributes and pairs; 20 or more tell of new ones" in said.err
+    assert "NDCG" not in said.out  # before anything is trained
     catalogue().head(14).assign(title=[f"name{k}" for k in range(14)], price=1).to_csv("items.csv", index=False)
     assert train("--items", "items.csv", "--overwrite") == 0
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
 from ludocast.models.recommend.item_item import EASE, CosineNeighbours
 from ludocast.models.recommend.ranking import Recommender, recommend
 from ludocast.models.recommend.rerank import Reranker, RerankSettings
@@ -16,10 +14,10 @@ from ludocast.models.recommend.signals import Signals
 from ludocast.recipes.recommend_bundle import LONGEST, write_recommend_bundle
 from ludocast.serve.manifest import PairColumns
 from ludocast.serve.scorer import Scorer
-from ludocast.serve.server import application
 from scipy import sparse
 
 from tests.models.recommend.made import random_history
+from tests.serve.listening import ask, served
 
 HISTORY = random_history(120, 40)
 ODD = ["line\nbreak", "새 검", "\u202eRTL", "e\u0301", "🐉", 'a"b', "a,b", " lead", "007", "x" * 3000]
@@ -27,7 +25,9 @@ IDS = np.array([*ODD, *(str(k) for k in range(10, 40))], object)
 
 
 @pytest.fixture(scope="module", params=["ease", "reranker"])
-def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Recommender, Scorer]:
+def recommending(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Recommender, Scorer]:
     signals = Signals({"ease": EASE(5.0, 0.5), "cosine": CosineNeighbours()}, candidates=15)
     model: Recommender = EASE(5.0) if request.param == "ease" else Reranker(signals, RerankSettings(epochs=2))
     model.fit(HISTORY)
@@ -54,9 +54,9 @@ HOSTILE: list[tuple[list[Any], list[int], str | None]] = [
 
 @pytest.mark.parametrize(("history", "meant", "warning"), HOSTILE)
 def test_hostile_histories(
-    served: tuple[Recommender, Scorer], history: list[Any], meant: list[int], warning: str | None
+    recommending: tuple[Recommender, Scorer], history: list[Any], meant: list[int], warning: str | None
 ) -> None:
-    model, scorer = served
+    model, scorer = recommending
     found = scorer.predict_rows([{"history": history, "k": 12}])
     row = sparse.csr_matrix((np.ones(len(meant)), ([0] * len(meant), meant)), shape=(1, 40))
     items, scores = recommend(model, row, 12)
@@ -67,22 +67,18 @@ def test_hostile_histories(
     assert (warning in told) if warning is not None else not found.warnings
 
 
-def test_all_of_them_together_are_answered_as_each_alone(served: tuple[Recommender, Scorer]) -> None:
-    _, scorer = served
+def test_all_of_them_together_are_answered_as_each_alone(recommending: tuple[Recommender, Scorer]) -> None:
+    _, scorer = recommending
     rows = [{"history": history, "k": 12} for history, _, _ in HOSTILE]
     assert scorer.predict_rows(rows).labels.tolist() == [scorer.predict_rows([row]).labels[0] for row in rows]
 
 
-def test_a_request_of_a_hundred_thousand_items_is_answered(served: tuple[Recommender, Scorer]) -> None:
-    _, scorer = served
+def test_a_request_of_a_hundred_thousand_items_is_answered(recommending: tuple[Recommender, Scorer]) -> None:
+    _, scorer = recommending
     assert LONGEST < 100_000
 
-    async def ask() -> tuple[int, Any]:
-        async with TestClient(TestServer(application(scorer))) as client:
-            answer = await client.post("/predict", json={"history": [IDS[k % 39] for k in range(100_000)]})
-            return answer.status, await answer.json()
-
-    status, answer = asyncio.run(ask())
+    with served(scorer.bundle.folder) as url:
+        status, answer = ask(f"{url}/predict", {"history": [IDS[k % 39] for k in range(100_000)]})
     assert status == 200
     assert [one["item"] for one in answer["predictions"][0]["items"]] == ["39"]
 
@@ -97,8 +93,10 @@ def test_a_request_of_a_hundred_thousand_items_is_answered(served: tuple[Recomme
         ([True], None),
     ],
 )
-def test_what_is_no_history_is_refused(served: tuple[Recommender, Scorer], history: Any, sentence: str | None) -> None:
-    _, scorer = served
+def test_what_is_no_history_is_refused(
+    recommending: tuple[Recommender, Scorer], history: Any, sentence: str | None
+) -> None:
+    _, scorer = recommending
     if sentence is None:  # a flag is a category like any text, and no item here
         assert "catalogue has not" in scorer.predict_rows([{"history": history}]).warnings[0]
         return
@@ -110,13 +108,13 @@ def test_what_is_no_history_is_refused(served: tuple[Recommender, Scorer], histo
 
 
 def test_scored_from_a_file_with_odd_ids(
-    served: tuple[Recommender, Scorer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recommending: tuple[Recommender, Scorer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import pandas as pd
 
     from ludocast.__main__ import main
 
-    _, scorer = served
+    _, scorer = recommending
     monkeypatch.chdir(tmp_path)
     users = ["a\nb", "한", "a\nb", "한", "c,d"]
     table = pd.DataFrame({"player": users, "thing": ["line\nbreak", "🐉", 'a"b', "x" * 3000, "new"]})

@@ -43,7 +43,7 @@ def test_the_lead_in_words() -> None:
     assert lead(document()) == [
         "1,200 events of 1 player on 20 days, 2024-01-01 to 2024-01-20; active on a usual day: 5.",
         "Of new players 25% the day after, 12% on the 7th day are back.",
-        "Of players quiet for 2 days 95 % do not come back.",
+        "Of players quiet for 2 days 95% do not come back.",
     ]
 
 
@@ -52,7 +52,7 @@ def test_the_page_of_a_log_without_a_fault() -> None:
     assert "a &amp; b.parquet" in page
     assert "&lt;os&gt;" in page
     assert "Nothing was found" in page
-    assert re.findall(r'<td class="s" style="--p:(\d+)">(\d+%)</td>', page) == [("30", "30%")]
+    assert re.findall(r'<td class="s" style="--p:(\d+)">(\d+%)</td>', page) == [("100", "30%")]
     assert "D30" not in page
     assert "as fine as seconds" in page
     assert "ludocast snapshots --log LOG --horizon 2d --out snaps" in page
@@ -90,3 +90,8 @@ def test_bars_and_days() -> None:
     assert ">8<" in line  # the end of the axis
     long = str(over_days("days", 19_723, {"events": [1.0] * 800}, "events"))
     assert ">Jan ’24<" in long
+    weeks = str(over_days("days", 19_723, {"events": [0, 0, 0, 0, 0, 0, 7] * 60 + [900]}, "events", 7))
+    (line,) = re.findall(r'class="line c0" stroke-dasharray="" points="([^"]*)"', weeks)
+    assert len(line.split()) == 60
+    assert ">1<" in weeks  # the mean of a week
+    assert "900" not in weeks

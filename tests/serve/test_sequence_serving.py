@@ -19,8 +19,8 @@ from ludocast.serve.bundle import Bundle
 from ludocast.serve.scorer import Scorer
 
 from ludocast.__main__ import main
+from tests.serve.listening import ask, listening
 from tests.serve.made_sequences import NAMES, Row, drawn, made, write
-from tests.serve.test_server import ask, listening
 
 ROOT = Path(__file__).parent.parent.parent
 LENGTHS = [5, 1, 40, 2, 17, 3]

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
-import signal
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ludocast.serve.scorer import Scorer
 
-ROOT = Path(__file__).parent.parent.parent
+from tests.serve.listening import ROOT, ask, listening
 
 
 @pytest.fixture(scope="module")
@@ -36,36 +30,10 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run" / "bundle"
 
 
-@contextmanager
-def listening(bundle: Path) -> Iterator[str]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ludocast", "serve", "--bundle", str(bundle), "--port", "0"],
-        cwd=ROOT, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert process.stdout is not None
-    found = re.search(r"http://\S+", process.stdout.readline())
-    assert found is not None
-    try:
-        yield found[0]
-    finally:
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
-
-
 @pytest.fixture(scope="module")
 def url(bundle: Path) -> Iterator[str]:
     with listening(bundle) as found:
         yield found
-
-
-def ask(url: str, body: Any = None, method: str | None = None) -> tuple[int, Any]:
-    data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data=data, method=method)
-    try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
-            return answer.status, json.load(answer)
-    except urllib.error.HTTPError as error:
-        return error.code, json.load(error)
 
 
 def test_predictions_equal_the_scorer(bundle: Path, url: str) -> None:

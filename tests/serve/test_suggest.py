@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,7 @@ import numpy as np
 import onnx
 import pandas as pd
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
-from ludocast.models.recommend.item_item import EASE, Popularity
+from ludocast.models.recommend.item_item import Popularity
 from ludocast.models.recommend.item_vectors import item_vectors
 from ludocast.recipes.recommend_bundle import write_recommend_bundle
 from ludocast.serve.bundle import write_bundle
@@ -19,27 +17,19 @@ from ludocast.serve.catalogue import Catalogue
 from ludocast.serve.diversity import diverse_order
 from ludocast.serve.manifest import PairColumns
 from ludocast.serve.scorer import Scorer
-from ludocast.serve.server import application
 from ludocast.serve.suggest_options import SuggestOptions
 
 from ludocast.__main__ import main
 from tests.models.recommend.made import random_history
+from tests.serve.listening import ask, served
+from tests.serve.made_shop import CATEGORIES, HISTORY, IDS, write_shop
 
-HISTORY = random_history(120, 40)
-IDS = np.array([f"i{k:02d}" for k in range(40)], object)
-CATEGORIES = np.array([("swords", "gems", None)[k % 3] for k in range(40)], object)
-VECTORS = item_vectors(HISTORY)
 OWN = IDS[[3, 8, 12]].tolist()
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    bundle = tmp_path_factory.mktemp("suggest") / "bundle"
-    write_recommend_bundle(
-        bundle, "shop", EASE(5.0).fit(HISTORY), IDS, HISTORY.toarray().sum(0), PairColumns("player", "thing"), {}, "",
-        Catalogue(tuple(IDS), CATEGORIES, VECTORS),
-    )  # fmt: skip
-    return bundle
+    return write_shop(tmp_path_factory.mktemp("suggest") / "bundle")
 
 
 @pytest.fixture(scope="module")
@@ -181,14 +171,11 @@ def test_over_http_and_by_command_line(
 ) -> None:
     every = asked(scorer, k=40)
 
-    async def ask() -> tuple[Any, Any, Any]:
-        async with TestClient(TestServer(application(scorer))) as client:
-            body = [{"history": OWN, "k": 3, "exclude": every[:2], "category": "gems"}, {"history": OWN, "k": 2}]
-            answer = await client.post("/predict", json=body)
-            refused = await client.post("/predict", json={"history": OWN, "category": 7})
-            return await answer.json(), await refused.json(), await (await client.get("/openapi.json")).json()
-
-    answer, refused, described = asyncio.run(ask())
+    with served(scorer.bundle.folder) as url:
+        body = [{"history": OWN, "k": 3, "exclude": every[:2], "category": "gems"}, {"history": OWN, "k": 2}]
+        _, answer = ask(f"{url}/predict", body)
+        _, refused = ask(f"{url}/predict", {"history": OWN, "category": 7})
+        _, described = ask(f"{url}/openapi.json")
     gems = [one for one in every[2:] if CATEGORIES[IDS.tolist().index(one)] == "gems"]
     assert [one["item"] for one in answer["predictions"][0]["items"]] == gems[:3]
     assert [one["item"] for one in answer["predictions"][1]["items"]] == every[:2]

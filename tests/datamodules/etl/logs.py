@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from ludocast.datamodules.etl.build import keep_days, make_plan
+from ludocast.datamodules.etl.build import keep_days
 from ludocast.datamodules.etl.engine import Engine, connect
+from ludocast.datamodules.etl.interactions import item_events, player_items
 from ludocast.datamodules.etl.log import open_log
-from ludocast.datamodules.etl.rules import Rules
+from ludocast.datamodules.etl.plan import make_plan
+from ludocast.datamodules.etl.rules import Contents, Rules
+from ludocast.datamodules.etl.sequences import active_days, gathered, window_events
 from ludocast.datamodules.etl.snapshots import snapshot_features, with_labels
 from ludocast.datamodules.etl.sources import find_source
 
@@ -30,6 +34,8 @@ ROLES: dict[str, str | None] = {
     "session": None,
 }
 TYPES = ("fight", "login", "shop", "trade")
+DAYS = 90
+FUTURES = ("deleted", "rewritten", "added", "thinned")
 
 
 def random_events(seed: int, players: int, days: int, busy: float = 0.35) -> list[Event]:
@@ -54,6 +60,20 @@ def random_events(seed: int, players: int, days: int, busy: float = 0.35) -> lis
     kept = [event for event in found if event.time < end]
     # The first and last day are there, so that every log of a size has the same snapshots.
     return [Event("early", START * DAY + 5, "login", None, None), *kept, Event("late", end - 7, "login", None, None)]
+
+
+def with_future(events: list[Event], s: int, future: str, seed: int) -> list[Event]:
+    """Other events at or after midnight of day s; the last one stays, as the end of the log does."""
+    cut = s * DAY
+    past = [event for event in events if event.time < cut]
+    later = [event for event in events[:-1] if event.time >= cut]
+    generator = np.random.default_rng(seed)
+    other = [event for event in random_events(seed + 1, 25, DAYS) if event.time >= cut]
+    strange = [Event(event.player, event.time, f"new {event.event}", 1e6, 99) for event in other]
+    at_midnight = [Event(f"p{number}", cut, "login", 5.0, 1) for number in range(10)]
+    thinned = [event for event in later if generator.random() < 0.5]
+    futures = {"deleted": [], "rewritten": strange, "added": later + other + at_midnight, "thinned": thinned}
+    return [*past, *futures[future], events[-1]]
 
 
 def write_log(events: Sequence[Event], path: Path) -> Path:
@@ -83,13 +103,58 @@ def table_of(engine: Engine, log: Sequence[str], rules: Rules, **options: Any) -
     return frame.sort_values(["s", "player"], ignore_index=True), plan
 
 
-def snapshots_of(events: Sequence[Event], rules: Rules, files: int = 1, **options: Any) -> tuple[pd.DataFrame, Any]:
-    """The same on DuckDB, of events."""
+def sequences_of_engine(
+    engine: Engine, log: Sequence[str], rules: Rules, newest: int = 512, batch: int = 1_000, **options: Any
+) -> pd.DataFrame:
+    """Player, s, label and lists of a log, as they are written."""
+    opened = open_log(engine, find_source(engine, log, None), ROLES, **options)
+    plan = make_plan(engine, opened, rules, None, Contents())
+    days = engine.keep("days", active_days(opened.events))
+    found = window_events(opened.events, days, plan.grid, rules, labelled=True)
+    frames = []
+    for one in gathered(engine.batches(found, batch), newest):
+        frame = one.rows.to_pandas()
+        for role, lists in one.lists.items():
+            frame[role] = pd.Series([tuple(values) for values in lists.to_pylist()], dtype=object)
+        frames.append(frame)
+    table: pd.DataFrame = pd.concat(frames, ignore_index=True)
+    return table
+
+
+def pairs_of_engine(engine: Engine, log: Sequence[str], until: int | None, **options: Any) -> pd.DataFrame:
+    """Who had what, with the kinds of events as items."""
+    roles = {**ROLES, "event": "none", "item": "event"}
+    opened = open_log(engine, find_source(engine, log, None), roles, until=until, **options)
+    table: pd.DataFrame = player_items(item_events(engine, opened, ())).to_pyarrow().to_pandas()
+    return table
+
+
+@contextmanager
+def duckdb_with(events: Sequence[Event], files: int = 1) -> Iterator[tuple[Engine, list[str]]]:
+    """An engine, and the files of a log."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         paths = [str(write_log(events[i::files], folder / f"{i}.parquet")) for i in range(files) if events[i::files]]
         engine = connect("duckdb", 500_000_000, folder, threads=1)
         try:
-            return table_of(engine, paths, rules, **options)
+            yield engine, paths
         finally:
             engine.close()
+
+
+def snapshots_of(events: Sequence[Event], rules: Rules, files: int = 1, **options: Any) -> tuple[pd.DataFrame, Any]:
+    """The same on DuckDB, of events."""
+    with duckdb_with(events, files) as (engine, paths):
+        return table_of(engine, paths, rules, **options)
+
+
+def sequences_of(events: Sequence[Event], rules: Rules, files: int = 1, **options: Any) -> pd.DataFrame:
+    """The same of sequences."""
+    with duckdb_with(events, files) as (engine, paths):
+        return sequences_of_engine(engine, paths, rules, **options)
+
+
+def pairs_of(events: Sequence[Event], until: int | None = None, files: int = 1, **options: Any) -> pd.DataFrame:
+    """The same of pairs."""
+    with duckdb_with(events, files) as (engine, paths):
+        return pairs_of_engine(engine, paths, until, **options)

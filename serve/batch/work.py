@@ -1,0 +1,173 @@
+"""The work folder of a run, OUTPUT.partial: what a killed run has answered, for the run that goes on.
+
+It holds `run.json` (what is scored, and how), a file of answers for each chunk that is done, and the output while it is
+written. A run that goes on reads and writes all rows again, and asks the model about none twice: so any input can be
+gone on with, and the output has the bytes of an unbroken run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+from ludocast.serve.batch.answered import Answered
+
+Fingerprint = Mapping[str, Any]
+_TOLD = "run.json"
+_LOCK_SECONDS = 10.0  # that a run which was killed just now has to be gone
+
+
+class Work:
+    """A work folder that this process has for itself.
+
+    Args:
+        output: The file or folder that is made.
+        fingerprint: What is scored and how, by which a run may be gone on with.
+        resume: Whether a run that was stopped is gone on with.
+        overwrite: Whether what it left, and an output that is there, is thrown away.
+
+    Raises:
+        ValueError: If there is something of another run, or nothing where `resume` wants it.
+    """
+
+    def __init__(self, output: Path, fingerprint: Fingerprint, resume: bool, overwrite: bool) -> None:
+        self.output = output
+        self.folder = work_folder(output)
+        self.result = self.folder / "output"
+        self.kept = 0
+        told = self.folder / _TOLD
+        if told.exists() and not resume and not overwrite:
+            raise ValueError(
+                f"{self.folder} holds what a run answered that was stopped; --resume goes on with it, --overwrite "
+                "begins anew"
+            )
+        self.folder.mkdir(exist_ok=True)
+        self._lock = _locked(self.folder)
+        try:
+            known = json.loads(told.read_bytes()) if resume and told.exists() else None
+            if known is None:
+                self._clear()
+                _write(told, json.dumps(fingerprint, indent=1, ensure_ascii=False).encode())
+            else:
+                _check(known, json.loads(json.dumps(fingerprint)), self.folder)
+                self.kept = sum(1 for _ in self.folder.glob("*.answers"))
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def answered(self, number: int) -> Answered | None:
+        """The answers to a chunk, if an earlier run had them."""
+        path = self._path(number)
+        return Answered.from_buffer(pa.memory_map(str(path)).read_buffer()) if path.exists() else None
+
+    def keep(self, number: int, found: Answered) -> None:
+        """Keep the answers to a chunk, whatever happens to this process or machine."""
+        _write(self._path(number), found.to_buffer())
+        self.kept += 1
+
+    def finish(self, more: Mapping[Path, Path]) -> None:
+        """Put what was made where it belongs, and leave nothing else.
+
+        Args:
+            more: Files beside the output, from where they are to where they belong.
+        """
+        for made, path in more.items():
+            made.replace(path)
+        if self.output.is_dir():  # a folder cannot be put over another one
+            self.output.replace(self.folder / "replaced")
+        self.result.replace(self.output)
+        _flush(self.output.parent)
+        self.remove()
+
+    def stop(self) -> bool:
+        """Keep the answers alone; whether there are any."""
+        if self.kept == 0:
+            self.remove()
+            return False
+        _delete(self.result)
+        self._lock.close()
+        return True
+
+    def remove(self) -> None:
+        """Throw all of it away."""
+        shutil.rmtree(self.folder)
+        self._lock.close()
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{number:09d}.answers"
+
+    def _clear(self) -> None:
+        for path in self.folder.iterdir():
+            if path.name != "lock":
+                _delete(path)
+
+
+def work_folder(output: Path) -> Path:
+    """Where a run keeps what it has answered."""
+    return output.with_name(f"{output.name}.partial")
+
+
+def is_begun(output: Path) -> bool:
+    """Whether a run was begun and not ended."""
+    return (work_folder(output) / _TOLD).exists()
+
+
+def _locked(folder: Path) -> BinaryIO:
+    lock = (folder / "lock").open("ab")
+    if sys.platform == "win32":
+        return lock
+    import fcntl
+
+    until = time.monotonic() + _LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                lock.close()
+                raise ValueError(f"another process works in {folder}; wait for its end") from None
+            time.sleep(0.1)
+        else:
+            return lock
+
+
+def _check(known: Fingerprint, wanted: Fingerprint, folder: Path) -> None:
+    changed = [name for name in {**known, **wanted} if known.get(name) != wanted.get(name)]
+    if changed:
+        raise ValueError(
+            f"{folder} is of another run: {', '.join(changed)} changed since; --overwrite begins anew, without --resume"
+        )
+
+
+def _write(path: Path, content: bytes | pa.Buffer) -> None:
+    made = path.with_suffix(".new")
+    with made.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    made.replace(path)
+
+
+def _flush(folder: Path) -> None:
+    """What was renamed there is so after a failure of power too."""
+    if sys.platform == "win32":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

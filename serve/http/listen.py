@@ -1,0 +1,153 @@
+"""Listening: sockets, TLS, signals, and an end at which no request that was accepted is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import errno
+import signal
+import socket
+import ssl
+import struct
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from ludocast.serve.http.connection import Connection
+from ludocast.serve.http.connections import Connections
+
+_BACKLOG = 4096
+_SO_ATTACH_FILTER = 26  # of Linux; Python has no name for it
+# A filter of the kernel ("classic BPF", four fields an instruction): a packet that opens a connection (SYN without
+# ACK) is dropped, all others pass. Flags are byte 13 of a TCP header (RFC 9293, 3.1).
+_DROP_NEW = ((0x30, 0, 0, 13), (0x54, 0, 0, 0x12), (0x15, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF))
+_HANDSHAKE_SECONDS = 0.2  # that handshakes under way are given to end
+
+
+def open_socket(host: str, port: int) -> socket.socket:
+    """A socket that listens.
+
+    Raises:
+        ValueError: If the port is taken, or the address is none of this machine.
+    """
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if sys.platform != "win32":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+        listener.setblocking(False)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise ValueError(f"port {port} of {host} is taken; choose another with --port") from error
+        raise
+    return listener
+
+
+def tls(certificate: Path, key: Path) -> ssl.SSLContext:
+    """Of a server, by files.
+
+    Raises:
+        ValueError: If they are no certificate and its key.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(certificate, key)
+    except ssl.SSLError as error:
+        raise ValueError(f"{certificate} and {key} are no certificate and its key: {error.reason}") from error
+    return context
+
+
+class Listener:
+    """Serves the connections of one socket.
+
+    Args:
+        connections: That enter themselves.
+        listener: Of `open_socket`.
+        context: Of TLS; None speaks plainly.
+    """
+
+    def __init__(
+        self, connections: Connections, listener: socket.socket, context: ssl.SSLContext | None = None
+    ) -> None:
+        self.connections = connections
+        self._socket = listener
+        self._context = context
+        self._server: asyncio.Server | None = None
+        self._sweeping: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Accept from now on."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: Connection(self.connections, loop),
+            sock=self._socket,
+            ssl=self._context,
+            backlog=_BACKLOG,
+            ssl_handshake_timeout=None if self._context is None else self.connections.limits.head_seconds,
+        )
+        self._sweeping = loop.create_task(self._sweep())
+
+    async def drain(self, seconds: float) -> bool:
+        """Answer all that was accepted, then close; whether it was done in time.
+
+        Accepted means that the client's handshake is done. New handshakes are dropped by the kernel, so that clients
+        try again elsewhere, then the queue of those that are done is emptied, and each connection gets its answers.
+        """
+        assert self._server is not None
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        self.connections.drain()
+        if _refuse_new(self._socket):
+            await asyncio.sleep(_HANDSHAKE_SECONDS)  # accepting goes on meanwhile
+        self._server.close()
+        while self.connections.open and loop.time() < until:
+            await asyncio.sleep(0.05)
+            self.connections.sweep(loop.time())
+        in_time = not self.connections.open
+        for connection in list(self.connections.open):
+            connection.abort()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        return in_time
+
+    async def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            self.connections.sweep(loop.time())
+            await asyncio.sleep(1)
+
+
+async def until_signal(stopped: Callable[[], None] | None = None) -> None:
+    """Wait for Ctrl-C or SIGTERM."""
+    event = asyncio.Event()
+
+    def stop() -> None:
+        if stopped is not None:
+            stopped()
+        event.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            loop.add_signal_handler(number, stop)
+        except NotImplementedError:  # Windows
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop))
+    await event.wait()
+
+
+def _refuse_new(listener: socket.socket) -> bool:
+    """Have the kernel drop packets that open connections; False where it cannot."""
+    if sys.platform != "linux":
+        return False
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *instruction) for instruction in _DROP_NEW))
+    try:
+        listener.setsockopt(
+            socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HL", len(_DROP_NEW), ctypes.addressof(code))
+        )
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,45 @@
+"""Request and response of Azure ML Studio (classic): its address, its parameters, its shape of errors."""
+
+from __future__ import annotations
+
+from ludocast.serve.codecs.classic import DETAILS, FORMAT
+from ludocast.serve.http.message import RefusedError, Reply, Request, Response, json_response
+from ludocast.serve.http.router import Route, Router
+from ludocast.serve.service import Service
+
+# Our status to theirs, code, what it says, and the code of its detail:
+# https://learn.microsoft.com/previous-versions/azure/machine-learning/classic/web-service-error-codes
+_BAD_REQUEST = (400, "BadArgument", "Invalid argument provided.", "RequestBodyInvalid")
+_ERRORS = {
+    401: (401, "Unauthorized", "The request may not access the resource.", "ScoreRequestUnauthorized"),
+    403: (403, "Unauthorized", "The request may not access the resource.", "ScoreRequestUnauthorized"),
+    404: (404, "NotFound", "Resource not found.", "WebServiceNotFound"),
+    408: (408, "RequestTimeout", "The operation took longer than it may.", "ScoreRequestTimeout"),
+    413: (413, "BadArgument", "Invalid argument provided.", "RequestBodyInvalid"),
+    422: (400, "BadUserArgument", "User argument provided is invalid.", "InputParseError"),
+    429: (503, "ServiceUnavailable", "Service is temporarily unavailable.", "TooManyConcurrentRequests"),
+    500: (500, "InternalError", "Execution encountered an internal error.", "UnknownError"),
+    503: (503, "ServiceUnavailable", "Service is temporarily unavailable.", "NoMoreResources"),
+}
+
+
+def add_classic_routes(router: Router, service: Service) -> None:
+    """Predictions of the model that a service's id names."""
+
+    def execute(request: Request, reply: Reply) -> None:
+        query = request.query
+        version = query.get("api-version", "2.0")
+        if version != "2.0":
+            raise RefusedError(400, f'api-version: expected 2.0, got "{version[:40]}"')
+        options = {name: query[name] for name in (DETAILS, FORMAT) if name in query}
+        service.predict(request, reply, "classic", service.model_of(request.names["id"]), options)
+
+    path = "/workspaces/{workspace}/services/{id}/execute"
+    router.add("POST", path, Route(execute, scope="predict", refuse=classic_error))
+
+
+def classic_error(error: RefusedError) -> Response:
+    """{"error": {"code", "message", "details"}}, the sentence in its detail."""
+    status, code, message, detail = _ERRORS.get(error.status, _BAD_REQUEST)
+    details = [{"code": detail, "message": str(error)}]
+    return json_response({"error": {"code": code, "message": message, "details": details}}, status, error.headers)

@@ -1,0 +1,69 @@
+"""Routes of the Open Inference Protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ludocast.serve.codecs.inference import HEADER_LENGTH, LENGTH_HEADER, metadata
+from ludocast.serve.http.message import RefusedError, Reply, Request, Response, json_response
+from ludocast.serve.http.router import Route, Router, direct
+from ludocast.serve.manifest import Manifest
+from ludocast.serve.service import Service
+
+import ludocast
+
+_MODELS = ("/v2/models/{name}", "/v2/models/{name}/versions/{version}")
+
+
+def add_inference_routes(router: Router, service: Service) -> None:
+    """Inference, what is told of server and models, and their health."""
+
+    def manifest_of(request: Request) -> Manifest:
+        manifest = service.deployments.version(request.names["name"]).manifest
+        asked = request.names.get("version")
+        if asked is not None and asked != manifest.version:
+            there = f'there is "{manifest.version}"'
+            raise RefusedError(404, f'model "{manifest.name}" has no version "{asked[:100]}"; {there}')
+        return manifest
+
+    def infer(request: Request, reply: Reply) -> None:
+        manifest = manifest_of(request)
+        length = request.headers.get(LENGTH_HEADER.lower())
+        options = {} if length is None else {HEADER_LENGTH: length}
+        service.predict(request, reply, "inference", manifest.name, options)
+
+    def telling(tell: Callable[[Request], dict[str, Any]], scope: str = "") -> Route:
+        def answer(request: Request) -> Response:
+            return json_response(tell(request))
+
+        return Route(direct(answer), scope=scope)
+
+    def check_ready() -> None:
+        if not service.is_ready:
+            raise RefusedError(503, "the server starts or stops; ask again in a moment", {"Retry-After": "1"})
+
+    def server(request: Request) -> dict[str, Any]:  # noqa: ARG001
+        return {"name": "ludocast", "version": ludocast.__version__, "extensions": ["binary_tensor_data"]}
+
+    def live(request: Request) -> dict[str, Any]:  # noqa: ARG001
+        return {"status": "ok"}
+
+    def ready(request: Request) -> dict[str, Any]:  # noqa: ARG001
+        check_ready()
+        return {"status": "ok"}
+
+    def model_ready(request: Request) -> dict[str, Any]:
+        check_ready()
+        return {"name": manifest_of(request).name, "ready": True}
+
+    def model(request: Request) -> dict[str, Any]:
+        return metadata(manifest_of(request))
+
+    router.add("GET", "/v2", telling(server))
+    router.add("GET", "/v2/health/live", telling(live))
+    router.add("GET", "/v2/health/ready", telling(ready))
+    for path in _MODELS:
+        router.add("GET", path, telling(model, "predict"))
+        router.add("GET", f"{path}/ready", telling(model_ready, "predict"))
+        router.add("POST", f"{path}/infer", Route(infer, scope="predict"))

@@ -1,0 +1,124 @@
+// What a model answered, and what would change it.
+
+import { element, percent } from "./api.js";
+
+const STEPS = 7;  // values that a number is set to
+const MOST = 8;  // columns shown
+const MOST_VALUES = 12;  // of a category
+
+export function showAnswer(holder, model, answer, whatIf) {
+  const found = answer.predictions[0];
+  const warnings = answer.warnings.length
+    ? element("ul", { class: "warn" }, ...answer.warnings.map((sentence) => element("li", {}, sentence))) : null;
+  holder.replaceChildren(...[body(model, found)].flat(), warnings ?? "", whatIf ?? "");
+}
+
+export function showError(holder, sentence) { holder.replaceChildren(element("p", { class: "error" }, sentence)); }
+
+function body(model, found) {
+  if (found.items) {
+    return [element("h3", {}, found.items.length ? "Suggestions, the best first" : "No suggestion is left"),
+      element("ol", { class: "items" }, ...found.items.map((one) => element("li", {}, element("b", {}, one.item),
+        one.because && one.because.length ? element("small", {}, ` because of ${one.because.join(", ")}`) : null)))];
+  }
+  if (found.labels) {
+    return [element("h3", {}, model.task === "next" ? "What is likeliest next" : "Of each step"),
+      element("ol", { class: "items" }, ...found.labels.map((label, place) =>
+        element("li", {}, element("span", { class: "tag" }, label), ` ${percent(found.probabilities[place])}`)))];
+  }
+  const p = found.probability;
+  const threshold = model.threshold ?? null;
+  const meter = element("div", { class: threshold !== null && p >= threshold ? "meter high" : "meter" }, element("i", {}));
+  meter.firstChild.style.width = `${100 * p}%`;
+  if (threshold !== null) {
+    const mark = element("u", { title: `threshold ${threshold}` });
+    mark.style.left = `${100 * threshold}%`;
+    meter.append(mark);
+  }
+  const of = model.positive ?? found.label;
+  const rest = model.positive === null
+    ? element("ol", { class: "items" }, ...Object.entries(found.probabilities).sort((a, b) => b[1] - a[1])
+      .slice(0, MOST).map(([name, one]) => element("li", {}, `${name} ${percent(one)}`))) : null;
+  return [element("p", { class: "verdict" }, element("b", {}, percent(p)), element("span", {}, `probability of ${of}`)), meter,
+    element("p", { class: "soft" }, "answered: ", element("span", { class: "tag" }, found.label),
+      threshold === null ? "" : ` (${model.positive} from ${percent(threshold)} on)`), rest ?? ""];
+}
+
+// Records of the same player with one column changed, and which column and value each has.
+export function variations(model, record) {
+  const records = [], changes = [];
+  for (const input of model.inputs) {
+    if (input.form !== "cell" || !(input.column in record)) continue;
+    for (const value of valuesOf(input)) {
+      records.push({ ...record, [input.column]: value });
+      changes.push({ column: input.column, value });
+    }
+  }
+  return { records, changes };
+}
+
+function valuesOf(input) {
+  if (input.kind === "boolean") return [true, false];
+  if (input.categories && input.categories.length) return input.categories.slice(0, MOST_VALUES);
+  if (!input.range) return [];
+  const [low, high] = input.range;
+  if (input.kind === "timestamp") {
+    return Array.from({ length: STEPS }, (_, step) => new Date(1000 * (low + (high - low) * step / (STEPS - 1))).toISOString());
+  }
+  const whole = Number.isInteger(low) && Number.isInteger(high) && high - low >= STEPS - 1;
+  const values = Array.from({ length: STEPS }, (_, step) => low + (high - low) * step / (STEPS - 1));
+  return [...new Set(whole ? values.map(Math.round) : values)];
+}
+
+// A span a column: the least and the highest probability if that column alone were another.
+export function whatIf(model, now, changes, predictions) {
+  const score = (one) => model.positive !== null ? one.probability : one.probabilities[now.label];
+  const current = score(now);
+  const spans = new Map();
+  predictions.forEach((one, place) => {
+    const { column, value } = changes[place];
+    const p = score(one);
+    const span = spans.get(column) ?? { column, low: current, high: current, lowAt: null, highAt: null };
+    if (p < span.low) Object.assign(span, { low: p, lowAt: value });
+    if (p > span.high) Object.assign(span, { high: p, highAt: value });
+    spans.set(column, span);
+  });
+  const kinds = new Map(model.inputs.map((input) => [input.column, input.kind]));
+  const shown = [...spans.values()].sort((a, b) => b.high - b.low - (a.high - a.low)).slice(0, MOST).filter((one) => one.high > one.low);
+  if (!shown.length) return null;
+  const rows = shown.map((span) => {
+    const text = [[span.low, span.lowAt], [span.high, span.highAt]].filter(([, at]) => at !== null)
+      .map(([p, at]) => `${percent(p)} at ${shownValue(at, kinds.get(span.column))}`).join(", ");
+    return element("tr", {}, element("th", { scope: "row" }, span.column, element("br"), element("small", {}, text)),
+      element("td", {}, drawSpan(span, current, `${span.column}: ${text}`)));
+  });
+  return element("div", {}, element("h3", {}, "What would change it"),
+    element("p", { class: "soft" }, "Each column alone set to other values of the training; the dot is this player. It tells of the model, not of causes."),
+    element("table", { class: "what-if" }, element("tbody", {}, ...rows)));
+}
+
+function shownValue(value, kind) {
+  if (kind === "timestamp") return value.slice(0, 10);
+  return typeof value === "number" ? String(Number(value.toPrecision(4))) : String(value);
+}
+
+function drawSpan(span, current, title) {
+  const ns = "http://www.w3.org/2000/svg";
+  const svg = document.createElementNS(ns, "svg");
+  svg.setAttribute("viewBox", "0 0 200 24");
+  svg.setAttribute("preserveAspectRatio", "none");
+  svg.setAttribute("role", "img");
+  svg.setAttribute("aria-label", title);
+  const line = (x1, x2, name) => {
+    const made = document.createElementNS(ns, "line");
+    for (const [key, value] of Object.entries({ x1, x2, y1: 12, y2: 12, class: name })) made.setAttribute(key, value);
+    svg.append(made);
+  };
+  const at = (p) => 6 + 188 * p;
+  line(at(0), at(1), "track");
+  line(at(span.low), at(span.high), "span");
+  const dot = document.createElementNS(ns, "ellipse");
+  for (const [key, value] of Object.entries({ cx: at(current), cy: 12, rx: 4.5, ry: 6, class: "now" })) dot.setAttribute(key, value);
+  svg.append(dot);
+  return svg;
+}
