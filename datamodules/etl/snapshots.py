@@ -87,7 +87,7 @@ def snapshot_features(days: ir.Table, grid: Grid, rules: Rules, contents: Conten
 
 
 def eligible(days: ir.Table, grid: Grid, rules: Rules) -> ir.Table:
-    """`player` and `s` of those active in [s − active_within, s); told first, for of all others nothing is worked out."""
+    """`player` and `s` of those active in [s − active_within, s); told first: nothing is worked out of others."""
     first, end = grid.day(grid.begin) - rules.active_within, grid.day(grid.end - 1)
     recent = days.filter(days.day >= first, days.day < end).select("player", "day")
     return window_copies(recent, grid, rules.active_within).select("player", "s").distinct()
