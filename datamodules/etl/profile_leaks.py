@@ -101,19 +101,19 @@ def _is_plain(kind: dts.DataType) -> bool:
 def _other(column: ir.Value, key: str, name: str, seen: Mapping[str, int]) -> Other:
     kind = column.type()
     if kind.is_timestamp() or kind.is_date():
-        return Other(name, "time", milliseconds_of(column, None, True))
+        return Other(name, "time", milliseconds_of(column, None))
     if kind.is_boolean():
         return Other(name, "text", column.cast("string"))
     known = seen.get(f"{key}_known", 0)
     if kind.is_numeric():
         units: list[Unit] = [unit for unit in PER_SECOND if known and seen[f"{key}_{unit}"] >= ALMOST_ALL * known]
         if units:
-            return Other(name, "time", milliseconds_of(column, units[0], True))
+            return Other(name, "time", milliseconds_of(column, units[0]))
         return Other(name, "number", column.cast("float64"))
     if known and seen[f"{key}_number"] >= ALMOST_ALL * known:
         return Other(name, "number", column.try_cast("float64"))
     if known and seen[f"{key}_time"] >= ALMOST_ALL * known:
-        return Other(name, "time", milliseconds_of(column.try_cast(dts.Timestamp("UTC")), None, True))
+        return Other(name, "time", milliseconds_of(column.try_cast(dts.Timestamp("UTC")), None))
     return Other(name, "text", column)
 
 
