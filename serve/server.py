@@ -9,15 +9,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ludocast.serve.backends.local import LocalBackend
+from ludocast.serve.backends.choose import choose_backend
 from ludocast.serve.batcher import Batcher
+from ludocast.serve.calls import Backend
 from ludocast.serve.deployments import Deployments
 from ludocast.serve.http.application import Application, Guard
 from ludocast.serve.http.connections import Connections
 from ludocast.serve.http.listen import Listener, open_socket, tls, until_signal
 from ludocast.serve.http.router import Router
+from ludocast.serve.observe.access_log import AccessLog, open_log
+from ludocast.serve.observe.metrics import Metrics
 from ludocast.serve.routes.classic import add_classic_routes
 from ludocast.serve.routes.inference import add_inference_routes
+from ludocast.serve.routes.metrics import add_metrics_routes
 from ludocast.serve.routes.models import add_model_routes
 from ludocast.serve.routes.predict import add_predict_routes
 from ludocast.serve.routes.studio import add_studio_routes
@@ -34,6 +38,13 @@ def serve(
     no_auth: bool = False,
     tls_certificate: str | None = None,
     tls_key: str | None = None,
+    workers: int = 1,
+    threads: int = 1,
+    device: str = "cpu",
+    torchserve: bool = False,
+    access_log: str = "stderr",
+    log_values: bool = False,
+    service_ids: dict[str, str] | None = None,
 ) -> None:
     """Answer predictions over HTTP until stopped.
 
@@ -53,17 +64,28 @@ def serve(
         no_auth: Let other machines call without a key.
         tls_certificate: File with the certificate (PEM, with its chain); the server then speaks HTTPS.
         tls_key: File with the certificate's private key.
+        workers: Processes that score. With 1 the server does it itself; one of several may die, and loses nothing.
+        threads: Of onnxruntime, in each process that scores.
+        device: cpu, or cuda where onnxruntime-gpu is installed.
+        torchserve: Have TorchServe run the workers, as `ludocast torchserve` does; needs ludocast[torchserve].
+        access_log: File to which a line of JSON is added for each answer, or stderr, or off.
+        log_values: Have those lines hold what was asked and answered, so values of players.
+        service_ids: Ids of web services of Azure ML Studio (classic) to names of models, for programs that keep theirs.
     """
     if (tls_certificate is None) != (tls_key is None):
         raise ValueError("--tls_certificate and --tls_key belong together; give both")
     context = None if tls_certificate is None or tls_key is None else tls(Path(tls_certificate), Path(tls_key))
+    backend = choose_backend(workers, threads, device, torchserve=torchserve)
     listening = open_socket(host, port)
     try:
         guard = guard_of(listening.getsockname()[0], keys, no_auth)
-    except ValueError:
+        log = open_log(access_log, log_values)
+    except (ValueError, OSError):
         listening.close()
         raise
-    run_loop(_serve(Server(listening, drain, guard, context), [Path(one) for one in bundle]))
+    server = Server(listening, drain, guard, context, backend, log)
+    server.service.services = {} if service_ids is None else service_ids
+    run_loop(_serve(server, [Path(one) for one in bundle]))
 
 
 class Server:
@@ -74,6 +96,8 @@ class Server:
         drain: Seconds that requests have to be answered in once the server stops.
         guard: Who may call what; None lets everybody.
         context: Of TLS; None speaks plainly.
+        backend: That scores; None scores in this process.
+        log: Of answers; None keeps none.
     """
 
     def __init__(
@@ -82,13 +106,17 @@ class Server:
         drain: float = 30.0,
         guard: Guard | None = None,
         context: ssl.SSLContext | None = None,
+        backend: Backend | None = None,
+        log: AccessLog | None = None,
     ) -> None:
-        backend = LocalBackend()
+        if backend is None:
+            backend = choose_backend()
         self.service = Service(backend, Deployments(backend), Batcher(backend))
         self._listening = listening
         self._drain = drain
         self._guard = guard
         self._context = context
+        self._log = log
         self._listener: Listener | None = None
 
     @property
@@ -106,7 +134,7 @@ class Server:
         """
         for bundle in bundles:
             await self.service.deployments.load(bundle)
-        connections = Connections(application(self.service, self._guard))
+        connections = Connections(application(self.service, self._guard, self._log))
         self._listener = Listener(connections, self._listening, self._context)
         await self._listener.start()
         self.service.is_ready = True
@@ -116,6 +144,8 @@ class Server:
         self.service.is_ready = False
         in_time = self._listener is None or await self._listener.drain(self._drain)
         await self.service.backend.close()
+        if self._log is not None:
+            self._log.close()
         return in_time
 
 
@@ -130,15 +160,17 @@ async def _serve(server: Server, bundles: Sequence[Path]) -> None:
             print("some requests were not answered within --drain", file=sys.stderr)
 
 
-def application(service: Service, guard: Guard | None = None) -> Application:
+def application(service: Service, guard: Guard | None = None, log: AccessLog | None = None) -> Application:
     """All routes of a service."""
+    metrics = Metrics(service)
     router = Router()
     add_predict_routes(router, service)
     add_inference_routes(router, service)
     add_classic_routes(router, service)
     add_model_routes(router, service)
     add_studio_routes(router)
-    return Application(router, guard)
+    add_metrics_routes(router, metrics)
+    return Application(router, guard, [metrics] if log is None else [metrics, log])
 
 
 def run_loop(main: object) -> None:
