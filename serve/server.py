@@ -8,6 +8,7 @@ import ssl
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ludocast.serve.backends.local import LocalBackend
 from ludocast.serve.batcher import Batcher
@@ -16,6 +17,7 @@ from ludocast.serve.http.application import Application, Guard
 from ludocast.serve.http.connections import Connections
 from ludocast.serve.http.listen import Listener, open_socket, tls, until_signal
 from ludocast.serve.http.router import Router
+from ludocast.serve.jobs.options import NO_JOBS, JobOptions
 from ludocast.serve.routes.classic import add_classic_routes
 from ludocast.serve.routes.inference import add_inference_routes
 from ludocast.serve.routes.models import add_model_routes
@@ -23,6 +25,9 @@ from ludocast.serve.routes.predict import add_predict_routes
 from ludocast.serve.routes.studio import add_studio_routes
 from ludocast.serve.safety.guard import guard_of
 from ludocast.serve.service import Service
+
+if TYPE_CHECKING:
+    from ludocast.serve.jobs.jobs import Jobs
 
 
 def serve(
@@ -34,6 +39,11 @@ def serve(
     no_auth: bool = False,
     tls_certificate: str | None = None,
     tls_key: str | None = None,
+    jobs: Path | None = None,
+    job_files: Path | None = None,
+    job_processes: int = 1,
+    keep_jobs: str = "7d",
+    largest_job: int = 10_240,
 ) -> None:
     """Answer predictions over HTTP until stopped.
 
@@ -53,7 +63,13 @@ def serve(
         no_auth: Let other machines call without a key.
         tls_certificate: File with the certificate (PEM, with its chain); the server then speaks HTTPS.
         tls_key: File with the certificate's private key.
+        jobs: Folder for jobs, which score whole tables in the background: uploads, results and the list of them.
+        job_files: Folder whose tables jobs may name in place of an upload.
+        job_processes: Jobs that are scored at the same time.
+        keep_jobs: How long jobs, their uploads and results are kept, such as 7d, 12h or 30m.
+        largest_job: The largest upload of a job in megabytes.
     """
+    job_options = JobOptions(jobs, job_files, job_processes, keep_jobs, largest_job)
     if (tls_certificate is None) != (tls_key is None):
         raise ValueError("--tls_certificate and --tls_key belong together; give both")
     context = None if tls_certificate is None or tls_key is None else tls(Path(tls_certificate), Path(tls_key))
@@ -63,7 +79,7 @@ def serve(
     except ValueError:
         listening.close()
         raise
-    run_loop(_serve(Server(listening, drain, guard, context), [Path(one) for one in bundle]))
+    run_loop(_serve(Server(listening, drain, guard, context, job_options), [Path(one) for one in bundle]))
 
 
 class Server:
@@ -74,6 +90,7 @@ class Server:
         drain: Seconds that requests have to be answered in once the server stops.
         guard: Who may call what; None lets everybody.
         context: Of TLS; None speaks plainly.
+        jobs: Scoring of whole tables in the background.
     """
 
     def __init__(
@@ -82,6 +99,7 @@ class Server:
         drain: float = 30.0,
         guard: Guard | None = None,
         context: ssl.SSLContext | None = None,
+        jobs: JobOptions = NO_JOBS,
     ) -> None:
         backend = LocalBackend()
         self.service = Service(backend, Deployments(backend), Batcher(backend))
@@ -89,6 +107,8 @@ class Server:
         self._drain = drain
         self._guard = guard
         self._context = context
+        self._job_options = jobs
+        self._jobs: Jobs | None = None
         self._listener: Listener | None = None
 
     @property
@@ -106,7 +126,13 @@ class Server:
         """
         for bundle in bundles:
             await self.service.deployments.load(bundle)
-        connections = Connections(application(self.service, self._guard))
+        if self._job_options.folder is not None:
+            # Not above: what reads and writes tables takes time to load.
+            from ludocast.serve.jobs.jobs import Jobs
+
+            self._jobs = await asyncio.to_thread(Jobs, self._job_options)
+            await self._jobs.start()
+        connections = Connections(application(self.service, self._guard, self._jobs))
         self._listener = Listener(connections, self._listening, self._context)
         await self._listener.start()
         self.service.is_ready = True
@@ -115,6 +141,8 @@ class Server:
         """Answer what was accepted, then end; whether all was answered in time."""
         self.service.is_ready = False
         in_time = self._listener is None or await self._listener.drain(self._drain)
+        if self._jobs is not None:
+            await self._jobs.stop()
         await self.service.backend.close()
         return in_time
 
@@ -130,14 +158,20 @@ async def _serve(server: Server, bundles: Sequence[Path]) -> None:
             print("some requests were not answered within --drain", file=sys.stderr)
 
 
-def application(service: Service, guard: Guard | None = None) -> Application:
-    """All routes of a service."""
+def application(service: Service, guard: Guard | None = None, jobs: Jobs | None = None) -> Application:
+    """All routes of a service, and those of jobs where there are some."""
     router = Router()
     add_predict_routes(router, service)
     add_inference_routes(router, service)
     add_classic_routes(router, service)
     add_model_routes(router, service)
     add_studio_routes(router)
+    if jobs is not None:
+        from ludocast.serve.routes.classic_jobs import add_classic_job_routes
+        from ludocast.serve.routes.jobs import add_job_routes
+
+        add_job_routes(router, service, jobs)
+        add_classic_job_routes(router, service, jobs)
     return Application(router, guard)
 
 
