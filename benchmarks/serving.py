@@ -112,6 +112,11 @@ def torchserve(start: Start) -> list[str]:
     ]
 
 
+def named(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """A request of the servers whose body is an object."""
+    return {"records": records}
+
+
 def tensors(records: list[dict[str, Any]]) -> dict[str, Any]:
     """A request of the Open Inference Protocol, one tensor a column."""
     inputs = []
@@ -128,8 +133,8 @@ PEERS = {
     "ours": Peer(ours()),
     "ours, --workers 1": Peer(ours("--workers", "1")),
     "FastAPI + pydantic": Peer(app("fastapi_app"), python="fastapi"),
-    "LitServe": Peer(app("litserve_app"), python="litserve"),
-    "BentoML": Peer(bentoml, body=lambda records: {"records": records}, python="bentoml"),
+    "LitServe": Peer(app("litserve_app"), body=named, python="litserve"),
+    "BentoML": Peer(bentoml, body=named, python="bentoml"),
     "MLServer": Peer(mlserver, "/v2/models/model/infer", tensors, python="mlserver"),
     "TorchServe, stock": Peer(torchserve, "/predictions/model", python="torchserve"),
 }

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from ludocast.datamodules.event_log import EventLog, event_values, text_codes
 from ludocast.datamodules.event_sources import ChurnInputs, ChurnSource, Labelled, LogColumns
+from ludocast.datamodules.player_columns import PlayerTable
 from ludocast.datamodules.ragged import offsets_of
 from ludocast.datamodules.schema import MISSING_TOKENS
 from ludocast.datamodules.snapshots import Snapshots
@@ -33,7 +34,11 @@ class SequenceFolderSource(ChurnSource):
         gap: Days from a snapshot to its label.
         horizon: Days of the label.
         active_within: Days in which a player who is asked about was seen last.
-        options: Others of `ChurnSource`.
+        calendar: As of `ChurnSource`, as are the next ones.
+        min_count: Events seen less often are unknown.
+        days_per_step: With "days": days of a step.
+        players: What is known of each player beside the log.
+        seed: Of what is fitted on `players`.
 
     Raises:
         ValueError: As of `ChurnSource`, or of a stream.
@@ -42,16 +47,29 @@ class SequenceFolderSource(ChurnSource):
     is_whole: ClassVar[bool] = False
 
     def __init__(
-        self, log: LogColumns, inputs: ChurnInputs, rule: str, longest: int, *, observe: int, gap: int, horizon: int,
-        active_within: int, **options: Any,
-    ) -> None:  # fmt: skip
+        self,
+        log: LogColumns,
+        inputs: ChurnInputs,
+        rule: str,
+        longest: int,
+        observe: int,
+        gap: float,
+        horizon: float,
+        active_within: float,
+        calendar: bool = False,
+        min_count: int = 1,
+        days_per_step: int = 1,
+        players: PlayerTable | None = None,
+        seed: int = 0,
+    ) -> None:
         if inputs == "stream":
             raise ValueError(
                 f"--inputs stream learns from all events of a player, and {log.path} holds those of the last {observe} "
                 "days; take --inputs events, or the log itself as --data"
             )
         super().__init__(
-            log, inputs, observe=observe, gap=gap, horizon=horizon, active_within=active_within, **options
+            log, inputs, calendar, observe, gap, horizon, active_within, min_count=min_count,
+            days_per_step=days_per_step, players=players, seed=seed,
         )  # fmt: skip
         self.rule, self.longest = rule, longest
 

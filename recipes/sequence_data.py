@@ -143,11 +143,11 @@ def _folder_source(task: Task, options: DataOptions, seed: int) -> SequenceSourc
     if options.inputs != "days" and "event" not in named:
         raise ValueError(f"--inputs {options.inputs} reads names of events, and {folder} has none; take --inputs days")
     event = None if options.inputs == "days" else named["event"]
-    lengths = {name: rules[name] for name in WINDOWS if name != "step"}
     return SequenceFolderSource(
         LogColumns(folder, named["player"], named["time"], event, options.numbers), options.inputs,
-        split_rule(document), document["newest"], min_count=options.min_count, days_per_step=options.days_per_step,
-        players=_players(options, named["player"]), seed=seed, **lengths,
+        split_rule(document), document["newest"], observe=rules["observe"], gap=rules["gap"], horizon=rules["horizon"],
+        active_within=rules["active_within"], min_count=options.min_count, days_per_step=options.days_per_step,
+        players=_players(options, named["player"]), seed=seed,
     )  # fmt: skip
 
 

@@ -9,31 +9,51 @@ from pathlib import Path
 
 from ludocast.serve.calls import Answer, Call
 from ludocast.serve.codecs.codec import Table
+from ludocast.serve.codecs.limits import check_columns, check_records
 from ludocast.serve.codecs.table import CODECS
 from ludocast.serve.http.message import RefusedError
 from ludocast.serve.manifest import Manifest
+from ludocast.serve.observe.inputs import InputCounter, InputCounts, add_counts
 from ludocast.serve.scorer import Predictions, Scorer
 
 
 class Answering:
-    """Answers calls by the bundles that it has loaded; may be used from several threads at once."""
+    """Answers calls by the bundles that it has loaded; may be used from several threads at once.
 
-    def __init__(self) -> None:
+    Args:
+        threads: That onnxruntime may use for one call.
+        device: "cpu" or "cuda".
+    """
+
+    def __init__(self, threads: int = 1, device: str = "cpu") -> None:
+        self._threads, self._device = threads, device
         self._scorers: dict[str, Scorer] = {}
+        self._inputs: dict[str, InputCounter] = {}
+        self._unloaded: list[InputCounter] = []  # whose last counts nobody has taken yet
 
-    def load(self, key: str, bundle: Path, threads: int = 1) -> Manifest:
+    def load(self, key: str, bundle: Path) -> Manifest:
         """Load a bundle under a key, with its checks.
 
         Raises:
             ValueError: If it is damaged, too new, or does not reproduce its check rows.
         """
-        scorer = Scorer.load(bundle, threads)
+        scorer = Scorer.load(bundle, self._threads, self._device)
+        self._inputs[key] = InputCounter(scorer.manifest)
         self._scorers[key] = scorer
         return scorer.manifest
 
     def unload(self, key: str) -> None:
         """Forget a bundle."""
-        self._scorers.pop(key, None)
+        if self._scorers.pop(key, None) is not None:
+            self._unloaded.append(self._inputs.pop(key))
+
+    def take_inputs(self) -> InputCounts:
+        """What was counted of the inputs of rows that were predicted, since this was asked last."""
+        unloaded, self._unloaded = self._unloaded, []
+        found: InputCounts = {}
+        for counter in (*unloaded, *self._inputs.values()):
+            add_counts(found, counter.take())
+        return found
 
     def answer(self, calls: Sequence[Call]) -> list[Answer]:
         """One answer a call; what is wrong with one is told to that one alone."""
@@ -43,7 +63,7 @@ class Answering:
         alike: dict[tuple[str, ...], list[int]] = {}
         for number, call in enumerate(calls):
             try:
-                table = CODECS[call.codec].read(call.body, call.options, self._scorers[call.model].manifest)
+                table = _read(call, self._scorers[call.model].manifest)
             except Exception as error:
                 answers[number] = _refused(error)
                 continue
@@ -66,9 +86,16 @@ class Answering:
             else:
                 assert table.columns is not None
                 found = scorer.predict_columns(table.columns)
-            return _written(scorer, call, table, found)
+            answer = _written(scorer, call, table, found)
         except Exception as error:
             return _refused(error)
+        self._count(call, found)
+        return answer
+
+    def _count(self, call: Call, found: Predictions) -> None:
+        counter = self._inputs.get(call.model)
+        if counter is not None and found.feeds is not None:
+            counter.add(found.feeds)
 
     def _together(self, calls: Sequence[Call], tables: Sequence[Table]) -> list[Answer]:
         """Of one record each, with the same names, to the same model."""
@@ -78,10 +105,21 @@ class Answering:
                 found = scorer.predict_rows([table.rows[0] for table in tables if table.rows is not None])
                 if not found.notes:  # which do not tell whose row they are of
                     parts = (_row(found, row) for row in range(len(calls)))
-                    return [_written(scorer, *one) for one in zip(calls, tables, parts, strict=True)]
+                    answers = [_written(scorer, *one) for one in zip(calls, tables, parts, strict=True)]
+                    self._count(calls[0], found)
+                    return answers
             except Exception:  # of one of them, which is told so below
                 pass
         return [self._alone(call, table) for call, table in zip(calls, tables, strict=True)]
+
+
+def _read(call: Call, manifest: Manifest) -> Table:
+    table = CODECS[call.codec].read(call.body, call.options, manifest)
+    if table.rows is not None:
+        check_records(table.rows, manifest, len(call.body))
+    elif table.columns is not None:
+        check_columns(table.columns, manifest, len(call.body))
+    return table
 
 
 def _row(found: Predictions, row: int) -> Predictions:

@@ -12,10 +12,11 @@ from ludocast.serve.calls import Answer, Backend, Call
 
 FEW_BYTES = 1 << 16  # a body up to here shares a batch with others; a larger one is a batch of its own
 MOST_CALLS = 256  # of a batch
+_WATCH_SECONDS = 1.0
 Reply = Callable[[Answer], None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Waiting:
     call: Call
     reply: Reply
@@ -40,7 +41,8 @@ class Batcher:
         self._small: deque[_Waiting] = deque()
         self._large: deque[_Waiting] = deque()
         self._bytes = 0
-        self._scheduled = False
+        self._scheduled = self._watched = False
+        backend.on_room = self._schedule
         self.on_batch: Callable[[int], None] | None = None  # is told how many calls a batch has
 
     @property
@@ -63,6 +65,24 @@ class Batcher:
         lane = self._small if len(call.body) <= FEW_BYTES else self._large
         lane.append(_Waiting(call, reply, deadline))
         self._schedule()
+        if not self._watched:
+            self._watched = True
+            asyncio.get_running_loop().call_later(_WATCH_SECONDS, self._watch)
+
+    def _watch(self) -> None:
+        """Refuse calls whose deadline passes while the backend has no room."""
+        self._watched = bool(self.waiting)
+        if not self._watched:
+            return
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for lane in (self._small, self._large):
+            late = [one for one in lane if one.deadline < now]
+            for one in late:
+                lane.remove(one)
+                self._bytes -= len(one.call.body)
+                _refuse_late(one)
+        loop.call_later(_WATCH_SECONDS, self._watch)
 
     def _schedule(self) -> None:
         if not self._scheduled and self.waiting:
@@ -74,6 +94,7 @@ class Batcher:
         self._scheduled = False
         if self._large and self._backend.has_room(is_large=True):
             self._run([self._large.popleft()], is_large=True)
+            self._schedule()
         if self._small and self._backend.has_room(is_large=False):
             self._run([self._small.popleft() for _ in range(min(len(self._small), MOST_CALLS))], is_large=False)
             self._schedule()
@@ -85,7 +106,7 @@ class Batcher:
         if late:
             batch = [one for one in batch if one.deadline >= now]
             for one in late:
-                one.reply(Answer(503, error="not scored before its deadline; try again", headers={"Retry-After": "1"}))
+                _refuse_late(one)
         if batch:
             if self.on_batch is not None:
                 self.on_batch(len(batch))
@@ -95,3 +116,7 @@ class Batcher:
         for one, answer in zip(batch, answers, strict=True):
             one.reply(answer)
         self._schedule()
+
+
+def _refuse_late(one: _Waiting) -> None:
+    one.reply(Answer(503, error="not scored before its deadline; try again", headers={"Retry-After": "1"}))

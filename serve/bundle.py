@@ -17,6 +17,7 @@ import onnxruntime as ort
 from ludocast.datamodules.schema import MISSING_TOKENS
 from ludocast.serve.check_answers import check_answers
 from ludocast.serve.check_rows import check_rows
+from ludocast.serve.device import CUDA, providers
 from ludocast.serve.feeds import FeedReader
 from ludocast.serve.manifest import (
     MODEL_FILE,
@@ -48,12 +49,13 @@ class Bundle:
     reader: FeedReader | SequenceReader
 
     @staticmethod
-    def load(folder: str | Path, threads: int = 1) -> Bundle:
+    def load(folder: str | Path, threads: int = 1, device: str = "cpu") -> Bundle:
         """Load and try a bundle.
 
         Args:
             folder: With `bundle.json` and `model.onnx`.
             threads: That one call of the model may use.
+            device: "cpu" or "cuda".
 
         Raises:
             ValueError: If it is damaged, too new, or does not reproduce its check rows.
@@ -63,7 +65,7 @@ class Bundle:
             manifest = parse_manifest(_read_manifest(folder))
             for name, digest in manifest.files.items():
                 _check_hash(folder, name, digest)
-            session = open_model(read_model(folder, manifest, MODEL_FILE), manifest, threads)
+            session = open_model(read_model(folder, manifest, MODEL_FILE), manifest, threads, device)
             reader = reader_of(manifest)
             check_answers(manifest, *run_rows(session, reader, manifest))
         except ManifestError as error:
@@ -182,7 +184,7 @@ def read_model(folder: Path, manifest: Manifest, name: str) -> bytes:
     return model
 
 
-def open_model(model: bytes, manifest: Manifest, threads: int = 1) -> ort.InferenceSession:
+def open_model(model: bytes, manifest: Manifest, threads: int = 1, device: str = "cpu") -> ort.InferenceSession:
     """A session of the bundle's model.
 
     Raises:
@@ -191,7 +193,7 @@ def open_model(model: bytes, manifest: Manifest, threads: int = 1) -> ort.Infere
     wanted = {item.tensor: _TENSOR_TYPES[item.dtype] for item in manifest.inputs}
     if manifest.sequence is not None:
         wanted[manifest.sequence.length] = "tensor(int64)"
-    return open_session(model, wanted, outputs_of(manifest), threads)
+    return open_session(model, wanted, outputs_of(manifest), threads, device=device)
 
 
 def open_step(bundle: Bundle) -> ort.InferenceSession:
@@ -221,9 +223,14 @@ def outputs_of(manifest: Manifest) -> dict[str, str]:
 
 
 def open_session(
-    model: bytes, wanted: Mapping[str, str], wanted_outputs: Mapping[str, str], threads: int = 1, name: str = MODEL_FILE
+    model: bytes,
+    wanted: Mapping[str, str],
+    wanted_outputs: Mapping[str, str],
+    threads: int = 1,
+    name: str = MODEL_FILE,
+    device: str = "cpu",
 ) -> ort.InferenceSession:
-    """An onnxruntime session on the CPU whose inputs and outputs are as the manifest says.
+    """An onnxruntime session whose inputs and outputs are as the manifest says.
 
     Args:
         model: ONNX graph.
@@ -231,6 +238,7 @@ def open_session(
         wanted_outputs: Name to type of the outputs.
         threads: That one call may use.
         name: Of the file.
+        device: "cpu" or "cuda".
 
     Raises:
         ManifestError: If the model is none, or another's.
@@ -240,10 +248,13 @@ def open_session(
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting threads would burn CPU time
     options.log_severity_level = 4  # errors come as exceptions
+    wanted_providers = providers(device)
     try:
-        session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(model, options, providers=wanted_providers)
     except Exception as error:  # onnxruntime's exceptions have no common base class
         raise ManifestError(f"onnxruntime cannot load {name} ({_line(error)}); export the model again") from error
+    if device == "cuda" and CUDA not in session.get_providers():  # onnxruntime itself goes on without a word
+        raise ManifestError("onnxruntime cannot start CUDA for it; look at nvidia-smi, or take --device cpu")
     found = {item.name: item.type for item in session.get_inputs()}
     if wanted != found:
         differing = sorted(name for name in {*wanted, *found} if wanted.get(name) != found.get(name))[0]

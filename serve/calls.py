@@ -9,6 +9,7 @@ from typing import Protocol
 
 from ludocast.serve.http.message import JSON
 from ludocast.serve.manifest import Manifest
+from ludocast.serve.observe.inputs import InputCounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,13 @@ Done = Callable[[Sequence[Answer]], None]
 
 
 class Backend(Protocol):
-    """Scores calls: in this process, in workers, or behind TorchServe."""
+    """Scores calls: in this process, in workers, or behind TorchServe.
+
+    Attributes:
+        on_room: Is called where there is room again that no `done` tells of, such as in a worker that was started.
+    """
+
+    on_room: Callable[[], None] | None
 
     async def load(self, key: str, bundle: Path) -> Manifest:
         """Load a bundle under a key, with its checks.
@@ -70,6 +77,9 @@ class Backend(Protocol):
 
     def run(self, calls: Sequence[Call], is_large: bool, done: Done) -> None:
         """Score calls; `done` is called in the event loop's thread, at once or later, with an answer for each."""
+
+    async def take_inputs(self) -> InputCounts:
+        """What was counted of the inputs, in all processes, since this was asked last."""
 
     async def close(self) -> None:
         """End what was started."""

@@ -61,12 +61,15 @@ class Feeds:
         tensors: Tensor name to [N, 1]: float32 and float64 (NaN is missing) or objects of str ("" is missing).
         overflowed: Column to how many of its numbers were infinite or too large, and count as missing.
         unknown: Columns that the model does not read.
+        blocks: The same tensors, those of a type in one array [columns, N, 1], in the order of `by_type`; none where
+            they were read one by one.
     """
 
     tensors: dict[str, np.ndarray[Any, Any]]
     rows: int
     overflowed: dict[str, int] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)
+    blocks: Sequence[np.ndarray[Any, Any]] = ()
 
     def batches(self) -> Iterator[tuple[slice, dict[str, np.ndarray[Any, Any]]]]:
         """Which rows, and their tensors."""
@@ -88,7 +91,7 @@ class FeedReader:
         self.missing = frozenset(missing_tokens)
         self._columns = frozenset(item.column for item in inputs)
         # Grouped by type: then the cells of a row become one array a type.
-        ordered = sorted(inputs, key=lambda item: _GROUPS.index(item.dtype))
+        ordered = by_type(inputs)
         self._ordered = [item.column for item in ordered]
         self._tensors = [item.tensor for item in ordered]
         self._readers = [_reader(item.kind, self.missing) for item in ordered]
@@ -169,6 +172,7 @@ class FeedReader:
                     self._drop_infinite(part, start, feeds.overflowed)
                 tensors.append(_transposed(part, group))
                 start = stop
+        feeds.blocks = tensors
         feeds.tensors = dict(zip(self._tensors, chain.from_iterable(tensors), strict=True))
         return feeds
 
@@ -192,6 +196,11 @@ class FeedReader:
                 except CellError as error:
                     return RowError(number, item.column, str(error))
         raise AssertionError("a cell that was refused is accepted now")
+
+
+def by_type(inputs: Sequence[Input]) -> list[Input]:
+    """Numbers, then times, then texts."""
+    return sorted(inputs, key=lambda item: _GROUPS.index(item.dtype))
 
 
 def refused_cell(item: Input, error: CellError, first_row: int) -> ValueError:

@@ -35,6 +35,7 @@ class Predictions:
         ignored: Columns that the model does not read.
         notes: What was sorted, left out or taken as missing, and how often.
         because: Of records to a recommender the items of the history that speak most for each suggestion.
+        feeds: What the model was given.
     """
 
     labels: np.ndarray[Any, Any]
@@ -42,6 +43,7 @@ class Predictions:
     ignored: tuple[str, ...] = ()
     notes: Mapping[Note, int] = field(default_factory=dict)
     because: Sequence[Sequence[Sequence[str]]] | None = None
+    feeds: Feeds | SequenceFeeds | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -75,17 +77,18 @@ class Scorer:
         return None if self._events is None else self._events.definition
 
     @staticmethod
-    def load(bundle: str | Path, threads: int = 1) -> Scorer:
+    def load(bundle: str | Path, threads: int = 1, device: str = "cpu") -> Scorer:
         """Load a bundle's folder, with its checks.
 
         Args:
             bundle: The folder.
             threads: That one call of the model may use.
+            device: "cpu", or "cuda" with onnxruntime-gpu.
 
         Raises:
             ValueError: If the bundle is damaged, too new, or does not reproduce its check rows.
         """
-        return Scorer(Bundle.load(bundle, threads))
+        return Scorer(Bundle.load(bundle, threads, device))
 
     def predict(self, data: Any) -> Predictions:
         """Score rows of any make.
@@ -172,7 +175,7 @@ class Scorer:
             return self._predict(feeds)
         found = suggester.suggest(feeds, options, reasons)
         notes = {**feeds.notes, **found.notes}
-        return Predictions(found.items, found.scores, tuple(feeds.unknown), notes, found.because)
+        return Predictions(found.items, found.scores, tuple(feeds.unknown), notes, found.because, feeds)
 
     def _predict(self, feeds: Feeds | SequenceFeeds) -> Predictions:
         notes = {overflow(column): count for column, count in feeds.overflowed.items()}
@@ -180,9 +183,9 @@ class Scorer:
             notes |= feeds.notes
         elif 0 < feeds.rows <= BATCH_ROWS:
             labels, probabilities = self._run(_OUTPUTS, feeds.tensors)
-            return Predictions(labels, probabilities, tuple(feeds.unknown), notes)
+            return Predictions(labels, probabilities, tuple(feeds.unknown), notes, feeds=feeds)
         labels, probabilities = run_feeds(self._run, self.manifest, feeds)
-        return Predictions(labels, probabilities, tuple(feeds.unknown), notes)
+        return Predictions(labels, probabilities, tuple(feeds.unknown), notes, feeds=feeds)
 
 
 def _is_column(value: object) -> bool:

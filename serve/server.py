@@ -10,16 +10,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ludocast.serve.backends.local import LocalBackend
+from ludocast.serve.backends.choose import choose_backend
 from ludocast.serve.batcher import Batcher
+from ludocast.serve.calls import Backend
 from ludocast.serve.deployments import Deployments
 from ludocast.serve.http.application import Application, Guard
 from ludocast.serve.http.connections import Connections
 from ludocast.serve.http.listen import Listener, open_socket, tls, until_signal
 from ludocast.serve.http.router import Router
 from ludocast.serve.jobs.options import NO_JOBS, JobOptions
+from ludocast.serve.observe.access_log import AccessLog, open_log
+from ludocast.serve.observe.metrics import Metrics
 from ludocast.serve.routes.classic import add_classic_routes
 from ludocast.serve.routes.inference import add_inference_routes
+from ludocast.serve.routes.metrics import add_metrics_routes
 from ludocast.serve.routes.models import add_model_routes
 from ludocast.serve.routes.predict import add_predict_routes
 from ludocast.serve.routes.studio import add_studio_routes
@@ -44,6 +48,11 @@ def serve(
     job_processes: int = 1,
     keep_jobs: str = "7d",
     largest_job: int = 10_240,
+    workers: int = 1,
+    threads: int = 1,
+    device: str = "cpu",
+    access_log: str = "stderr",
+    log_values: bool = False,
 ) -> None:
     """Answer predictions over HTTP until stopped.
 
@@ -68,18 +77,26 @@ def serve(
         job_processes: Jobs that are scored at the same time.
         keep_jobs: How long jobs, their uploads and results are kept, such as 7d, 12h or 30m.
         largest_job: The largest upload of a job in megabytes.
+        workers: Processes that score. With 1 the server does it itself; one of several may die, and loses nothing.
+        threads: Of onnxruntime, in each process that scores.
+        device: cpu, or cuda where onnxruntime-gpu is installed.
+        access_log: File to which a line of JSON is added for each answer, or stderr, or off.
+        log_values: Have those lines hold what was asked and answered, so values of players.
     """
     job_options = JobOptions(jobs, job_files, job_processes, keep_jobs, largest_job)
     if (tls_certificate is None) != (tls_key is None):
         raise ValueError("--tls_certificate and --tls_key belong together; give both")
     context = None if tls_certificate is None or tls_key is None else tls(Path(tls_certificate), Path(tls_key))
+    backend = choose_backend(workers, threads, device)
     listening = open_socket(host, port)
     try:
         guard = guard_of(listening.getsockname()[0], keys, no_auth)
-    except ValueError:
+        log = open_log(access_log, log_values)
+    except (ValueError, OSError):
         listening.close()
         raise
-    run_loop(_serve(Server(listening, drain, guard, context, job_options), [Path(one) for one in bundle]))
+    server = Server(listening, drain, guard, context, backend, log, job_options)
+    run_loop(_serve(server, [Path(one) for one in bundle]))
 
 
 class Server:
@@ -90,6 +107,8 @@ class Server:
         drain: Seconds that requests have to be answered in once the server stops.
         guard: Who may call what; None lets everybody.
         context: Of TLS; None speaks plainly.
+        backend: That scores; None scores in this process.
+        log: Of answers; None keeps none.
         jobs: Scoring of whole tables in the background.
     """
 
@@ -99,9 +118,12 @@ class Server:
         drain: float = 30.0,
         guard: Guard | None = None,
         context: ssl.SSLContext | None = None,
+        backend: Backend | None = None,
+        log: AccessLog | None = None,
         jobs: JobOptions = NO_JOBS,
     ) -> None:
-        backend = LocalBackend()
+        if backend is None:
+            backend = choose_backend()
         self.service = Service(backend, Deployments(backend), Batcher(backend))
         self._listening = listening
         self._drain = drain
@@ -109,6 +131,7 @@ class Server:
         self._context = context
         self._job_options = jobs
         self._jobs: Jobs | None = None
+        self._log = log
         self._listener: Listener | None = None
 
     @property
@@ -132,7 +155,7 @@ class Server:
 
             self._jobs = await asyncio.to_thread(Jobs, self._job_options)
             await self._jobs.start()
-        connections = Connections(application(self.service, self._guard, self._jobs))
+        connections = Connections(application(self.service, self._guard, self._log, self._jobs))
         self._listener = Listener(connections, self._listening, self._context)
         await self._listener.start()
         self.service.is_ready = True
@@ -144,6 +167,8 @@ class Server:
         if self._jobs is not None:
             await self._jobs.stop()
         await self.service.backend.close()
+        if self._log is not None:
+            self._log.close()
         return in_time
 
 
@@ -158,21 +183,25 @@ async def _serve(server: Server, bundles: Sequence[Path]) -> None:
             print("some requests were not answered within --drain", file=sys.stderr)
 
 
-def application(service: Service, guard: Guard | None = None, jobs: Jobs | None = None) -> Application:
+def application(
+    service: Service, guard: Guard | None = None, log: AccessLog | None = None, jobs: Jobs | None = None
+) -> Application:
     """All routes of a service, and those of jobs where there are some."""
+    metrics = Metrics(service)
     router = Router()
     add_predict_routes(router, service)
     add_inference_routes(router, service)
     add_classic_routes(router, service)
     add_model_routes(router, service)
     add_studio_routes(router)
+    add_metrics_routes(router, metrics)
     if jobs is not None:
         from ludocast.serve.routes.classic_jobs import add_classic_job_routes
         from ludocast.serve.routes.jobs import add_job_routes
 
         add_job_routes(router, service, jobs)
         add_classic_job_routes(router, service, jobs)
-    return Application(router, guard)
+    return Application(router, guard, [metrics] if log is None else [metrics, log])
 
 
 def run_loop(main: object) -> None:

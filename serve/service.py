@@ -68,18 +68,13 @@ class Service:
             RefusedError: 404 if there is no such model, 400 if the deadline is none.
         """
         version = self.deployments.version(name)
-        model, number = version.manifest.name, version.manifest.version
+        request.model, request.version = version.manifest.name, version.manifest.version
 
         def answered(answer: Answer) -> None:
             if answer.status != 200:
                 reply(RefusedError(answer.status, answer.error, answer.headers))
             else:
-                reply(
-                    Response(
-                        200, answer.body, answer.content_type, answer.headers,
-                        rows=answer.rows, model=model, version=number,
-                    )
-                )  # fmt: skip
+                reply(Response(200, answer.body, answer.content_type, answer.headers, rows=answer.rows))
 
         deadline = request.arrived + self._seconds(request)
         self.batcher.submit(Call(version.key, codec, request.body, options), answered, deadline)

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from ludocast.serve.answering import Answering
 from ludocast.serve.calls import Answer, Call, Done
 from ludocast.serve.manifest import Manifest
+from ludocast.serve.observe.inputs import InputCounts
 
 
 class LocalBackend:
-    """Scores small batches in the event loop, which a thread would only slow down, and large ones in a thread."""
+    """Scores small batches in the event loop, which a thread would only slow down, and large ones in a thread.
 
-    def __init__(self) -> None:
-        self._answering = Answering()
+    Args:
+        threads: That onnxruntime may use for one batch.
+        device: "cpu" or "cuda".
+    """
+
+    def __init__(self, threads: int = 1, device: str = "cpu") -> None:
+        self._answering = Answering(threads, device)
+        self.on_room: Callable[[], None] | None = None
         self._thread = ThreadPoolExecutor(1, "scoring")
         self._has_large = False
 
@@ -44,6 +51,10 @@ class LocalBackend:
             loop.call_soon_threadsafe(self._finish, future, done)
 
         self._thread.submit(self._answering.answer, calls).add_done_callback(finished)
+
+    async def take_inputs(self) -> InputCounts:
+        """See `Backend.take_inputs`."""
+        return self._answering.take_inputs()
 
     async def close(self) -> None:
         """See `Backend.close`."""

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import orjson
 import pyarrow as pa
 from ludocast.datamodules.cells import python_values
+from ludocast.serve.codecs.limits import check_depth
 from ludocast.serve.http.message import JSON, RefusedError
 from ludocast.serve.manifest import Manifest
 from ludocast.serve.scorer import Predictions
@@ -86,8 +87,9 @@ def read_json(body: bytes) -> Any:
     """A JSON document.
 
     Raises:
-        RefusedError: 400 if it is none.
+        RefusedError: 400 if it is none, or one of lists in lists in lists.
     """
+    check_depth(body)
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:

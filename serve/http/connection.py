@@ -85,6 +85,8 @@ class Connection(asyncio.Protocol):
             except httptools.HttpParserUpgrade as upgrade:
                 # Answered as if none had been offered; what follows is plain HTTP.
                 self._parser = httptools.HttpRequestParser(self)
+                if self._reading is not None:  # the parser took its body for the other protocol's
+                    self._parser.feed_data(_framing(self._reading))
                 data = data[upgrade.args[0] :]
                 continue
             except httptools.HttpParserCallbackError as error:
@@ -126,6 +128,8 @@ class Connection(asyncio.Protocol):
 
     def on_url(self, url: bytes) -> None:
         """A piece of the target."""
+        if self._route is not None:  # of `_framing`
+            return
         self._target += url
         self._count_head(len(url))
 
@@ -145,6 +149,8 @@ class Connection(asyncio.Protocol):
         """Whether the request is admitted is known before its body is read."""
         request = self._reading
         assert request is not None
+        if self._route is not None:  # of `_framing`
+            return
         request.method = self._parser.get_method().decode("ascii")
         request.target = self._target.decode("latin-1")
         request.id = self._application.new_id(request.headers)
@@ -185,6 +191,8 @@ class Connection(asyncio.Protocol):
         """The request is whole."""
         request, stream, pieces = self._reading, self._stream, self._pieces
         assert request is not None
+        if self._parser.should_upgrade() and _framing(request):
+            return
         self._reading = self._stream = None
         self.deadline = math.inf
         if stream is not None:
@@ -358,6 +366,13 @@ def _head(request: Request, response: Response, size: int, date: bytes, keeps: b
     return (
         _STATUS[response.status] + date + text.encode("latin-1") + (b"\r\n" if keeps else b"Connection: close\r\n\r\n")
     )
+
+
+def _framing(request: Request) -> bytes:
+    """The head of a request with the same body and no offer of another protocol; b"" where there is no body."""
+    names = [name for name in ("content-length", "transfer-encoding") if request.headers.get(name, "0") != "0"]
+    lines = "".join(f"{name}: {request.headers[name]}\r\n" for name in names)
+    return f"POST / HTTP/1.1\r\nHost: x\r\n{lines}\r\n".encode("latin-1") if names else b""
 
 
 def _too_large(largest: int) -> RefusedError:

@@ -47,6 +47,8 @@ class Request:
         arrived: When it was whole (of a streamed one: its headers), seconds of the event loop's clock.
         names: What the route's pattern found in the path.
         route: Pattern of the route, for counters and the log, "" where there is none.
+        model: Name of the model that is asked, once that is known, for counters and the log.
+        version: Of the model.
         key: Name of the key that the request came with, "" where none is asked for.
         stream: Pieces of the body, where the route asked for them.
     """
@@ -60,6 +62,8 @@ class Request:
     arrived: float = 0.0
     names: Mapping[str, str] = field(default_factory=dict)
     route: str = ""
+    model: str = ""
+    version: str = ""
     key: str = ""
     stream: AsyncIterator[bytes] | None = None
 
@@ -91,8 +95,6 @@ class Response:
         headers: Beside Content-Type, Content-Length, Connection and X-Request-Id.
         file: Whose content is the body.
         rows: How many rows were predicted, for counters and the log.
-        model: Which model answered, for counters and the log.
-        version: Of the model.
     """
 
     status: int
@@ -101,8 +103,6 @@ class Response:
     headers: Mapping[str, str] = field(default_factory=dict)
     file: Path | None = None
     rows: int = 0
-    model: str = ""
-    version: str = ""
 
 
 Reply = Callable[[Response | Exception], None]

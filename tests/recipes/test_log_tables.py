@@ -202,6 +202,16 @@ def test_bad_input_is_told(made: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert {entry.name for entry in tmp_path.iterdir()} == {"empty.parquet", "renamed.parquet"}
 
 
+def test_a_full_disk_is_told_and_leaves_nothing(made: Path, tmp_path: Path) -> None:
+    words = ["sequences", "--log", str(made / "log.parquet"), "--out", str(tmp_path / "seqs"), *WINDOWS]
+    command = f"ulimit -f 8; exec {sys.executable} -m ludocast {' '.join(words)}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "too large" in done.stderr or "the disk is full" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("command", ["sequences", "interactions"])
 def test_killed_runs_leave_nothing_half_written(command: str, made: Path, tmp_path: Path) -> None:
     words = ["--log", str(made / "log.parquet"), "--out", str(tmp_path / "out")]

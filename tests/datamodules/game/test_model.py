@@ -9,8 +9,17 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from ludocast.datamodules.game.days import EVENTS, Game
+from ludocast.datamodules.game.habits import MOST_SESSIONS, Observed
 from ludocast.datamodules.game.items import Shop, open_shop
-from ludocast.datamodules.game.players import ADVERTISING, ENGAGEMENT, FRIEND, Players, draw_players
+from ludocast.datamodules.game.players import (
+    ADVERTISING,
+    ENGAGEMENT,
+    ENGAGEMENT_SHARES,
+    FRIEND,
+    Players,
+    draw_players,
+)
+from ludocast.datamodules.game.truth import Posterior
 from scipy.stats import chisquare, poisson
 
 PLAYERS, DAYS, SEED = 4_000, 170, 8
@@ -197,3 +206,19 @@ def test_bots_are_a_thousandth_play_every_day_and_are_banned_by_chance() -> None
     assert sessions == 6 * days
     banned = (game.left_on[few.is_bot] < 40).sum()
     assert abs(banned - 0.03 * days) < 4 * np.sqrt(0.03 * 0.97 * days)
+
+
+def test_what_an_observer_expects_of_a_day_adds_up_to_one() -> None:
+    def seen(tenure: int, absence: int) -> Observed:
+        return Observed(*(np.array([float(value)]) for value in (tenure, absence, 0.3, 4, ADVERTISING)))
+
+    total, row, is_new = 0.0, np.zeros(1, np.int64), np.zeros(1, bool)
+    for number in range(MOST_SESSIONS + 1):
+        observer = Posterior(1)
+        assert observer.update(row, 3, seen(0, 0), seen(0, 0), np.ones(1, int), ~is_new) == pytest.approx(
+            poisson.pmf(0, np.exp(0.1 + 0.4 * ENGAGEMENT)) @ ENGAGEMENT_SHARES
+        )
+        for day, sessions, absence in ((4, 2, 0), (5, 0, 0), (6, 0, 1)):
+            observer.update(row, day, seen(day - 3, absence), seen(day - 3, absence), np.array([sessions]), is_new)
+        total += float(observer.update(row, 7, seen(4, 2), seen(4, 2), np.array([number]), is_new)[0])
+    assert total == pytest.approx(1)
