@@ -120,7 +120,7 @@ def _file(job: Job, name: str, path: Any) -> Response:
     kind = "application/gzip" if is_packed(path) else CONTENT_TYPES[format_of(path)]
     ascii_name = name.encode("ascii", "replace").decode().replace('"', "_")
     headers = {"Content-Disposition": f'attachment; filename="{ascii_name}"'}
-    return Response(200, b"", kind, headers, file=path, model=job.model)
+    return Response(200, b"", kind, headers, file=path)
 
 
 async def read_document(stream: AsyncIterator[bytes]) -> dict[str, Any]:
