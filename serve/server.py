@@ -51,6 +51,7 @@ def serve(
     workers: int = 1,
     threads: int = 1,
     device: str = "cpu",
+    torchserve: bool = False,
     access_log: str = "stderr",
     log_values: bool = False,
 ) -> None:
@@ -80,6 +81,7 @@ def serve(
         workers: Processes that score. With 1 the server does it itself; one of several may die, and loses nothing.
         threads: Of onnxruntime, in each process that scores.
         device: cpu, or cuda where onnxruntime-gpu is installed.
+        torchserve: Have TorchServe run the workers, as `ludocast torchserve` does; needs ludocast[torchserve].
         access_log: File to which a line of JSON is added for each answer, or stderr, or off.
         log_values: Have those lines hold what was asked and answered, so values of players.
     """
@@ -87,7 +89,7 @@ def serve(
     if (tls_certificate is None) != (tls_key is None):
         raise ValueError("--tls_certificate and --tls_key belong together; give both")
     context = None if tls_certificate is None or tls_key is None else tls(Path(tls_certificate), Path(tls_key))
-    backend = choose_backend(workers, threads, device)
+    backend = choose_backend(workers, threads, device, torchserve=torchserve)
     listening = open_socket(host, port)
     try:
         guard = guard_of(listening.getsockname()[0], keys, no_auth)

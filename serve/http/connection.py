@@ -102,8 +102,10 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client sends no more, but may still read its answers."""
         self._break_stream(RefusedError(400, "the request ended before it was whole"))
-        wanted = self._answering is not None and not self._last
+        wanted = self._answering is not None or bool(self._waiting)
         self._last = True
+        if self._stream is None:
+            self._reading = None  # half a request
         return wanted and self._transport.can_write_eof()
 
     def pause_writing(self) -> None:

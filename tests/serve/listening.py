@@ -26,11 +26,11 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 @contextmanager
-def listening(*bundles: str | Path, options: tuple[str, ...] = ()) -> Iterator[str]:
+def listening(*bundles: str | Path, options: tuple[str, ...] = (), command: str = "serve") -> Iterator[str]:
     """Where a server process of its own listens; it has to end well."""
     words = [word for bundle in bundles for word in ("--bundle", str(bundle))]
     process = subprocess.Popen(
-        [sys.executable, "-m", "ludocast", "serve", *words, "--port", "0", *options],
+        [sys.executable, "-m", "ludocast", command, *words, "--port", "0", *options],
         cwd=ROOT, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdout is not None
