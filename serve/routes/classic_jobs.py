@@ -16,6 +16,7 @@ from ludocast.serve.http.router import Route, Router, awaited, direct
 from ludocast.serve.jobs.asking import file_in, new_job, with_result
 from ludocast.serve.jobs.job import CANCELLED, DONE, ENDED, FAILED, NEW, QUEUED, RUNNING, Job
 from ludocast.serve.jobs.jobs import Jobs
+from ludocast.serve.openapi import json_content, operation
 from ludocast.serve.routes.classic import classic_error
 from ludocast.serve.routes.jobs import read_document, result_of
 from ludocast.serve.service import Service
@@ -24,8 +25,16 @@ from ludocast.serve.tables.formats import format_of
 # The service tells of a job that waits for its turn as of one that runs.
 _CODES = {NEW: "NotStarted", QUEUED: "Running", RUNNING: "Running", FAILED: "Failed", CANCELLED: "Cancelled"}
 _CODES[DONE] = "Finished"
-_PATH = "/workspaces/{workspace}/services/{service}/jobs"
+_PATH = "/workspaces/{workspace}/services/{id}/jobs"
 _NOTHING = Response(204)
+_TAG = "Azure ML Studio (classic)"
+_ID = {"type": "string"}
+_QUERY = [{"name": "api-version", "in": "query", "schema": {"enum": ["2.0"]}}]
+_BLOB = {"type": "object", "required": ["RelativeLocation"], "properties": {"RelativeLocation": {"type": "string"}}}
+_BODY = {
+    "required": True,
+    "content": json_content({"type": "object", "properties": {"Input": _BLOB, "Output": _BLOB}, "required": ["Input"]}),
+}
 
 
 def add_classic_job_routes(router: Router, service: Service, jobs: Jobs) -> None:
@@ -37,7 +46,7 @@ def add_classic_job_routes(router: Router, service: Service, jobs: Jobs) -> None
         document = await read_document(request.stream)
         if document.get("GlobalParameters"):
             raise RefusedError(400, "GlobalParameters: a batch takes none; put their values into a column of the table")
-        version = service.deployments.version(service.model_of(request.names["service"]))
+        version = service.deployments.version(service.model_of(request.names["id"]))
         path = file_in(jobs.options.files, _location(document, "Input"))
         if not path.is_file():
             raise RefusedError(400, "Input: there is no such file; put it below the server's folder of files")
@@ -56,7 +65,7 @@ def add_classic_job_routes(router: Router, service: Service, jobs: Jobs) -> None
 
     def found(request: Request) -> Job:
         _check_version(request)
-        return jobs.find(request.names["id"], request.key)
+        return jobs.find(request.names["job"], request.key)
 
     def start(request: Request) -> Response:
         job = found(request)
@@ -88,19 +97,20 @@ def add_classic_job_routes(router: Router, service: Service, jobs: Jobs) -> None
         return _NOTHING
 
     def output(request: Request) -> Response:
-        job = jobs.find_any(request.names["id"])
+        job = jobs.find_any(request.names["job"])
         if job is None or not hmac.compare_digest(request.query.get("sig", "").encode(), job.secret.encode()):
             raise RefusedError(403, "this address has no right signature; ask for the state of the job once more")
         return result_of(job)
 
-    def route(handler: Any, streams: bool = False) -> Route:
-        return Route(handler, scope="jobs", largest_body=1 << 20, streams=streams, refuse=classic_error)
+    def route(handler: Any, summary: str, answer: Any = None, streams: bool = False) -> Route:
+        told = operation(_TAG, summary, answer, parameters=_QUERY, **({"requestBody": _BODY} if streams else {}))
+        return Route(handler, scope="jobs", largest_body=1 << 20, streams=streams, refuse=classic_error, document=told)
 
-    router.add("POST", _PATH, route(awaited(create), streams=True))
-    router.add("POST", f"{_PATH}/{{id}}/start", route(direct(start)))
-    router.add("GET", f"{_PATH}/{{id}}", route(direct(state)))
-    router.add("DELETE", f"{_PATH}/{{id}}", route(awaited(remove)))
-    router.add("GET", "/outputs/{id}/{name}", Route(direct(output), refuse=classic_error))
+    router.add("POST", _PATH, route(awaited(create), "Make a batch of a file; the answer is its id.", _ID, True))
+    router.add("POST", f"{_PATH}/{{job}}/start", route(direct(start), "Have a batch scored."))
+    router.add("GET", f"{_PATH}/{{job}}", route(direct(state), "How far a batch is, and where its outputs are."))
+    router.add("DELETE", f"{_PATH}/{{job}}", route(awaited(remove), "Cancel a batch, or forget one that has ended."))
+    router.add("GET", "/outputs/{job}/{output}", Route(direct(output), refuse=classic_error))
 
 
 def _check_version(request: Request) -> None:

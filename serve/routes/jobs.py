@@ -5,17 +5,39 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
+from ludocast.serve.batch.answer import ON_ERROR
 from ludocast.serve.http.message import JSON, RefusedError, Request, Response, json_response
 from ludocast.serve.http.router import Route, Router, awaited, direct
 from ludocast.serve.jobs.asking import CONTENT_TYPES, file_in, new_job, query_options, upload_name
 from ludocast.serve.jobs.job import DONE, ENDED, UPLOADING, Job
 from ludocast.serve.jobs.jobs import Jobs, state_of
+from ludocast.serve.openapi import json_content, operation
 from ludocast.serve.service import Service
 from ludocast.serve.tables.formats import format_of, is_packed
 
 _LARGEST_DOCUMENT = 1 << 20  # bytes of JSON
+_TEXT = {"type": "string"}
+_QUERY: list[dict[str, Any]] = [
+    {"name": name, "in": "query", "schema": _TEXT} for name in ("model", "output", "keep", "filename")
+]
+_QUERY.append({"name": "on_error", "in": "query", "schema": {"enum": list(ON_ERROR)}})
+_QUERY.append({"name": "Idempotency-Key", "in": "header", "schema": _TEXT})
+_TABLE = {
+    "required": True,
+    "content": {
+        "text/csv": {"schema": _TEXT},
+        **json_content({"type": "object", "required": ["input"], "properties": {"input": _TEXT, "model": _TEXT}}),
+    },
+}
+_PURGE = {
+    "required": True,
+    "content": json_content(
+        {"type": "object", "required": ["column", "value"], "properties": {"column": _TEXT, "value": _TEXT}}
+    ),
+}
 
 
 def add_job_routes(router: Router, service: Service, jobs: Jobs) -> None:
@@ -58,7 +80,7 @@ def add_job_routes(router: Router, service: Service, jobs: Jobs) -> None:
         return json_response(state_of(job, time.time()), 202, {"Location": f"/jobs/{job.id}"})
 
     def found(request: Request) -> Job:
-        return jobs.find(request.names["id"], request.key)
+        return jobs.find(request.names["job"], request.key)
 
     def all_of(request: Request) -> Response:
         return json_response({"jobs": [state_of(job, time.time()) for job in jobs.of(request.key)]})
@@ -73,7 +95,7 @@ def add_job_routes(router: Router, service: Service, jobs: Jobs) -> None:
         job = found(request)
         if job.state != DONE or not job.bad_rows.is_file():
             raise RefusedError(404, f"this job is {job.state} and has no file of bad rows")
-        return _file(job, "bad_rows.csv", job.bad_rows)
+        return _file("bad_rows.csv", job.bad_rows)
 
     async def cancel(request: Request) -> Response:
         job = found(request)
@@ -82,7 +104,7 @@ def add_job_routes(router: Router, service: Service, jobs: Jobs) -> None:
 
     async def remove(request: Request) -> Response:
         await jobs.remove(found(request))
-        return json_response({"deleted": request.names["id"]})
+        return json_response({"deleted": request.names["job"]})
 
     async def purge(request: Request) -> Response:
         document = _document(request.body)
@@ -92,14 +114,22 @@ def add_job_routes(router: Router, service: Service, jobs: Jobs) -> None:
         return json_response(await jobs.purge(request.key, column, str(value)))
 
     largest = jobs.options.largest << 20
-    router.add("POST", "/jobs", Route(awaited(create), scope="jobs", largest_body=largest, streams=True))
-    router.add("GET", "/jobs", Route(direct(all_of), scope="jobs"))
-    router.add("POST", "/jobs/purge", Route(awaited(purge), scope="jobs", largest_body=_LARGEST_DOCUMENT))
-    router.add("GET", "/jobs/{id}", Route(direct(one), scope="jobs"))
-    router.add("DELETE", "/jobs/{id}", Route(awaited(remove), scope="jobs"))
-    router.add("POST", "/jobs/{id}/cancel", Route(awaited(cancel), scope="jobs"))
-    router.add("GET", "/jobs/{id}/result", Route(direct(result), scope="jobs"))
-    router.add("GET", "/jobs/{id}/bad_rows", Route(direct(bad_rows), scope="jobs"))
+    asked = operation("jobs", "Have a table scored in the background.", parameters=_QUERY, requestBody=_TABLE)
+    asked["responses"]["202"] = asked["responses"].pop("200")
+    created = Route(awaited(create), scope="jobs", largest_body=largest, streams=True, document=asked)
+    router.add("POST", "/jobs", created)
+    asked = operation("jobs", "Take a player's rows out of all uploads and results.", requestBody=_PURGE)
+    purged = Route(awaited(purge), scope="jobs", largest_body=_LARGEST_DOCUMENT, document=asked)
+    router.add("POST", "/jobs/purge", purged)
+    for method, pattern, handler, summary in (
+        ("GET", "/jobs", direct(all_of), "All jobs of this key, the newest first."),
+        ("GET", "/jobs/{job}", direct(one), "How far a job is."),
+        ("DELETE", "/jobs/{job}", awaited(remove), "Stop a job, and remove all of it."),
+        ("POST", "/jobs/{job}/cancel", awaited(cancel), "Stop a job."),
+        ("GET", "/jobs/{job}/result", direct(result), "The table of answers."),
+        ("GET", "/jobs/{job}/bad_rows", direct(bad_rows), "The rows without an answer, and why."),
+    ):
+        router.add(method, pattern, Route(handler, scope="jobs", document=operation("jobs", summary)))
 
 
 def result_of(job: Job) -> Response:
@@ -113,10 +143,10 @@ def result_of(job: Job) -> Response:
         raise RefusedError(409, f"this job is {job.state}: {why}")
     if not job.result.is_file():
         raise RefusedError(404, "the result was taken away")
-    return _file(job, f"scored_{job.name.partition('.')[0]}{''.join(job.result.suffixes)}", job.result)
+    return _file(f"scored_{job.name.partition('.')[0]}{''.join(job.result.suffixes)}", job.result)
 
 
-def _file(job: Job, name: str, path: Any) -> Response:
+def _file(name: str, path: Path) -> Response:
     kind = "application/gzip" if is_packed(path) else CONTENT_TYPES[format_of(path)]
     ascii_name = name.encode("ascii", "replace").decode().replace('"', "_")
     headers = {"Content-Disposition": f'attachment; filename="{ascii_name}"'}
