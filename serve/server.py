@@ -54,6 +54,7 @@ def serve(
     torchserve: bool = False,
     access_log: str = "stderr",
     log_values: bool = False,
+    service_ids: dict[str, str] | None = None,
 ) -> None:
     """Answer predictions over HTTP until stopped.
 
@@ -84,6 +85,7 @@ def serve(
         torchserve: Have TorchServe run the workers, as `ludocast torchserve` does; needs ludocast[torchserve].
         access_log: File to which a line of JSON is added for each answer, or stderr, or off.
         log_values: Have those lines hold what was asked and answered, so values of players.
+        service_ids: Ids of web services of Azure ML Studio (classic) to names of models, for programs that keep theirs.
     """
     job_options = JobOptions(jobs, job_files, job_processes, keep_jobs, largest_job)
     if (tls_certificate is None) != (tls_key is None):
@@ -98,6 +100,7 @@ def serve(
         listening.close()
         raise
     server = Server(listening, drain, guard, context, backend, log, job_options)
+    server.service.services = {} if service_ids is None else service_ids
     run_loop(_serve(server, [Path(one) for one in bundle]))
 
 
