@@ -36,6 +36,7 @@ async function start() {
   part("models").replaceChildren(...models.map((one) => element("option", { value: one.name }, one.name)));
   document.querySelector(".picker").hidden = models.length < 2;
   await choose(models[0].name);
+  await batch.start();
   new Live(part("counters"), part("drift"), (up) => say(up ? "up" : "down", up ? "answers" : "the server cannot be reached"), () => model).start();
 }
 
@@ -108,5 +109,5 @@ part("player").addEventListener("submit", (event) => { event.preventDefault(); a
 part("player").addEventListener("input", () => showSnippet());
 part("example").addEventListener("click", () => { form.next(); ask(); });
 part("key-form").addEventListener("submit", (event) => { event.preventDefault(); setKey(part("key").value); start(); });
-new Batch(part("batch"), () => model);
+const batch = new Batch(part("batch"), () => model);
 start();
