@@ -1,6 +1,6 @@
 // What the server counts, as it counts it: the text of /metrics.
 
-import { call, count, element, percent } from "./api.js";
+import { breakable, call, count, element, percent } from "./api.js";
 
 const POLL = 2000;  // milliseconds
 const INPUTS = ["values", "missing", "unknown", "outside"];
@@ -75,16 +75,20 @@ export class Live {
     for (const { name, labels, value } of samples) {
       const what = name.match(/^input_(\w+)_total$/)?.[1];
       if (!INPUTS.includes(what) || labels.model !== model.name || labels.version !== model.version) continue;
-      columns.set(labels.column, { ...columns.get(labels.column), [what]: value });
+      const of = columns.get(labels.column) ?? Object.fromEntries(INPUTS.map((one) => [one, 0]));
+      columns.set(labels.column, { ...of, [what]: of[what] + value });
     }
-    const odd = [...columns].filter(([, of]) => of.values > 0).map(([column, of]) =>
-      [column, ...["missing", "unknown", "outside"].map((what) => (of[what] ?? 0) / of.values)])
+    const odd = [...columns].filter(([, of]) => of.values > 0 && of.missing + of.unknown + of.outside > 0).map(([column, of]) =>
+      [column, ...["missing", "unknown", "outside"].map((what) => of[what] / of.values)])
       .sort((a, b) => Math.max(b[1], b[2], b[3]) - Math.max(a[1], a[2], a[3])).slice(0, MOST);
-    this.drift.hidden = !odd.length;
-    if (!odd.length) return;
+    this.drift.hidden = !columns.size;
+    if (!odd.length) {
+      this.drift.replaceChildren(element("p", { class: "soft" }, "Nothing that was asked so far is missing, of an unknown category or outside the range of the training."));
+      return;
+    }
     this.drift.replaceChildren(element("h3", {}, "What was asked, beside the training"), element("div", { class: "scroll" },
       element("table", { class: "drift" }, element("thead", {}, element("tr", {},
         ...["column", "missing", "unknown category", "outside the range"].map((name) => element("th", { scope: "col" }, name)))),
-      element("tbody", {}, ...odd.map(([column, ...shares]) => element("tr", {}, element("td", {}, column), ...shares.map((one) => element("td", {}, percent(one)))))))));
+      element("tbody", {}, ...odd.map(([column, ...shares]) => element("tr", {}, element("td", {}, ...breakable(column)), ...shares.map((one) => element("td", {}, percent(one)))))))));
   }
 }
