@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import random
 import re
 import signal
 import subprocess
@@ -273,3 +274,41 @@ def test_a_full_disk_is_a_sentence(bundle: Path, tmp_path: Path) -> None:
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.mark.slow
+def test_a_player_is_purged_from_a_job_under_way(bundle: Path, tmp_path: Path) -> None:
+    with served(bundle, jobs=JobOptions(tmp_path / "jobs")) as url:
+        job = ask(f"{url}/jobs", many(600_000), headers=CSV)[1]["id"]
+        under_way(url, job)
+        status, told = ask(f"{url}/jobs/purge", {"column": "id", "value": "77"})
+        assert (status, told["rows"]) == (200, 1)
+        assert ended(url, job)["rows"] == 599_999
+        assert b"\n77," not in get(f"{url}/jobs/{job}/result")[1]
+
+
+@pytest.mark.slow
+def test_a_job_whose_server_is_killed_fifty_times_ends_bit_identical(bundle: Path, tmp_path: Path) -> None:
+    table = many(2_000_000)
+    wanted = scored(bundle, table, tmp_path)
+    chosen = random.Random(5)
+    server = Killed(bundle, tmp_path / "jobs")
+    kills = jobs = 0
+    job = ask(f"{server.url}/jobs", table, headers=CSV)[1]["id"]
+    try:
+        while kills < 50:
+            time.sleep(chosen.uniform(0, 3))
+            if ask(f"{server.url}/jobs/{job}")[1]["state"] == "done":
+                assert get(f"{server.url}/jobs/{job}/result")[1] == wanted
+                job = ask(f"{server.url}/jobs", table, headers=CSV)[1]["id"]
+                jobs += 1
+            if chosen.random() < 0.5 and server.children():
+                os.kill(server.children()[0], signal.SIGKILL)
+            server.stop(signal.SIGKILL)
+            kills += 1
+            server.start()
+        assert ended(server.url, job)["state"] == "done"
+        assert get(f"{server.url}/jobs/{job}/result")[1] == wanted
+        print(f"{kills} kills of the server, {jobs + 1} jobs, all results bit-identical")
+    finally:
+        server.stop(signal.SIGKILL)
