@@ -17,6 +17,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from ludocast.serve.jobs.options import JobOptions
 
@@ -161,6 +164,24 @@ def test_refusals_are_sentences(
     found, answer = ask(f"{url}/jobs{query}", body, headers=headers, method="POST")
     assert (found, sentence in answer["error"]) == (status, True), answer
     assert len(list((state / "files").iterdir())) == before
+
+
+def test_a_small_file_that_is_a_huge_table_fails_its_job_alone(bundle: Path, tmp_path: Path) -> None:
+    # 60,000 times the same megabyte is 60 GB as Arrow holds texts.
+    texts = pa.DictionaryArray.from_arrays(pa.array(np.zeros(60_000, np.int32)), pa.array(["x" * 1_000_000]))
+    columns = dict.fromkeys(("age", "plan", "active", "last seen "), texts)
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        pa.table(columns).cast(pa.schema([(name, texts.type) for name in columns])), sink, store_schema=False
+    )
+    body = sink.getvalue().to_pybytes()
+    assert len(body) < 10_000_000
+    with served(bundle, jobs=JobOptions(tmp_path / "jobs", memory=1_024)) as url:
+        job = ask(f"{url}/jobs?filename=t.parquet", body, method="POST")[1]["id"]
+        found = ended(url, job)
+        assert found["state"] == "failed"
+        assert "memory" in found["error"] or "died" in found["error"], found["error"]
+        assert ask(f"{url}/predict", {"age": 1, "plan": "pro", "active": True, "last seen ": None})[0] == 200
 
 
 def test_a_player_is_purged_from_uploads_and_results(url: str, state: Path) -> None:
