@@ -1,186 +1,111 @@
-"""The OpenAPI document of a bundle: what `POST /predict` takes and gives, with an example from its check rows."""
+"""The OpenAPI document of a server: what its models read and answer, and what its routes tell of themselves."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ludocast.serve.manifest import Input, Manifest
-from ludocast.serve.raw_events import AT, EVENTS, FEATURES_FILE
-from ludocast.serve.suggest_options import USUAL_K
+from ludocast.serve.http.message import error_response
+from ludocast.serve.http.router import Route
+from ludocast.serve.manifest import Manifest
+from ludocast.serve.openapi_model import model_schemas, predict_operation
 
-SHOWN_CATEGORIES = 20
+import ludocast
+
+_ERRORS = {
+    "400": "The request is not as the protocol has it.",
+    "401": "A key is asked for, or this one is not known.",
+    "403": "This key is not good for this.",
+    "404": "There is no such thing.",
+    "408": "The request did not arrive in time.",
+    "413": "Too many rows or bytes.",
+    "422": "A row does not fit; the sentence names row and column.",
+    "429": "Too many requests; Retry-After tells when to come again.",
+    "431": "Too long a request line, or too many headers.",
+    "503": "Not scored in time, or the server starts or stops; try again.",
+}
+_OF_KEYS, _OF_BODIES = ("401", "403"), ("408", "413", "422")
+_PART = re.compile(r"\{(\w+)\}")
 
 
-def openapi(manifest: Manifest) -> dict[str, Any]:
-    """OpenAPI 3.1 as a JSON document."""
-    record: dict[str, Any] = {
-        "type": "object",
-        "required": [item.column for item in manifest.inputs if item not in manifest.attributes],
-        "properties": {item.column: _property(item) for item in manifest.inputs},
-    }
-    if manifest.task == "items":
-        record["properties"] = {**record["properties"], **_options()}
-    if manifest.sequence is not None:
-        record["description"] = _sequence(manifest)
-    events = {"$ref": "#/components/schemas/Events"}
-    takes_events = FEATURES_FILE in manifest.files
-    example = dict(manifest.check_rows.rows[0])
-    answer = {
-        "type": "object",
-        "required": ["model", "version", "predictions", "warnings"],
-        "properties": {
-            "model": {"type": "string"},
-            "version": {"type": "string"},
-            "predictions": {"type": "array", "items": {"$ref": "#/components/schemas/Prediction"}},
-            "warnings": {"type": "array", "items": {"type": "string"}},
-        },
-    }
+def openapi(manifests: Sequence[Manifest], routes: Iterable[tuple[str, Route]] = ()) -> dict[str, Any]:
+    """OpenAPI 3.1 as a JSON document.
+
+    Args:
+        manifests: Of all models, the first one first.
+        routes: Methods and routes; those with a document are described.
+    """
+    paths: dict[str, dict[str, Any]] = {}
+    schemas: dict[str, Any] = {}
+    names = [manifest.name for manifest in manifests]
+    for number, manifest in enumerate(manifests):
+        prefix = "" if number == 0 else f"{number + 1}.{re.sub(r'[^A-Za-z0-9_-]', '_', manifest.name)}."
+        schemas |= model_schemas(manifest, prefix)
+        operation = _whole(predict_operation(manifest, prefix), has_body=True, scope="predict", error=_ref("Error"))
+        if number == 0:
+            paths["/predict"] = {"post": operation}
+        paths[f"/models/{manifest.name}/predict"] = {"post": operation}
+    for method, route in routes:
+        if route.document is not None:
+            error = _ref("Error" if route.refuse is error_response else "OtherError")
+            operation = _whole(dict(route.document), method == "POST", route.scope, error)
+            parameters = [_path_parameter(name, names) for name in _PART.findall(route.pattern)]
+            operation["parameters"] = [*parameters, *operation.get("parameters", ())]
+            paths.setdefault(route.pattern, {})[method.lower()] = operation
+    schemas["Error"] = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
+    schemas["OtherError"] = {"type": "object", "required": ["error"], "properties": {"error": {"type": "object"}}}
+    is_one = len(manifests) == 1
     return {
         "openapi": "3.1.0",
-        "info": {"title": manifest.name, "version": manifest.version},
-        "paths": {
-            "/predict": {"post": _predict(example, [events] if takes_events else [])},
-            "/v2/health/live": {"get": {"responses": {"200": {"description": "The process runs."}}}},
-            "/v2/health/ready": {"get": {"responses": {"200": {"description": "The model answers."}}}},
+        "info": {
+            "title": names[0] if is_one else "ludocast",
+            "version": manifests[0].version if is_one else ludocast.__version__,
         },
+        "paths": paths,
         "components": {
-            "schemas": {
-                "Record": record,
-                **({"Events": _events()} if takes_events else {}),
-                "Prediction": _prediction(manifest),
-                "Answer": answer,
-                "Error": {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}},
-            }
+            "schemas": schemas,
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "Where keys are used."}},
         },
     }
 
 
-def _events() -> dict[str, Any]:
-    """Of `serve.raw_events.EventReader`."""
-    time = {"type": ["string", "number"], "description": "ISO 8601, or a number since 1970 in s, ms, µs or ns."}
-    event = {
-        "type": "object",
-        "required": ["time"],
-        "properties": {
-            "time": time,
-            "event": {"type": ["string", "null"]},
-            "amount": {"type": ["number", "null"]},
-            "level": {"type": ["number", "null"]},
-            "session": {"type": ["string", "null"]},
-        },
+def json_content(schema: Any, example: Any = None) -> dict[str, Any]:
+    """Content of a request or a response that is JSON."""
+    return {"application/json": {"schema": schema} if example is None else {"schema": schema, "example": example}}
+
+
+def operation(tag: str, summary: str, answer: Any = None, **more: Any) -> dict[str, Any]:
+    """The document of a route.
+
+    Args:
+        tag: Of what it is a part.
+        summary: One sentence.
+        answer: Schema of the JSON of a 200; any object where None.
+        more: Other fields of an OpenAPI operation.
+    """
+    schema = {"type": "object"} if answer is None else answer
+    responses = {"200": {"description": "Done.", "content": json_content(schema)}}
+    return {"tags": [tag], "summary": summary, "responses": responses, **more}
+
+
+def _whole(operation: dict[str, Any], has_body: bool, scope: str, error: dict[str, str]) -> dict[str, Any]:
+    """With the errors that all routes of its kind have."""
+    absent = (() if has_body else _OF_BODIES) + (() if scope else _OF_KEYS)
+    errors = {
+        status: {"description": text, "content": json_content(error)}
+        for status, text in _ERRORS.items()
+        if status not in absent
     }
-    at = "Features tell of midnight UTC of this day; by default of the one after the last event."
-    return {
-        "type": "object",
-        "required": [EVENTS],
-        "description": "A player's raw events, from which the features are worked out as those of the training were.",
-        "properties": {
-            EVENTS: {"type": "array", "minItems": 1, "items": event},
-            AT: {"type": "string", "format": "date", "description": at},
-        },
-    }
+    security: dict[str, Any] = {"security": [{"key": []}, {}]} if scope else {}
+    return {**operation, **security, "responses": {**errors, **operation["responses"]}}
 
 
-def _options() -> dict[str, Any]:
-    """Of `serve.suggest_options.SuggestOptions`."""
-    ids = {"type": "array", "items": {"type": ["string", "integer"]}}
-    return {
-        "k": {"type": "integer", "minimum": 1, "description": f"Suggestions; {USUAL_K} by default."},
-        "exclude_owned": {"type": "boolean", "description": "Leave out what is in the history; true by default."},
-        "exclude": {**ids, "description": "Items that are not suggested."},
-        "only": {**ids, "description": "Items of which alone suggestions are taken."},
-        "category": {**ids, "description": "Values of the catalogue's category; only items of these are suggested."},
-        "diversity": {
-            "type": "number",
-            "minimum": 0,
-            "maximum": 1,
-            "description": "0, the default, is the order of scores; 1 is as different as can be.",
-        },
-    }
+def _path_parameter(name: str, models: Sequence[str]) -> dict[str, Any]:
+    is_model = name in ("name", "id")
+    schema = {"type": "string", "enum": list(models)} if is_model else {"type": "string", "minLength": 1}
+    return {"name": name, "in": "path", "required": True, "schema": schema}
 
 
-def _sequence(manifest: Manifest) -> str:
-    sequence = manifest.sequence
-    assert sequence is not None
-    more = "a longer one is refused" if manifest.task == "tags" else "of more the last ones"
-    order = "" if sequence.time is None else f', sorted by "{sequence.time}"'
-    known = "" if sequence.now is None else f' Only those before "{sequence.now}" are known.'
-    return f"Lists of one entry a step{order}; at most {sequence.longest:,} steps are read, {more}.{known}"
-
-
-def _predict(example: dict[str, Any], others: list[dict[str, Any]]) -> dict[str, Any]:
-    record = {"$ref": "#/components/schemas/Record"}
-    items = {"oneOf": [record, *others]} if others else record
-    errors = {"400": "The body is no JSON.", "413": "Too many rows or bytes.", "422": "A record does not fit."}
-    return {
-        "summary": "Predict for one player or a list of them.",
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/json": {
-                    "schema": {"oneOf": [{"type": "array", "items": items}, record, *others]},
-                    "example": [example],
-                }
-            },
-        },
-        "responses": {
-            "200": {"description": "One prediction a record.", "content": _json("Answer")},
-            **{code: {"description": text, "content": _json("Error")} for code, text in errors.items()},
-        },
-    }
-
-
-def _json(name: str) -> dict[str, Any]:
-    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}}
-
-
-def _prediction(manifest: Manifest) -> dict[str, Any]:
-    if manifest.task == "items":
-        item = {
-            "type": "object",
-            "required": ["item", "score"],
-            "properties": {
-                "item": {"type": "string"},
-                "score": {"type": "number", "description": "Higher is better."},
-                "because": {
-                    "type": "array",
-                    "items": {"type": "string"},
-                    "description": "What of the history speaks most for it.",
-                },
-            },
-        }
-        what = "Suggestions, the best first; none is in the history."
-        items = {"type": "array", "items": item, "description": what}
-        return {"type": "object", "required": ["items"], "properties": {"items": items}}
-    if manifest.has_lists:
-        what = "Of each step." if manifest.task == "tags" else "What is likeliest next, the likeliest first."
-        return {
-            "type": "object",
-            "required": ["labels", "probabilities"],
-            "properties": {
-                "labels": {"type": "array", "items": {"type": "string"}, "description": what},
-                "probabilities": {"type": "array", "items": {"type": "number"}, "description": "One a label."},
-            },
-        }
-    return {
-        "type": "object",
-        "required": ["label", "probability", "probabilities"],
-        "properties": {
-            "label": {"type": "string", "enum": list(manifest.classes)},
-            "probability": {"type": "number", "description": f"Of {manifest.positive or 'the label'}."},
-            "probabilities": {"type": "object", "properties": {name: {"type": "number"} for name in manifest.classes}},
-        },
-    }
-
-
-def _property(item: Input) -> dict[str, Any]:
-    kinds = {"number": ["number", "string", "null"], "timestamp": ["string", "number", "null"]}
-    text = {"type": kinds.get(item.kind, ["string", "number", "boolean", "null"]), "description": item.kind}
-    if item.categories:
-        text["examples"] = list(item.categories[:SHOWN_CATEGORIES])
-    if item.range is not None:
-        text["description"] = f"{item.kind}, {item.range[0]:g} to {item.range[1]:g} in training"
-    if item.form == "cell":
-        return text
-    array = {"type": "array", "items": text}
-    return array if item.form == "list" else {"oneOf": [array, {"type": "string", "description": "words"}]}
+def _ref(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{name}"}

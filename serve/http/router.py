@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from ludocast.serve.http.message import Handler, RefusedError, Reply, Request, Response, error_response
 
@@ -23,6 +24,7 @@ class Route:
         streams: Whether the handler takes the body piece by piece, as `Request.stream`.
         refuse: How its errors look; {"error": sentence} unless another protocol has a shape of its own.
         pattern: Under which it was added.
+        document: Operation of OpenAPI, less what all routes have in common; None for a route that is not described.
     """
 
     handler: Handler
@@ -31,6 +33,7 @@ class Route:
     streams: bool = False
     refuse: Callable[[RefusedError], Response] = error_response
     pattern: str = ""
+    document: Mapping[str, Any] | None = None
 
 
 @dataclass
@@ -52,6 +55,11 @@ class Router:
                 routes[method] = route
                 return
         self._patterns.append((wanted, {method: route}))
+
+    def __iter__(self) -> Iterator[tuple[str, Route]]:
+        """Methods and routes, those of a fixed path first."""
+        for routes in (*self._fixed.values(), *(routes for _, routes in self._patterns)):
+            yield from routes.items()
 
     def find(self, method: str, path: str) -> tuple[Route, Mapping[str, str]]:
         """The route of a path, and what its pattern found.
@@ -82,11 +90,9 @@ def awaited(function: Callable[[Request], Awaitable[Response]]) -> Handler:
     def handler(request: Request, reply: Reply) -> None:
         async def run() -> None:
             try:
-                response = await function(request)
+                reply(await function(request))
             except Exception as error:
                 reply(error)
-            else:
-                reply(response)
 
         task = asyncio.get_running_loop().create_task(run())
         running.add(task)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ludocast.serve.codecs.classic import DETAILS, FORMAT
 from ludocast.serve.http.message import RefusedError, Reply, Request, Response, json_response
 from ludocast.serve.http.router import Route, Router
+from ludocast.serve.openapi import json_content, operation
 from ludocast.serve.service import Service
 
 # Our status to theirs, code, what it says, and the code of its detail:
@@ -23,6 +24,35 @@ _ERRORS = {
 }
 
 
+_QUERY = [
+    {"name": "api-version", "in": "query", "schema": {"type": "string", "const": "2.0"}},
+    {"name": DETAILS, "in": "query", "schema": {"type": "boolean"}, "description": "With the types of columns."},
+    {"name": FORMAT, "in": "query", "schema": {"type": "string", "const": "swagger"}, "description": "Records."},
+]
+_TABLE = {
+    "type": "object",
+    "required": ["ColumnNames", "Values"],
+    "properties": {
+        "ColumnNames": {"type": "array", "minItems": 1, "items": {"type": "string"}},
+        "Values": {"type": "array", "minItems": 1, "items": {"type": "array"}},
+    },
+}
+_RECORDS = {"type": "array", "minItems": 1, "items": {"type": "object"}}
+_BODY = {
+    "required": True,
+    "content": json_content(
+        {
+            "type": "object",
+            "required": ["Inputs"],
+            "properties": {
+                "Inputs": {"type": "object", "properties": {"input1": {"anyOf": [_TABLE, _RECORDS]}}},
+                "GlobalParameters": {"type": "object"},
+            },
+        }
+    ),
+}
+
+
 def add_classic_routes(router: Router, service: Service) -> None:
     """Predictions of the model that a service's id names."""
 
@@ -34,8 +64,11 @@ def add_classic_routes(router: Router, service: Service) -> None:
         options = {name: query[name] for name in (DETAILS, FORMAT) if name in query}
         service.predict(request, reply, "classic", service.model_of(request.names["id"]), options)
 
+    asked = operation(
+        "Azure ML Studio (classic)", "Predict for the rows of a table.", parameters=_QUERY, requestBody=_BODY
+    )
     path = "/workspaces/{workspace}/services/{id}/execute"
-    router.add("POST", path, Route(execute, scope="predict", refuse=classic_error))
+    router.add("POST", path, Route(execute, scope="predict", refuse=classic_error, document=asked))
 
 
 def classic_error(error: RefusedError) -> Response:

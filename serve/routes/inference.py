@@ -6,13 +6,43 @@ from collections.abc import Callable
 from typing import Any
 
 from ludocast.serve.codecs.inference import HEADER_LENGTH, LENGTH_HEADER, metadata
+from ludocast.serve.codecs.tensors import NUMPY
 from ludocast.serve.http.message import RefusedError, Reply, Request, Response, json_response
 from ludocast.serve.http.router import Route, Router, direct
 from ludocast.serve.manifest import Manifest
+from ludocast.serve.openapi import json_content, operation
 from ludocast.serve.service import Service
 
 import ludocast
 
+_TAG = "Open Inference Protocol"
+_TENSOR = {
+    "type": "object",
+    "required": ["name", "shape", "datatype"],
+    "properties": {
+        "name": {"type": "string", "description": "Of a column."},
+        "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1, "maxItems": 2},
+        "datatype": {"type": "string", "enum": ["BYTES", *NUMPY]},
+        "data": {"type": "array"},
+    },
+}
+_TENSORS = {
+    "required": True,
+    "content": json_content(
+        {
+            "type": "object",
+            "required": ["inputs"],
+            "properties": {
+                "id": {"type": "string"},
+                "inputs": {"type": "array", "minItems": 1, "items": _TENSOR},
+                "outputs": {
+                    "type": "array",
+                    "items": {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}}},
+                },
+            },
+        }
+    ),
+}
 _MODELS = ("/v2/models/{name}", "/v2/models/{name}/versions/{version}")
 
 
@@ -33,11 +63,11 @@ def add_inference_routes(router: Router, service: Service) -> None:
         options = {} if length is None else {HEADER_LENGTH: length}
         service.predict(request, reply, "inference", manifest.name, options)
 
-    def telling(tell: Callable[[Request], dict[str, Any]], scope: str = "") -> Route:
+    def telling(summary: str, tell: Callable[[Request], dict[str, Any]], scope: str = "") -> Route:
         def answer(request: Request) -> Response:
             return json_response(tell(request))
 
-        return Route(direct(answer), scope=scope)
+        return Route(direct(answer), scope=scope, document=operation(_TAG, summary))
 
     def check_ready() -> None:
         if not service.is_ready:
@@ -60,10 +90,11 @@ def add_inference_routes(router: Router, service: Service) -> None:
     def model(request: Request) -> dict[str, Any]:
         return metadata(manifest_of(request))
 
-    router.add("GET", "/v2", telling(server))
-    router.add("GET", "/v2/health/live", telling(live))
-    router.add("GET", "/v2/health/ready", telling(ready))
+    router.add("GET", "/v2", telling("Name, version and extensions of the server.", server))
+    router.add("GET", "/v2/health/live", telling("Whether the process runs.", live))
+    router.add("GET", "/v2/health/ready", telling("Whether the models answer.", ready))
+    asked = operation(_TAG, "Predict for rows given as tensors.", requestBody=_TENSORS)
     for path in _MODELS:
-        router.add("GET", path, telling(model, "predict"))
-        router.add("GET", f"{path}/ready", telling(model_ready, "predict"))
-        router.add("POST", f"{path}/infer", Route(infer, scope="predict"))
+        router.add("GET", path, telling("Names and types of a model's tensors.", model, "predict"))
+        router.add("GET", f"{path}/ready", telling("Whether a model answers.", model_ready, "predict"))
+        router.add("POST", f"{path}/infer", Route(infer, scope="predict", document=asked))

@@ -7,6 +7,7 @@ from typing import Any
 from ludocast.serve.http.message import Request, Response, json_response
 from ludocast.serve.http.router import Route, Router, direct
 from ludocast.serve.manifest import Input, Manifest
+from ludocast.serve.openapi import operation
 from ludocast.serve.raw_events import FEATURES_FILE
 from ludocast.serve.service import Service
 
@@ -21,8 +22,10 @@ def add_model_routes(router: Router, service: Service) -> None:
     def describe_model(request: Request) -> Response:
         return json_response(describe(service.deployments.version(request.names["name"]).manifest))
 
-    router.add("GET", "/models", Route(direct(list_models), scope="predict"))
-    router.add("GET", "/models/{name}", Route(direct(describe_model), scope="predict"))
+    listed = operation("models", "Name, version and task of each model, the first one first.")
+    described = operation("models", "What a model reads, how good it is, and examples to ask it.")
+    router.add("GET", "/models", Route(direct(list_models), scope="predict", document=listed))
+    router.add("GET", "/models/{name}", Route(direct(describe_model), scope="predict", document=described))
 
 
 def describe(manifest: Manifest) -> dict[str, Any]:

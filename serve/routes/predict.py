@@ -14,7 +14,7 @@ def add_predict_routes(router: Router, service: Service) -> None:
     """Predictions of the first model or one by name, OpenAPI."""
 
     def describe(request: Request) -> Response:  # noqa: ARG001
-        return Response(200, orjson.dumps(openapi(service.deployments.version().manifest)))
+        return Response(200, orjson.dumps(openapi([one.manifest for one in service.deployments], router)))
 
     for path in ("/predict", "/models/{name}/predict"):
         router.add("POST", path, Route(service.predicting("records", BY_CONTENT_TYPE), scope="predict"))

@@ -150,7 +150,7 @@ def test_what_does_not_fit_is_told_by_row_and_column(scorer: Scorer) -> None:
 
 
 def test_the_service_describes_attributes_as_optional(scorer: Scorer) -> None:
-    record = openapi(scorer.manifest)["components"]["schemas"]["Record"]
+    record = openapi([scorer.manifest])["components"]["schemas"]["Record"]
     assert record["required"] == ["history"]
     assert {"age", "country", "since", "vip", "spent"} <= set(record["properties"])
 

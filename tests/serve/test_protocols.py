@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 from ludocast.serve.scorer import Scorer
 
-from tests.serve.listening import ask, served
+from tests.serve.listening import ask, listening, served
 from tests.serve.logistic import write_logistic, write_softmax
 from tests.serve.made_sequences import made, write
 from tests.serve.made_shop import IDS, write_shop
@@ -310,6 +310,13 @@ def test_classes_and_items_of_the_classic_service(url: str) -> None:
         [name, *(one["item"] for one in row["items"])]
         for name, row in zip(("u1", "u2"), wanted["predictions"], strict=True)
     ]
+
+
+def test_a_program_may_keep_the_id_of_its_service(folder: Path) -> None:
+    with listening(folder / "demo", folder / "three", options=("--service_ids.5f1e0c7a", "three")) as url:
+        status, answer = classic(url, [{"age": "1"}], "5f1e0c7a")
+        assert (status, answer["Results"]["output1"][0]["Scored Labels"]) == (200, "b")
+        assert classic(url, [{"age": "1"}], "5f1e")[0] == 404
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,7 @@ def test_a_bundle_by_hand(tmp_path: Path) -> None:
     assert scorer.predict([state.features(date(2024, 2, 3))]).probabilities[0, 1] == pytest.approx(wanted, rel=1e-6)
     with pytest.raises(ValueError, match='row 2 has no "events"; all records of a request hold events'):
         scorer.predict([record, {"days_since_last": 3, "days_since_payment": None}])
-    schemas = openapi(scorer.manifest)["components"]["schemas"]
+    schemas = openapi([scorer.manifest])["components"]["schemas"]
     assert schemas["Events"]["required"] == ["events"]
 
 
