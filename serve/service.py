@@ -10,6 +10,7 @@ from ludocast.serve.calls import Answer, Backend, Call
 from ludocast.serve.deployments import Deployments
 from ludocast.serve.http.message import Handler, RefusedError, Reply, Request, Response
 
+SHORTEST_DEADLINE = 0.01  # seconds; nothing is answered within less
 _DEADLINE = "x-deadline-seconds"
 _NOTHING: Mapping[str, str] = {}
 
@@ -87,6 +88,7 @@ class Service:
             seconds = float(text)
         except ValueError:
             seconds = 0.0
-        if not 0 < seconds < float("inf"):
-            raise RefusedError(400, f'X-Deadline-Seconds: expected a number above 0, got "{text[:40]}"')
+        if not SHORTEST_DEADLINE <= seconds < float("inf"):
+            wanted = f"expected a number from {SHORTEST_DEADLINE} on"
+            raise RefusedError(400, f'X-Deadline-Seconds: {wanted}, got "{text[:40]}"')
         return min(seconds, self.deadline)
