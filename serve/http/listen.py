@@ -12,6 +12,7 @@ import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ludocast.serve.http.connection import Connection
 from ludocast.serve.http.connections import Connections
@@ -82,13 +83,7 @@ class Listener:
     async def start(self) -> None:
         """Accept from now on."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: Connection(self.connections, loop),
-            sock=self._socket,
-            ssl=self._context,
-            backlog=_BACKLOG,
-            ssl_handshake_timeout=None if self._context is None else self.connections.limits.head_seconds,
-        )
+        self._server = await loop.create_server(self._connection, sock=self._socket, backlog=_BACKLOG, **self._tls())
         self._sweeping = loop.create_task(self._sweep())
 
     async def drain(self, seconds: float) -> bool:
@@ -101,9 +96,11 @@ class Listener:
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
         self.connections.drain()
-        if _refuse_new(self._socket):
-            await asyncio.sleep(_HANDSHAKE_SECONDS)  # accepting goes on meanwhile
-        self._server.close()
+        with self._socket.dup() as rest:
+            if _refuse_new(self._socket):
+                await asyncio.sleep(_HANDSHAKE_SECONDS)  # accepting goes on meanwhile
+            self._server.close()
+            await self._accept_rest(rest, loop)
         while self.connections.open and loop.time() < until:
             await asyncio.sleep(0.05)
             self.connections.sweep(loop.time())
@@ -113,6 +110,29 @@ class Listener:
         if self._sweeping is not None:
             self._sweeping.cancel()
         return in_time
+
+    async def _accept_rest(self, rest: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
+        """Empty the queue, in which those are that came while the event loop was busy: closing would reset them."""
+        rest.setblocking(False)
+        taken = []
+        while True:
+            try:
+                accepted, _ = rest.accept()
+            except ConnectionAbortedError:
+                continue
+            except OSError:  # there is none
+                break
+            accepted.setblocking(False)
+            taken.append(loop.connect_accepted_socket(self._connection, accepted, **self._tls()))
+        await asyncio.gather(*taken, return_exceptions=True)  # a handshake of TLS may fail
+
+    def _connection(self) -> Connection:
+        return Connection(self.connections, asyncio.get_running_loop())
+
+    def _tls(self) -> dict[str, Any]:
+        if self._context is None:
+            return {}
+        return {"ssl": self._context, "ssl_handshake_timeout": self.connections.limits.head_seconds}
 
     async def _sweep(self) -> None:
         loop = asyncio.get_running_loop()

@@ -17,5 +17,5 @@ def add_metrics_routes(router: Router, metrics: Metrics) -> None:
     text = {
         "200": {"description": "Prometheus text format.", "content": {"text/plain": {"schema": {"type": "string"}}}}
     }
-    document = operation("Server", "Counts of requests, rows, batches and of what inputs hold.", responses=text)
+    document = operation("server", "Counts of requests, rows, batches and of what inputs hold.", responses=text)
     router.add("GET", "/metrics", Route(awaited(tell), scope="metrics", document=document))

@@ -11,6 +11,7 @@ from ludocast.serve.backends.frames import Frames, pack_calls, unpack_answers
 from ludocast.serve.bundle import read_manifest
 from ludocast.serve.calls import Answer, Call, Done
 from ludocast.serve.manifest import Manifest, ManifestError
+from ludocast.serve.observe.inputs import InputCounts
 from ludocast.serve.torchserve.archive import MISSING, write_archive
 from ludocast.serve.torchserve.launch import TOKENS, TorchServe, start_torchserve
 from ludocast.serve.torchserve.ludocast_handler import FRAME
@@ -73,6 +74,10 @@ class TorchServeBackend:
         """See `Backend.run`."""
         task = asyncio.get_running_loop().create_task(self._score(calls, done))
         self._tasks.add(task)
+
+    async def take_inputs(self) -> InputCounts:
+        """See `Backend.take_inputs`; of its workers none can be asked, so inputs are not counted here."""
+        return {}
 
     async def close(self) -> None:
         """See `Backend.close`."""

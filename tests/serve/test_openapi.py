@@ -60,6 +60,8 @@ def test_what_is_described_is_there(url: str, document: dict[str, Any]) -> None:
                 if parameter["in"] == "path":
                     values = parameter["schema"].get("enum", ["1"])
                     place = place.replace(f"{{{parameter['name']}}}", values[0])
+            if "text/plain" in operation["responses"]["200"]["content"]:
+                continue
             status, answer = ask(url + place, b"{}" if method == "post" else None, method.upper())
             assert str(status) in operation["responses"], (path, method, status, answer)
             assert "there is no /" not in json.dumps(answer)
