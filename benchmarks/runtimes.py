@@ -23,7 +23,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import onnx
@@ -159,9 +159,8 @@ def in_chromium(work: Path) -> Any:
         return "no chromium, or no playwright"
     from playwright.sync_api import sync_playwright
 
-    options = {"executable_path": chromium, "args": ["--no-sandbox"]}
-    with served(work) as url, sync_playwright() as driver, driver.chromium.launch(**options) as browser:
-        page = browser.new_page()
+    with served(work) as url, sync_playwright() as driver:
+        page = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"]).new_page()
         page.goto(f"{url}/page.html")
         page.wait_for_function("window.found !== undefined", timeout=120_000)
         return page.evaluate("window.found")
@@ -170,11 +169,10 @@ def in_chromium(work: Path) -> Any:
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
     class Quiet(http.server.SimpleHTTPRequestHandler):
-        extensions_map: ClassVar = {**http.server.SimpleHTTPRequestHandler.extensions_map, ".mjs": "text/javascript"}
-
         def log_message(self, *_: Any) -> None:
             pass
 
+    Quiet.extensions_map = {**Quiet.extensions_map, ".mjs": "text/javascript"}
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
