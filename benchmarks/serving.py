@@ -70,7 +70,8 @@ def app(name: str) -> Command:
 
 def ours(*options: str) -> Command:
     return lambda start: [
-        *("python", "-m", "ludocast", "serve", "--bundle", str(start.bundle), "--port", str(start.port), *options)
+        *("python", "-m", "ludocast", "serve", "--bundle", str(start.bundle), "--port", str(start.port), *options),
+        *("--access_log", "off"),  # as the others have none
     ]
 
 
@@ -131,7 +132,8 @@ def tensors(records: list[dict[str, Any]]) -> dict[str, Any]:
 
 PEERS = {
     "ours": Peer(ours()),
-    "ours, --workers 1": Peer(ours("--workers", "1")),
+    "ours, --workers 2": Peer(ours("--workers", "2")),
+    "ours behind TorchServe": Peer(ours("--torchserve")),
     "FastAPI + pydantic": Peer(app("fastapi_app"), python="fastapi"),
     "LitServe": Peer(app("litserve_app"), body=named, python="litserve"),
     "BentoML": Peer(bentoml, body=named, python="bentoml"),
