@@ -16,7 +16,7 @@ from ludocast.serve.calls import Backend
 from ludocast.serve.deployments import Deployments
 from ludocast.serve.http.application import Application, Guard
 from ludocast.serve.http.connections import Connections
-from ludocast.serve.http.listen import Listener, open_socket, tls, until_signal
+from ludocast.serve.http.listen import Listener, open_socket, raise_file_limit, tls, until_signal
 from ludocast.serve.http.router import Router
 from ludocast.serve.jobs.options import NO_JOBS, JobOptions
 from ludocast.serve.observe.access_log import AccessLog, open_log
@@ -195,6 +195,7 @@ class Server:
 
 
 async def _serve(server: Server, bundles: Sequence[Path]) -> None:
+    raise_file_limit()
     try:
         await server.start(bundles)
         names = ", ".join(f"{one.manifest.name} {one.manifest.version}" for one in server.service.deployments)
