@@ -39,6 +39,7 @@ class Connection(asyncio.Protocol):
         self._loop = loop
         self._transport = cast(asyncio.Transport, None)  # until connection_made
         self._peer = ""
+        self.has_come = False
         self._parser = httptools.HttpRequestParser(self)
         self._last = False  # no further request is read
         self._is_new = True  # it has sent nothing yet
@@ -66,6 +67,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Enter."""
         self._transport = cast(asyncio.Transport, transport)
+        self.has_come = True
         name = transport.get_extra_info("peername")
         self._peer = str(name[0]) if isinstance(name, tuple) else ""
         self._all.open.add(self)

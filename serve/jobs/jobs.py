@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import sys
 import time
+import traceback
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
@@ -45,6 +47,7 @@ class Jobs:
         self._live: dict[str, Job] = {}
         self._changed = asyncio.Event()
         self._may_run = asyncio.Event()
+        self._purging = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -161,20 +164,23 @@ class Jobs:
         Raises:
             RefusedError: 422 if a table cannot be read, 500 if the process died.
         """
+        async with self._purging:
+            return await self._purge(owner, column, value)
+
+    async def _purge(self, owner: str, column: str, value: str) -> Told:
+        jobs = [job for job in self.of(owner) if job.state != UPLOADING]
         self._may_run.clear()
         try:
-            jobs = self.of(owner)
             for job in jobs:
                 await self._halt(job)
                 shutil.rmtree(work_folder(job.result), ignore_errors=True)
-            own = [[job.input] if job.is_upload else [] for job in jobs]
-            places = [
-                *(path for paths in own for path in paths),
-                *(one.result for one in jobs),
-                *(one.bad_rows for one in jobs),
-            ]
-            files = [str(path) for path in places if path.is_file()]
-            task = {"purge": files, "column": column, "value": value, "names": {f"{self._files}/": ""}}
+            places = [job.input for job in jobs if job.is_upload]
+            places += [place for job in jobs for place in (job.result, job.bad_rows)]
+            files = [str(place) for place in places if place.is_file()]
+            task = {
+                "purge": files, "column": column, "value": value, "names": {f"{self._files}/": ""},
+                "megabytes": self.options.memory,
+            }  # fmt: skip
             told = await run_child(task, lambda _: None)
         except DiedError as error:
             raise RefusedError(500, "the purge did not come to its end; try again") from error
@@ -220,7 +226,7 @@ class Jobs:
             names[f"{self.options.files.absolute()}/"] = ""
         task = {
             "bundle": str(job.bundle), "input": str(job.input), "output": str(job.result), "options": job.options,
-            "names": {**names, str(job.bundle): f"the bundle of {job.model}"},
+            "names": {**names, str(job.bundle): f"the bundle of {job.model}"}, "megabytes": self.options.memory,
         }  # fmt: skip
 
         def watch(told: Told) -> None:
@@ -242,6 +248,10 @@ class Jobs:
                 job.state, job.error = FAILED, f"the process that scored it died {job.deaths} times: {error}"
         except OSError as error:
             job.state, job.error = FAILED, f"no process could be started: {error.strerror}"
+        except Exception as error:
+            print(f"job {job.id}:", file=sys.stderr)
+            traceback.print_exception(error)
+            job.state, job.error = FAILED, "the server failed; its log tells why"
         else:
             if "error" in told:
                 job.state, job.error = FAILED, str(told["error"])

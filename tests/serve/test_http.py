@@ -267,10 +267,22 @@ def test_tls(tmp_path: Path) -> None:
     trusting = ssl.create_default_context(cafile=str(certificate))
     trusting.check_hostname = False
     (tmp_path / "large").write_bytes(bytes(4 << 20))
-    with running(tmp_path, context=tls(certificate, key)) as server:
+    with running(tmp_path, context=tls(certificate, key), drains=False) as server:
         with server.connect() as plain:
             plain.sendall(get("/echo"))
             assert b"HTTP/1.1 200" not in read_all(plain)
         with trusting.wrap_socket(server.connect()) as client:
             client.sendall(post("/echo", b"abc") + get("/file/large") + get("/echo", "Connection: close"))
             assert bodies(read_all(client)) == [b"abc", bytes(4 << 20), b"/echo"]
+        # A handshake that has begun when the server is told to stop is ended, and its request answered.
+        with server.connect() as failing:
+            failing.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        late = server.connect()
+        time.sleep(0.1)
+        thread = threading.Thread(target=server.drain)
+        thread.start()
+        time.sleep(1)
+        with trusting.wrap_socket(late) as client:
+            client.sendall(get("/echo?late"))
+            assert bodies(read_all(client)) == [b"/echo?late"]
+        thread.join(20)

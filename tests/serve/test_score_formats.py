@@ -224,3 +224,13 @@ def test_broken_files_are_told_of(
     assert score(bundle, tmp_path / name, tmp_path / "out.csv") == 2
     assert sentence in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_json_that_is_nested_or_has_endless_columns_is_a_sentence(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "deep.jsonl").write_text(json.dumps({**ROWS[0], "x": 1})[:-2] + "[" * 900 + "]" * 900 + "}\n")
+    (tmp_path / "wide.jsonl").write_text("".join(f'{{"{n}": 1}}\n' for n in range(10_001)))
+    for name, sentence in (("deep", "nested too deeply"), ("wide", "more than 10,000 columns")):
+        assert score(bundle, tmp_path / f"{name}.jsonl", tmp_path / "out.csv") == 2
+        assert sentence in capsys.readouterr().err
