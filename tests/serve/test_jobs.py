@@ -176,7 +176,7 @@ def test_a_small_file_that_is_a_huge_table_fails_its_job_alone(bundle: Path, tmp
     )
     body = sink.getvalue().to_pybytes()
     assert len(body) < 10_000_000
-    with served(bundle, jobs=JobOptions(tmp_path / "jobs", memory=1_024)) as url:
+    with served(bundle, jobs=JobOptions(tmp_path / "jobs", memory=700)) as url:
         job = ask(f"{url}/jobs?filename=t.parquet", body, method="POST")[1]["id"]
         found = ended(url, job)
         assert found["state"] == "failed"
@@ -241,7 +241,7 @@ def under_way(url: str, job: str) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds child processes in /proc, which Linux has")
 def test_jobs_go_on_after_kills_of_their_process_and_of_the_server(bundle: Path, tmp_path: Path) -> None:
-    table = many(500_000)
+    table = many(300_000)
     server = Killed(bundle, tmp_path / "jobs")
     try:
         job = ask(f"{server.url}/jobs", table, headers=CSV)[1]["id"]
@@ -258,7 +258,7 @@ def test_jobs_go_on_after_kills_of_their_process_and_of_the_server(bundle: Path,
         assert server.process.returncode == 0
         server.start()
         found = ended(server.url, job)
-        assert (found["state"], found["rows"]) == ("done", 500_000)
+        assert (found["state"], found["rows"]) == ("done", 300_000)
         assert get(f"{server.url}/jobs/{job}/result")[1] == scored(bundle, table, tmp_path)
         assert ended(server.url, waiting)["state"] == "done"
         assert ended(server.url, cancelled)["state"] == "cancelled"

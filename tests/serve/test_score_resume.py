@@ -149,7 +149,7 @@ def command(bundle: Path, source: Path, output: Path, *words: str) -> list[str]:
 
 def test_ctrl_c_loses_nothing_and_says_how_to_go_on(bundle: Path, tmp_path: Path) -> None:
     source, output = tmp_path / "my players.csv", tmp_path / "out.parquet"
-    write_players(source, 600_000)
+    write_players(source, 300_000)
     process = subprocess.Popen(command(bundle, source, output), cwd=ROOT, stderr=subprocess.PIPE, text=True)
     while not list(tmp_path.glob("out.parquet.partial/*.answers")):
         assert process.poll() is None
