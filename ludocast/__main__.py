@@ -19,12 +19,21 @@ from ludocast.models.ranks import follow, is_follower
 
 @dataclass(frozen=True)
 class Command:
-    """Where a command lives, what it does, whether it needs the training part, whether what it must have is bare."""
+    """One command.
+
+    Attributes:
+        target: Module and function.
+        summary: What it does.
+        training: Whether it needs the training part.
+        positional: Whether what it must have is given without an option's name.
+        given: Options that it stands for.
+    """
 
     target: str
     summary: str
     training: bool = False
     positional: bool = False
+    given: tuple[str, ...] = ()
 
 
 COMMANDS = {
@@ -49,14 +58,20 @@ COMMANDS = {
     "interactions": Command(
         "ludocast.recipes.interactions:interactions", "turn an event log into a table of who had what", True
     ),
-    "score": Command("ludocast.serve.score:score", "score every row of a CSV or Parquet file"),
+    "score": Command("ludocast.serve.score:score", "score every row of a table"),
     "serve": Command("ludocast.serve.server:serve", "answer predictions over HTTP"),
+    "torchserve": Command(
+        "ludocast.serve.server:serve", "serve, with TorchServe's workers behind it", given=("--torchserve",)
+    ),
     "keys add": Command("ludocast.serve.safety.commands:keys_add", "make a key for a client of a server", False, True),
     "keys list": Command("ludocast.serve.safety.commands:keys_list", "show who has a key"),
     "keys remove": Command("ludocast.serve.safety.commands:keys_remove", "take a client's key away", False, True),
     "simulate": Command("ludocast.datamodules.simulate:simulate", "make a player table of a simulated game", True),
     "simulate log": Command(
         "ludocast.datamodules.game.log:simulate_log", "make an event log of a simulated game", True
+    ),
+    "export torchserve": Command(
+        "ludocast.serve.torchserve.archive:export_torchserve", "a bundle as an archive for a TorchServe of your own"
     ),
     "export core": Command("ludocast.serve.core:export_core", "the graph without its preprocessing", True),
     "compression-report": Command(
@@ -100,7 +115,7 @@ def _main(words: list[str]) -> int:
     for length in (2, 1):
         name = " ".join(words[:length])
         if name in COMMANDS:
-            return _run(name, words[length:])
+            return _run(name, [*COMMANDS[name].given, *words[length:]])
     group = {name: command for name, command in COMMANDS.items() if name.startswith(words[0] + " ")}
     if group and words[1:2] in ([], ["-h"], ["--help"]):
         print("\n".join([f"usage: ludocast {words[0]} WHAT [options]", "", *_summaries(group)]))

@@ -32,8 +32,8 @@ def interactions(
         until: Only what was before this date, such as 2026-01-31.
         overwrite: Replace what lies at OUT.
     """
-    if out.is_dir():
-        raise ValueError(f"{out} is a folder; give the file that is to be made as --out")
+    if out.suffix.lower() not in (".parquet", ".pq") or out.is_dir():
+        raise ValueError(f"--out names a file such as interactions.parquet, got {out}")
     day = None if until is None else day_of_date("--until", until)
     with PartialFolder(out, overwrite) as folder, source.engine_in(folder / ".work") as engine:
         columns = source.columns | {"level": "none", "session": "none", "item": item}

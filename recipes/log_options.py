@@ -6,7 +6,7 @@ import datetime as dt
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -162,7 +162,7 @@ class Asked:
     rules: Rules
     columns: Given
     unit: Unit | None = None
-    like: Mapping[str, Any] | None = field(default=None)
+    like: Mapping[str, Any] | None = None
 
 
 def asked_for(kind: Kind, source: LogOptions, options: SnapshotOptions, rules: Rules) -> Asked:

@@ -62,9 +62,7 @@ class Bundle:
         """
         folder = Path(folder)
         try:
-            manifest = parse_manifest(_read_manifest(folder))
-            for name, digest in manifest.files.items():
-                _check_hash(folder, name, digest)
+            manifest = read_manifest(folder)
             session = open_model(read_model(folder, manifest, MODEL_FILE), manifest, threads, device)
             reader = reader_of(manifest)
             check_answers(manifest, *run_rows(session, reader, manifest))
@@ -73,6 +71,19 @@ class Bundle:
         except OSError as error:
             raise ValueError(f"bundle {folder}: cannot read {error.filename}: {error.strerror}") from error
         return Bundle(folder, manifest, session, reader)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """What a bundle says of itself; its files were found to be those that it tells of.
+
+    Raises:
+        ManifestError: If it is damaged, or too new.
+        OSError: If it cannot be read.
+    """
+    manifest = parse_manifest(_manifest_text(folder))
+    for name, digest in manifest.files.items():
+        _check_hash(folder, name, digest)
+    return manifest
 
 
 def write_bundle(
@@ -308,7 +319,7 @@ def _answered_lists(
     return CheckRows(rows, tuple(map(tuple, labels)), tuple(tuple(p.tolist()) for p in probabilities))
 
 
-def _read_manifest(folder: Path) -> bytes:
+def _manifest_text(folder: Path) -> bytes:
     path = folder / MANIFEST_FILE
     if not path.is_file():
         inside = folder / "bundle" / MANIFEST_FILE

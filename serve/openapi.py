@@ -97,7 +97,7 @@ def _whole(operation: dict[str, Any], has_body: bool, scope: str, error: dict[st
         for status, text in _ERRORS.items()
         if status not in absent
     }
-    security = {"security": [{"key": []}, {}]} if scope else {}
+    security: dict[str, Any] = {"security": [{"key": []}, {}]} if scope else {}
     return {**operation, **security, "responses": {**errors, **operation["responses"]}}
 
 

@@ -23,8 +23,8 @@ from tqdm import tqdm
 def keep_days(engine: Engine, log: Log, plan: Plan) -> tuple[ir.Table, Plan]:
     """The days of all players, worked out once; and the plan, which now knows whether days have several events."""
     offsets = zone_offsets(plan.rules.time_zone, log.first_day, log.end_day)
-    days = player_days(log.events, plan.contents, plan.rules.session_ms, offsets)
-    days = engine.keep("days", days.order_by("day"))  # by day, so that a window reads its own part of it
+    days = player_days(log.events, plan.contents, plan.rules.session_ms, offsets, engine.keep)
+    days = engine.keep("days", days)
     known = days.filter(days.day < plan.grid.first)
     seen = engine.row(known.aggregate(most=known.events.max(), rows=known.count()))
     several = plan.contents.several and (seen["rows"] < PROOF or seen["most"] > 1)

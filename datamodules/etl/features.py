@@ -63,12 +63,18 @@ class Rows:
     def sum(self, column: str | ir.Value, days: int | None = None, after: int = 0) -> ir.IntegerValue:
         """Sum over the last `days` days (None for all), those within the last `after` days left out."""
         value = self.table[column] if isinstance(column, str) else column
-        return value.sum(where=self._within(days, after)).fill_null(0).cast("int64")
+        within = self._within(days, after)
+        # A sum with a condition of its own costs engines more than one of zeros.
+        value = value if within is None else ibis.ifelse(within, value, ibis.literal(0, value.type()))
+        return value.sum().fill_null(0).cast("int64")
 
     def count(self, days: int | None = None, after: int = 0, where: ir.BooleanValue | None = None) -> ir.IntegerValue:
         """Number of active days, of those that fulfil `where`."""
-        value = ibis.ifelse(self.table.day.notnull() if where is None else where.fill_null(False), 1, 0)
-        return self.sum(value.cast("int64"), days, after)
+        within = self._within(days, after)
+        counted = self.table.day.notnull() if where is None else where.fill_null(False)
+        if within is not None:
+            counted = within if where is None else within & counted
+        return self.sum(ibis.ifelse(counted, 1, 0).cast("int32"))
 
     def _within(self, days: int | None, after: int) -> ir.BooleanValue | None:
         age = self.table.age

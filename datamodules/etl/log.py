@@ -147,7 +147,7 @@ def _events(
     time = raw[columns.time]
     values: dict[str, ir.Value] = {
         "player": _name(raw[columns.player], all_named),
-        "time": milliseconds_of(_text(time) if time.type().is_string() else time, unit),
+        "time": milliseconds_of(_text(time) if time.type().is_string() else time, unit, engine.kind == "duckdb"),
     }
     if columns.event is not None:
         values["event"] = raw[columns.event].cast("string").strip()

@@ -20,7 +20,7 @@ from ludocast.datamodules.etl.engine import Engine
 from ludocast.datamodules.etl.log import Log
 from ludocast.datamodules.etl.plan import Plan, SnapshotRows, Written, document_of, portions
 from ludocast.datamodules.etl.rules import DAY_MS, MILLIONTHS, Rules
-from ludocast.datamodules.etl.snapshots import Grid, window_copies, with_labels
+from ludocast.datamodules.etl.snapshots import Grid, eligible, window_copies, with_labels
 from ludocast.datamodules.etl.write import sync, write_json
 from ludocast.datamodules.ragged import flat_positions, offsets_of
 from tqdm import tqdm
@@ -52,8 +52,7 @@ def window_events(events: ir.Table, days: ir.Table, grid: Grid, rules: Rules, la
         so that events at one time have one order whatever that of the log.
     """
     first, last = grid.day(grid.begin), grid.day(grid.end - 1)
-    seen = days.filter(days.day >= first - rules.active_within, days.day < last).select("player", "day")
-    asked = window_copies(seen, grid, rules.active_within).select("player", "s").distinct()
+    asked = eligible(days, grid, rules)
     if labelled:
         asked = with_labels(asked, days, grid, rules)
     own = [name for name in ROLES if name in events.columns]

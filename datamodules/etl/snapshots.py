@@ -80,11 +80,17 @@ def snapshot_features(days: ir.Table, grid: Grid, rules: Rules, contents: Conten
     Returns:
         `player`, `s` and a column for each feature; and the features.
     """
-    table = window_rows(days, grid, rules)
+    table = window_rows(days, grid, rules).semi_join(eligible(days, grid, rules), ["player", "s"])
     features = all_features(Rows(table, rules, contents))
     values = {f.name: f.value.cast("int64" if f.whole else "float64") for f in features}
-    found = table.group_by("player", "s").aggregate(seen=table.day.max(), **values)
-    return found.filter(found.seen >= found.s - rules.active_within).drop("seen"), features
+    return table.group_by("player", "s").aggregate(**values), features
+
+
+def eligible(days: ir.Table, grid: Grid, rules: Rules) -> ir.Table:
+    """`player` and `s` of those active in [s − active_within, s); told first: nothing is worked out of others."""
+    first, end = grid.day(grid.begin) - rules.active_within, grid.day(grid.end - 1)
+    recent = days.filter(days.day >= first, days.day < end).select("player", "day")
+    return window_copies(recent, grid, rules.active_within).select("player", "s").distinct()
 
 
 def with_labels(snapshots: ir.Table, days: ir.Table, grid: Grid, rules: Rules) -> ir.Table:

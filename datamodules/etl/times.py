@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Literal
 
+import ibis
 import ibis.expr.datatypes as dts
 import ibis.expr.types as ir
 from ludocast.datamodules.etl.rules import EARLIEST
@@ -86,12 +87,18 @@ def text_forms(text: ir.StringValue, can_try: bool) -> dict[str, ir.IntegerValue
     return counts
 
 
-def milliseconds_of(column: ir.Value, unit: Unit | None) -> ir.IntegerValue:
+@ibis.udf.scalar.builtin(name="epoch_ms")  # type: ignore[untyped-decorator]
+def _epoch_ms(moment: dts.Timestamp()) -> int:  # type: ignore[valid-type, empty-body]
+    ...
+
+
+def milliseconds_of(column: ir.Value, unit: Unit | None, on_duckdb: bool = False) -> ir.IntegerValue:
     """Milliseconds since 1970, parts of them cut off.
 
     Args:
         column: Timestamps (UTC where they name no zone), dates, texts of these, or numbers.
         unit: Of numbers; None for other columns. Texts with a unit are numbers.
+        on_duckdb: Whether DuckDB alone is asked, which has a function for it, five times as fast as what all have.
     """
     kind = column.type()
     if unit is not None:
@@ -112,6 +119,8 @@ def milliseconds_of(column: ir.Value, unit: Unit | None) -> ir.IntegerValue:
         kind = column.type()
     if kind.timezone is not None:
         column = column.cast("timestamp")  # sessions of all engines speak UTC
+    if on_duckdb:
+        return _epoch_ms(column)
     # Whole seconds first: some engines round the seconds of an epoch, which would carry an event over midnight.
     seconds = column.truncate("s").epoch_seconds().cast("int64")
     return (seconds * 1000 + column.millisecond().cast("int64")).cast("int64")

@@ -70,6 +70,11 @@ class WorkerLink(asyncio.Protocol):
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def exit_code(self) -> int | None:
+        """Of the process, once it has ended; the negative number of a signal."""
+        return None if self._process is None else self._process.returncode
+
     async def start(self) -> None:
         """Start the process; it may be spoken to before it is up."""
         ours, theirs = socket.socketpair()
@@ -157,7 +162,6 @@ class WorkerLink(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """The process has ended, or is made to."""
         self.is_alive = self.is_ready = False
-        self.kill()  # one that only closed its socket is of no use either
         for loaded in self._loads.values():
             if not loaded.done():
                 loaded.set_exception(WorkerEndedError())

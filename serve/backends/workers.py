@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
@@ -16,7 +17,8 @@ from ludocast.serve.calls import Answer, Call, Done
 from ludocast.serve.manifest import Manifest
 from ludocast.serve.observe.inputs import InputCounts, add_counts
 
-MOST_DEATHS = 3  # of workers over one call, or one bundle
+MOST_CRASHES = 3  # of workers over one call, or one bundle
+MOST_KILLS = 10  # the same, of workers that were killed: as memory ran out, or by somebody who had no call in mind
 _BACK_OFF = (0.0, 0.2, 1.0, 5.0)  # seconds before a worker is started again, by how many ended before they were ready
 _KILLED = "scoring this request ended the process that did it, and so it was each time it was tried again"
 _LATE = "not scored before its deadline; try again"
@@ -39,7 +41,8 @@ class _Part:
 
     batch: _Batch
     numbers: Sequence[int]
-    deaths: int = 0
+    crashes: int = 0
+    kills: int = 0
 
 
 class WorkersBackend:
@@ -130,7 +133,7 @@ class WorkersBackend:
 
     async def _try(self, key: str, bundle: Path) -> Manifest:
         """Have one worker load a bundle that may be anything."""
-        for _ in range(MOST_DEATHS):
+        for _ in range(MOST_CRASHES):
             while not (ready := [link for link in self._links if link.is_ready]):
                 await asyncio.sleep(0.05)
             # The one that calls wait for least.
@@ -201,25 +204,28 @@ class WorkersBackend:
             if part is not None:
                 self._refuse(part, 503, "the server stops; ask again")
             return
-        self._keep(self._replace(self._links.index(link)))
-        if part is None:
-            return
-        deaths = part.deaths + 1
+        self._keep(self._replace(link, part))
+
+    def _try_again(self, part: _Part, was_killed: bool) -> None:
+        """Have calls scored again, each alone, whose worker ended."""
+        crashes, kills = part.crashes + (not was_killed), part.kills + was_killed
         if asyncio.get_running_loop().time() >= part.batch.until:
             self._refuse(part, 503, _LATE)
-        elif deaths >= MOST_DEATHS:
-            print(f"a request ended {deaths} workers and was given up", file=sys.stderr)
+        elif crashes >= MOST_CRASHES or kills >= MOST_KILLS:
+            print(f"a request was given up after {crashes + kills} workers ended over it", file=sys.stderr)
             self._refuse(part, 500, _KILLED)
         else:
-            self._again.extendleft(_Part(part.batch, (number,), deaths) for number in reversed(part.numbers))
-        self._dispatch()
+            self._again.extendleft(_Part(part.batch, (number,), crashes, kills) for number in reversed(part.numbers))
+            self._dispatch()
 
-    async def _replace(self, place: int) -> None:
-        """Start a worker in the place of one that ended."""
-        old = self._links[place]
+    async def _replace(self, old: WorkerLink, part: _Part | None) -> None:
+        """Start a worker in the place of one that ended; what it had is scored again at once."""
         await old.close()
+        place = self._links.index(old)
+        print(f"worker {old.pid} ended with {old.exit_code}; another is started", file=sys.stderr)
+        if part is not None:
+            self._try_again(part, old.exit_code == -signal.SIGKILL)
         fruitless = self._fruitless[place]
-        print(f"worker {old.pid} ended; another is started", file=sys.stderr)
         await asyncio.sleep(_BACK_OFF[min(fruitless, len(_BACK_OFF) - 1)])
         self._fruitless[place] += 1
         link = self._links[place] = WorkerLink(self._options, self._ended)

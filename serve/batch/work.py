@@ -49,7 +49,7 @@ class Work:
                 "begins anew"
             )
         self.folder.mkdir(exist_ok=True)
-        self._lock = _locked(self.folder)
+        self._lock = locked(self.folder)
         try:
             known = json.loads(told.read_bytes()) if resume and told.exists() else None
             if known is None:
@@ -119,7 +119,12 @@ def is_begun(output: Path) -> bool:
     return (work_folder(output) / _TOLD).exists()
 
 
-def _locked(folder: Path) -> BinaryIO:
+def locked(folder: Path) -> BinaryIO:
+    """A folder that no other process has while the answer is open.
+
+    Raises:
+        ValueError: If one has it, and goes on having it.
+    """
     lock = (folder / "lock").open("ab")
     if sys.platform == "win32":
         return lock

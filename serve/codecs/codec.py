@@ -80,7 +80,8 @@ def _python_cells(cells: Any) -> Sequence[Any]:
             coarser = pa.timestamp("us", kind.tz)
             cells = cells.cast(pa.list_(coarser) if pa.types.is_list(cells.type) else coarser, safe=False)
         return python_values(cells)
-    return cells.tolist() if hasattr(cells, "tolist") else cells
+    found: Sequence[Any] = cells.tolist() if hasattr(cells, "tolist") else cells
+    return found
 
 
 def read_json(body: bytes) -> Any:

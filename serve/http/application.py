@@ -94,7 +94,11 @@ class Application:
         """Tell the observers of an answer."""
         seconds = self._clock() - request.arrived
         for observer in self._observers:
-            observer(request, response, seconds)
+            try:
+                observer(request, response, seconds)
+            except Exception as error:  # an answer is not lost because it could not be counted
+                print(f"request {request.id} was not observed:", file=sys.stderr)
+                traceback.print_exception(error)
 
     def _refused(self, error: Exception, request: Request, route: Route) -> Response:
         if not isinstance(error, RefusedError):

@@ -35,7 +35,9 @@ class Limits:
 class Timed(Protocol):
     """A connection, as far as a sweep needs to know it."""
 
-    deadline: float
+    @property
+    def deadline(self) -> float:
+        """Until when what it waits for may come."""
 
     def time_over(self) -> None:
         """Its deadline has passed."""

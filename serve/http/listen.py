@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import errno
+import gc
 import signal
 import socket
 import ssl
@@ -12,6 +14,8 @@ import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from weakref import WeakSet
 
 from ludocast.serve.http.connection import Connection
 from ludocast.serve.http.connections import Connections
@@ -78,17 +82,12 @@ class Listener:
         self._context = context
         self._server: asyncio.Server | None = None
         self._sweeping: asyncio.Task[None] | None = None
+        self._coming: WeakSet[Connection] = WeakSet()
 
     async def start(self) -> None:
         """Accept from now on."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: Connection(self.connections, loop),
-            sock=self._socket,
-            ssl=self._context,
-            backlog=_BACKLOG,
-            ssl_handshake_timeout=None if self._context is None else self.connections.limits.head_seconds,
-        )
+        self._server = await loop.create_server(self._connection, sock=self._socket, backlog=_BACKLOG, **self._tls())
         self._sweeping = loop.create_task(self._sweep())
 
     async def drain(self, seconds: float) -> bool:
@@ -101,10 +100,13 @@ class Listener:
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
         self.connections.drain()
-        if _refuse_new(self._socket):
-            await asyncio.sleep(_HANDSHAKE_SECONDS)  # accepting goes on meanwhile
-        self._server.close()
-        while self.connections.open and loop.time() < until:
+        with self._socket.dup() as rest:
+            if _refuse_new(self._socket):
+                await asyncio.sleep(_HANDSHAKE_SECONDS)  # accepting goes on meanwhile
+            self._server.close()
+            await self._accept_rest(rest, loop)
+        gc.collect()  # of handshakes of TLS that failed nothing is left to wait for
+        while (self.connections.open or self._has_coming(until - seconds)) and loop.time() < until:
             await asyncio.sleep(0.05)
             self.connections.sweep(loop.time())
         in_time = not self.connections.open
@@ -113,6 +115,37 @@ class Listener:
         if self._sweeping is not None:
             self._sweeping.cancel()
         return in_time
+
+    async def _accept_rest(self, rest: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
+        """Empty the queue, in which those are that came while the event loop was busy: closing would reset them."""
+        rest.setblocking(False)
+        taken = []
+        while True:
+            try:
+                accepted, _ = rest.accept()
+            except ConnectionAbortedError:
+                continue
+            except OSError:  # there is none
+                break
+            accepted.setblocking(False)
+            taken.append(loop.connect_accepted_socket(self._connection, accepted, **self._tls()))
+        await asyncio.gather(*taken, return_exceptions=True)  # a handshake of TLS may fail
+
+    def _connection(self) -> Connection:
+        connection = Connection(self.connections, asyncio.get_running_loop())
+        self._coming.add(connection)
+        return connection
+
+    def _has_coming(self, since: float) -> bool:
+        """Whether a connection that was accepted has not entered yet, for lack of a turn or a handshake of TLS."""
+        if asyncio.get_running_loop().time() > since + self.connections.limits.head_seconds:
+            return False
+        return any(not connection.has_come for connection in self._coming)
+
+    def _tls(self) -> dict[str, Any]:
+        if self._context is None:
+            return {}
+        return {"ssl": self._context, "ssl_handshake_timeout": self.connections.limits.head_seconds}
 
     async def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
@@ -137,6 +170,16 @@ async def until_signal(stopped: Callable[[], None] | None = None) -> None:
         except NotImplementedError:  # Windows
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop))
     await event.wait()
+
+
+def raise_file_limit() -> None:
+    """Have as many connections as the system allows this process at most, not as many as it usually gets."""
+    if sys.platform != "win32":
+        import resource
+
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        with contextlib.suppress(ValueError, OSError):  # macOS has another limit below
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _refuse_new(listener: socket.socket) -> bool:

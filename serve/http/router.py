@@ -90,11 +90,9 @@ def awaited(function: Callable[[Request], Awaitable[Response]]) -> Handler:
     def handler(request: Request, reply: Reply) -> None:
         async def run() -> None:
             try:
-                response = await function(request)
+                reply(await function(request))
             except Exception as error:
                 reply(error)
-            else:
-                reply(response)
 
         task = asyncio.get_running_loop().create_task(run())
         running.add(task)

@@ -1,4 +1,4 @@
-"""The page at /: files of `serve/studio/`, which fetch all else from the server's other routes."""
+"""The pages at / and /docs: files of `serve/studio/`, which fetch all else from the server's other routes."""
 
 from __future__ import annotations
 
@@ -24,10 +24,12 @@ _HEADERS = {
 
 
 def add_studio_routes(router: Router) -> None:
-    """The page and its parts; they hold no data, so they need no key."""
-    router.add("GET", "/", Route(_file(FOLDER / "index.html")))
+    """The pages and their parts; they hold no data, so they need no key."""
+    pages = {"/": "index.html", "/docs": "docs.html"}
+    for address, name in pages.items():
+        router.add("GET", address, Route(_file(FOLDER / name)))
     for path in sorted(FOLDER.iterdir()):
-        if path.suffix in _TYPES and path.name != "index.html":
+        if path.suffix in _TYPES and path.name not in pages.values():
             router.add("GET", f"/studio/{path.name}", Route(_file(path)))
 
 

@@ -1,6 +1,6 @@
 // What a model answered, and what would change it.
 
-import { element, percent } from "./api.js";
+import { breakable, element, percent } from "./api.js";
 
 const STEPS = 7;  // values that a number is set to
 const MOST = 8;  // columns shown
@@ -89,7 +89,7 @@ export function whatIf(model, now, changes, predictions) {
   const rows = shown.map((span) => {
     const text = [[span.low, span.lowAt], [span.high, span.highAt]].filter(([, at]) => at !== null)
       .map(([p, at]) => `${percent(p)} at ${shownValue(at, kinds.get(span.column))}`).join(", ");
-    return element("tr", {}, element("th", { scope: "row" }, span.column, element("br"), element("small", {}, text)),
+    return element("tr", {}, element("th", { scope: "row" }, ...breakable(span.column), element("br"), element("small", {}, text)),
       element("td", {}, drawSpan(span, current, `${span.column}: ${text}`)));
   });
   return element("div", {}, element("h3", {}, "What would change it"),

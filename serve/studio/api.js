@@ -45,3 +45,6 @@ export function element(name, attributes = {}, ...children) {
 
 export function percent(p) { return `${(100 * p).toFixed(p > 0.0995 && p < 0.9995 ? 1 : 2)} %`; }
 export function count(n) { return Math.round(n).toLocaleString("en"); }
+
+// A name that may be broken behind an underscore.
+export function breakable(name) { return name.split("_").flatMap((part, place) => (place ? ["_", document.createElement("wbr"), part] : [part])); }

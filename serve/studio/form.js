@@ -14,7 +14,7 @@ function hint(input) {
 function number(value) { return String(Number(value.toPrecision(5))); }
 
 function control(input, id) {
-  if (input.form !== "cell") return element("textarea", { id, rows: "3", spellcheck: "false", placeholder: "one entry a line" });
+  if (input.form !== "cell") return element("textarea", { id, rows: "6", spellcheck: "false", placeholder: "one entry a line" });
   if (input.kind === "boolean" || (input.categories && input.categories.length)) {
     const values = input.kind === "boolean" ? ["true", "false"] : input.categories;
     const list = element("datalist", { id: `${id}-list` }, ...values.slice(0, SHOWN_ITEMS).map((value) => element("option", { value })));

@@ -9,6 +9,7 @@ import { LANGUAGES, snippet } from "./snippets.js";
 
 const MOST_VARIATIONS = 4000;  // rows of one question
 const METRICS = 6;  // shown
+const LISTS = /@(10|20)$/;  // of lists the lengths that are shown
 
 const part = (id) => document.getElementById(id);
 let model, form, language = LANGUAGES[0], asked = 0;
@@ -36,6 +37,7 @@ async function start() {
   part("models").replaceChildren(...models.map((one) => element("option", { value: one.name }, one.name)));
   document.querySelector(".picker").hidden = models.length < 2;
   await choose(models[0].name);
+  await batch.start();
   new Live(part("counters"), part("drift"), (up) => say(up ? "up" : "down", up ? "answers" : "the server cannot be reached"), () => model).start();
 }
 
@@ -44,7 +46,7 @@ async function choose(name) {
   document.title = `${model.name} – ludocast`;
   part("model-name").textContent = model.name;
   part("model-about").textContent = about(model);
-  part("metrics").replaceChildren(...Object.entries(model.metrics).filter(([, one]) => Number.isFinite(one?.value ?? one)).slice(0, METRICS)
+  part("metrics").replaceChildren(...Object.entries(model.metrics).filter(([title, one]) => Number.isFinite(one?.value ?? one) && (!title.includes("@") || LISTS.test(title))).slice(0, METRICS)
     .map(([title, one]) => element("div", { class: "number" }, element("b", {}, (one.value ?? one).toFixed(4)), title.replaceAll("_", " "),
       one.low === undefined ? null : element("small", {}, element("br"), `${one.low.toFixed(3)} to ${one.high.toFixed(3)}`))));
   form = new PlayerForm(part("fields"), model);
@@ -53,8 +55,8 @@ async function choose(name) {
 }
 
 function about(one) {
-  const what = { items: `suggests among ${count(one.classes)} items`, tags: "labels each step", next: "tells what is likely next" }[one.task]
-    ?? (one.positive === null ? `tells ${count(one.classes)} classes apart` : `tells how likely ${one.positive} is`);
+  const what = { items: `suggests among ${count(one.classes.length)} items`, tags: "labels each step", next: "tells what is likely next" }[one.task]
+    ?? (one.positive === null ? `tells ${count(one.classes.length)} classes apart` : `tells how likely ${one.positive} is`);
   return `version ${one.version}, made ${one.created.slice(0, 10)}; ${what} from ${count(one.inputs.length)} column${one.inputs.length === 1 ? "" : "s"}`;
 }
 
@@ -108,5 +110,5 @@ part("player").addEventListener("submit", (event) => { event.preventDefault(); a
 part("player").addEventListener("input", () => showSnippet());
 part("example").addEventListener("click", () => { form.next(); ask(); });
 part("key-form").addEventListener("submit", (event) => { event.preventDefault(); setKey(part("key").value); start(); });
-new Batch(part("batch"), () => model);
+const batch = new Batch(part("batch"), () => model);
 start();

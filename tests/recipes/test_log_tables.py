@@ -28,6 +28,7 @@ from tests.datamodules.etl.logs import random_events, write_log
 
 WINDOWS = ["--observe=28d", "--horizon=14d", "--active-within=1w", "--step=7d"]
 EVENTS = random_events(2, players=60, days=130)
+WRITTEN = {"snapshots": "snaps", "sequences": "seqs", "interactions": "pairs.parquet"}
 ITEMS = ["--item=event", "--event=none"]  # kinds of events do for items
 
 
@@ -40,7 +41,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with log.parquet, snaps, seqs and pairs.parquet."""
     folder = tmp_path_factory.mktemp("made")
     log = write_log(EVENTS, folder / "log.parquet")
-    for command, out in (("snapshots", "snaps"), ("sequences", "seqs"), ("interactions", "pairs.parquet")):
+    for command, out in WRITTEN.items():
         assert run(command, "--log", log, "--out", folder / out) == 0
     return folder
 
@@ -73,9 +74,9 @@ def test_the_same_input_gives_the_same_bytes(command: str, made: Path, tmp_path:
     shuffled = table.take(np.random.default_rng(0).permutation(table.num_rows))
     pq.write_table(shuffled.slice(100), tmp_path / "0.parquet")
     pq.write_table(shuffled.slice(0, 100), tmp_path / "1.parquet")
-    out = tmp_path / "out"
+    wanted = made / WRITTEN[command]
+    out = tmp_path / "out" / wanted.name
     assert run(command, "--log", tmp_path / "*.parquet", "--out", out) == 0
-    wanted = made / ("seqs" if command == "sequences" else "pairs.parquet")
     if wanted.is_file():
         assert out.read_bytes() == wanted.read_bytes()
         return
@@ -166,7 +167,7 @@ def test_pairs_of_some_events_until_a_date(made: Path, tmp_path: Path) -> None:
 
 def test_bad_input_is_told(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log, out = made / "log.parquet", tmp_path / "out"
-    pairs, seqs = ["interactions", "--log", log, "--out", out], ["sequences", "--log", log, "--out", out]
+    pairs, seqs = ["interactions", "--log", log, "--out", f"{out}.parquet"], ["sequences", "--log", log, "--out", out]
     assert "no column of the log is obviously the item; name it with --item" in refused(capsys, *pairs)
     assert 'no column "evnt" (--item); did you mean "event"?' in refused(capsys, *pairs, "--item=evnt")
     assert 'no column "none" (--item)' in refused(capsys, *pairs, "--item=none")
@@ -179,16 +180,16 @@ def test_bad_input_is_told(made: Path, tmp_path: Path, capsys: pytest.CaptureFix
     table = pq.read_table(log)
     empty = tmp_path / "empty.parquet"
     pq.write_table(table.append_column("item", pa.array([None] * table.num_rows, pa.string())), empty)
-    assert 'no event of the log has a "item"' in refused(capsys, "interactions", "--log", empty, "--out", out)
+    assert 'no event of the log has a "item"' in refused(capsys, *pairs[:2], empty, *pairs[3:])
     renamed = tmp_path / "renamed.parquet"
     pq.write_table(table.rename_columns(["events", "time", "item", "now", "split"]), renamed)
-    clash = ["--log", renamed, "--player=events", "--out", out]
-    assert 'column "events" has the name of one that is written' in refused(capsys, "interactions", *clash)
-    assert '"now" has the name' in refused(capsys, "sequences", *clash, "--amount=now", *WINDOWS)
+    clash = [renamed, "--player=events"]
+    assert 'column "events" has the name of one that is written' in refused(capsys, *pairs[:2], *clash, *pairs[3:])
+    assert '"now" has the name' in refused(capsys, *seqs[:2], *clash, *seqs[3:], "--amount=now", *WINDOWS)
     assert "--newest is 1 event or more" in refused(capsys, *seqs, "--newest=0")
     assert "holds snapshots; sequences are wanted" in refused(capsys, *seqs, "--like", made / "snaps")
     assert "the log spans 130 days" in refused(capsys, *seqs, "--observe=120d")
-    assert "is a folder" in refused(capsys, *pairs[:-1], made / "seqs", "--item=level", "--overwrite")
+    assert "--out names a file such as" in refused(capsys, *pairs[:-1], made / "seqs", "--item=level", "--overwrite")
     train = ["train", "sequence", "--out", out, "--data", made / "seqs"]
     assert "holds snapshots; sequences are wanted" in refused(capsys, *train[:-1], made / "snaps", "--task=churn")
     assert "--task next reads an event log" in refused(capsys, *train, "--task=next")
@@ -214,20 +215,21 @@ def test_a_full_disk_is_told_and_leaves_nothing(made: Path, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("command", ["sequences", "interactions"])
 def test_killed_runs_leave_nothing_half_written(command: str, made: Path, tmp_path: Path) -> None:
-    words = ["--log", str(made / "log.parquet"), "--out", str(tmp_path / "out")]
+    wanted = made / WRITTEN[command]
+    out = tmp_path / wanted.name
+    words = ["--log", str(made / "log.parquet"), "--out", str(out)]
     options = ITEMS if command == "interactions" else WINDOWS
     process = subprocess.Popen(
         [sys.executable, "-m", "ludocast", command, *words, *options],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     until = time.monotonic() + 60
-    while not (tmp_path / ".out.partial").exists() and time.monotonic() < until:
+    while not (tmp_path / f".{out.name}.partial").exists() and time.monotonic() < until:
         time.sleep(0.01)
     time.sleep(np.random.default_rng(0).random() * 0.3)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    assert not (tmp_path / "out").exists()
+    assert not out.exists()
     assert run(command, *words) == 0
-    wanted = made / ("seqs" if command == "sequences" else "pairs.parquet")
-    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "out"), pd.read_parquet(wanted))
-    assert {entry.name for entry in tmp_path.iterdir()} == {"out"}
+    pd.testing.assert_frame_equal(pd.read_parquet(out), pd.read_parquet(wanted))
+    assert {entry.name for entry in tmp_path.iterdir()} == {out.name}

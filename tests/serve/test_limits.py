@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import threading
 import time
@@ -162,6 +163,20 @@ def test_slow_clients_are_told_and_closed_while_others_are_served() -> None:
         assert len(_rest(stuck)) < 4 << 20  # closed in the middle
         for client in (*clients.values(), half, stuck):
             client.close()
+
+
+def test_all_that_was_whole_is_answered_before_a_connection_ends() -> None:
+    post = b"POST / HTTP/1.1\r\nHost: a\r\nX-Request-Id: %d\r\nContent-Length: 0\r\n\r\n"
+    with _limited(FAST) as address:
+        for end in (b"", b"POST / HT", b"nonsense\r\n\r\n", post[:-4] + b"9\r\n\r\nhalf"):
+            with socket.create_connection(address, timeout=20) as client:
+                client.sendall(b"".join(post % number for number in range(40)) + end)
+                client.shutdown(socket.SHUT_WR)
+                started = time.monotonic()
+                found = _rest(client)
+            assert re.findall(rb"X-Request-Id: (\d+)\r\n", found)[:40] == [b"%d" % number for number in range(40)]
+            assert found.count(b"HTTP/1.1 200 OK") == 40
+            assert time.monotonic() - started < 15
 
 
 def test_heads_and_bodies_beyond_limits_are_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,46 @@ def test_what_is_described_is_there(url: str, document: dict[str, Any]) -> None:
                 if parameter["in"] == "path":
                     values = parameter["schema"].get("enum", ["1"])
                     place = place.replace(f"{{{parameter['name']}}}", values[0])
+            if "text/plain" in operation["responses"]["200"]["content"]:
+                continue
             status, answer = ask(url + place, b"{}" if method == "post" else None, method.upper())
             assert str(status) in operation["responses"], (path, method, status, answer)
             assert "there is no /" not in json.dumps(answer)
+
+
+def test_the_page_shows_and_tries_each_route(url: str, tmp_path: Path) -> None:
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("chromium is not installed")
+    with (
+        api.sync_playwright() as driver,
+        driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"]) as browser,
+    ):
+        page = browser.new_page(viewport={"width": 1100, "height": 900})
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("request", lambda request: None if request.url.startswith(url) else errors.append(request.url))
+        page.goto(f"{url}/docs")
+        route = page.locator(".route", has_text="/models/three/predict")
+        route.locator("summary").focus()
+        page.keyboard.press("Enter")
+        route.locator("textarea").fill('[{"age": 0}]')
+        route.get_by_role("button", name="Try it").focus()
+        page.keyboard.press("Enter")
+        output = route.locator("form pre")
+        api.expect(output).to_contain_text("200 OK")
+        api.expect(output).to_contain_text('"probability": 0.33333')
+        route.locator("textarea").fill('[{"age": "x"}]')
+        route.get_by_role("button", name="Try it").click()
+        api.expect(output).to_contain_text('expected a number, got \\"x\\"')
+        page.screenshot(path=tmp_path / "docs.png", full_page=True)
+        page.locator(".route", has_text="/v2/health/ready").locator("summary").click()
+        page.locator(".route", has_text="/v2/health/ready").get_by_role("button", name="Try it").click()
+        api.expect(page.locator(".route", has_text="/v2/health/ready").locator("form pre")).to_contain_text('"ok"')
+        route.get_by_role("link", name="2.three.Record").click()
+        api.expect(page.locator("[id='schema-2.three.Record'] pre")).to_contain_text('"age"')
+        page.set_viewport_size({"width": 390, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        page.screenshot(path=tmp_path / "phone.png")
+        assert errors == []

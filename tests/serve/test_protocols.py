@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 from ludocast.serve.scorer import Scorer
 
-from tests.serve.listening import ask, served
+from tests.serve.listening import ask, listening, served
 from tests.serve.logistic import write_logistic, write_softmax
 from tests.serve.made_sequences import made, write
 from tests.serve.made_shop import IDS, write_shop
@@ -258,7 +258,7 @@ def test_wrong_tensors_are_told(url: str, document: Any, sentence: str) -> None:
 
 
 NAMES = ["age", "plan", "active", "last seen ", "churned"]
-VALUES = [
+VALUES: list[list[str | None]] = [
     ["20", "pro", "true", "1700086400", "?"],
     [None, "요금", "false", "2023-11-15T22:13:20Z", "?"],
     ["60.5", "basic", "", "", "?"],
@@ -274,7 +274,7 @@ def test_a_table_of_the_classic_service(folder: Path, url: str) -> None:
     p = [str(value) for value in probabilities(folder)]
     labels = ["Y" if float(value) >= 0.5 else "N" for value in p]
     status, answer = classic(url, {"ColumnNames": NAMES, "Values": VALUES}, query="&details=true")
-    value = {
+    value: dict[str, Any] = {
         "ColumnNames": [*NAMES, "Scored Labels", "Scored Probabilities"],
         "ColumnTypes": ["Double", "String", "Boolean", "DateTime", "String", "String", "Double"],
         "Values": [[*row, label, text] for row, label, text in zip(VALUES, labels, p, strict=True)],
@@ -310,6 +310,13 @@ def test_classes_and_items_of_the_classic_service(url: str) -> None:
         [name, *(one["item"] for one in row["items"])]
         for name, row in zip(("u1", "u2"), wanted["predictions"], strict=True)
     ]
+
+
+def test_a_program_may_keep_the_id_of_its_service(folder: Path) -> None:
+    with listening(folder / "demo", folder / "three", options=("--service_ids.5f1e0c7a", "three")) as url:
+        status, answer = classic(url, [{"age": "1"}], "5f1e0c7a")
+        assert (status, answer["Results"]["output1"][0]["Scored Labels"]) == (200, "b")
+        assert classic(url, [{"age": "1"}], "5f1e")[0] == 404
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from ludocast.datamodules.etl.interactions import item_events, player_items
 from ludocast.datamodules.etl.log import open_log
 from ludocast.datamodules.etl.plan import make_plan
 from ludocast.datamodules.etl.rules import Contents, Rules
+from ludocast.datamodules.etl.sequences import ROLES as SEQUENCE_ROLES
 from ludocast.datamodules.etl.sequences import active_days, gathered, window_events
 from ludocast.datamodules.etl.snapshots import snapshot_features, with_labels
 from ludocast.datamodules.etl.sources import find_source
@@ -111,14 +112,14 @@ def sequences_of_engine(
     plan = make_plan(engine, opened, rules, None, Contents())
     days = engine.keep("days", active_days(opened.events))
     found = window_events(opened.events, days, plan.grid, rules, labelled=True)
-    frames = []
+    roles = [role for role in SEQUENCE_ROLES if role in opened.columns.named()]
+    rows: list[tuple[Any, ...]] = []
     for one in gathered(engine.batches(found, batch), newest):
-        frame = one.rows.to_pandas()
-        for role, lists in one.lists.items():
-            frame[role] = pd.Series([tuple(values) for values in lists.to_pylist()], dtype=object)
-        frames.append(frame)
-    table: pd.DataFrame = pd.concat(frames, ignore_index=True)
-    return table
+        columns = [one.rows[name].to_pylist() for name in ("player", "s", "churned")]
+        columns += [[tuple(values) for values in one.lists[role].to_pylist()] for role in roles]
+        rows += zip(*columns, strict=True)
+    table = pd.DataFrame(rows, columns=["player", "s", "churned", *roles])
+    return table.astype({"player": "str", "s": "int64", "churned": "bool"})
 
 
 def pairs_of_engine(engine: Engine, log: Sequence[str], until: int | None, **options: Any) -> pd.DataFrame:

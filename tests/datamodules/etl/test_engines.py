@@ -33,7 +33,8 @@ COMMANDS = {
 def _check_commands(log: Sequence[str], here: Sequence[str], folder: Path) -> None:
     """Each command on an engine, and on DuckDB."""
     for command, options in COMMANDS.items():
-        found, wanted = folder / f"{command}_there", folder / f"{command}_here"
+        name = f"{command}.parquet"  # of a folder too
+        found, wanted = folder / "there" / name, folder / "here" / name
         assert main([command, *options, *log, "--out", str(found)]) == 0
         assert main([command, *options, *here, "--out", str(wanted)]) == 0
         _check_written(found, wanted)
