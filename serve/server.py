@@ -16,7 +16,7 @@ from ludocast.serve.calls import Backend
 from ludocast.serve.deployments import Deployments
 from ludocast.serve.http.application import Application, Guard
 from ludocast.serve.http.connections import Connections
-from ludocast.serve.http.listen import Listener, open_socket, tls, until_signal
+from ludocast.serve.http.listen import Listener, open_socket, raise_file_limit, tls, until_signal
 from ludocast.serve.http.router import Router
 from ludocast.serve.jobs.options import NO_JOBS, JobOptions
 from ludocast.serve.observe.access_log import AccessLog, open_log
@@ -50,6 +50,7 @@ def serve(
     job_processes: int = 1,
     keep_jobs: str = "7d",
     largest_job: int = 10_240,
+    job_memory: int = 4_096,
     workers: int = 1,
     threads: int = 1,
     device: str = "cpu",
@@ -84,6 +85,7 @@ def serve(
         job_processes: Jobs that are scored at the same time.
         keep_jobs: How long jobs, their uploads and results are kept, such as 7d, 12h or 30m.
         largest_job: The largest upload of a job in megabytes.
+        job_memory: Megabytes of memory that the process of a job may take.
         workers: Processes that score. With 1 the server does it itself; one of several may die, and loses nothing.
         threads: Of onnxruntime, in each process that scores.
         device: cpu, or cuda where onnxruntime-gpu is installed.
@@ -96,7 +98,7 @@ def serve(
         shadow: A bundle that is asked the same when there is room; its answers are compared and not given.
     """
     trials = Trials.read(models_folder, canary, shadow)
-    job_options = JobOptions(jobs, job_files, job_processes, keep_jobs, largest_job)
+    job_options = JobOptions(jobs, job_files, job_processes, keep_jobs, largest_job, job_memory)
     if (tls_certificate is None) != (tls_key is None):
         raise ValueError("--tls_certificate and --tls_key belong together; give both")
     context = None if tls_certificate is None or tls_key is None else tls(Path(tls_certificate), Path(tls_key))
@@ -193,6 +195,7 @@ class Server:
 
 
 async def _serve(server: Server, bundles: Sequence[Path]) -> None:
+    raise_file_limit()
     try:
         await server.start(bundles)
         names = ", ".join(f"{one.manifest.name} {one.manifest.version}" for one in server.service.deployments)

@@ -9,7 +9,7 @@ from ludocast.serve.batcher import Batcher
 from ludocast.serve.calls import Answer, Backend, Call
 from ludocast.serve.deployment import Deployment
 from ludocast.serve.deployments import Deployments
-from ludocast.serve.http.message import Handler, RefusedError, Reply, Request, Response
+from ludocast.serve.http.message import JSON, Handler, RefusedError, Reply, Request, Response
 
 SHORTEST_DEADLINE = 0.01  # seconds; nothing is answered within less
 _DEADLINE = "x-deadline-seconds"
@@ -46,7 +46,8 @@ class Service:
         """
 
         def handler(request: Request, reply: Reply) -> None:
-            named = by_content_type.get(request.content_type, codec) if by_content_type else codec
+            kind = request.headers.get("content-type", JSON)
+            named = codec if kind == JSON else by_content_type.get(request.content_type, codec)
             self.predict(request, reply, named, request.names.get("name"))
 
         return handler

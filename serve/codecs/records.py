@@ -47,9 +47,8 @@ class Lines(Records):
 
     def read(self, body: bytes, options: Mapping[str, str], manifest: Manifest) -> Table:  # noqa: ARG002
         """See `Codec.read`."""
-        lines = body.splitlines()
-        rows = []
-        for number, line in enumerate(lines, 1):
+        rows: list[Any] = []
+        for number, line in enumerate(body.splitlines(), 1):
             if line.strip():
                 check_count(len(rows) + 1)
                 try:

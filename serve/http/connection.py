@@ -21,6 +21,7 @@ from ludocast.serve.http.router import LARGEST_BODY, Route
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _FILE_PIECE = 1 << 18  # bytes read at once of a file that is sent
 _MOST_WAITING = 16  # requests of one connection that are read before the first is answered
+_LARGE = 1 << 20  # bytes of a body behind which no further one is read before
 _DRAINED_SECONDS = 1.0  # that a silent connection is still listened to once the server drains
 
 
@@ -38,7 +39,7 @@ class Connection(asyncio.Protocol):
         self._application = connections.application
         self._loop = loop
         self._transport = cast(asyncio.Transport, None)  # until connection_made
-        self._peer = ""
+        self._peer, self.has_come = "", False
         self._parser = httptools.HttpRequestParser(self)
         self._last = False  # no further request is read
         self._is_new = True  # it has sent nothing yet
@@ -66,6 +67,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Enter."""
         self._transport = cast(asyncio.Transport, transport)
+        self.has_come = True
         name = transport.get_extra_info("peername")
         self._peer = str(name[0]) if isinstance(name, tuple) else ""
         self._all.open.add(self)
@@ -312,10 +314,10 @@ class Connection(asyncio.Protocol):
     def _deliver(self, request: Request) -> None:
         assert self._route is not None
         self._waiting.append((self._route, request, self._ending))
-        if len(self._waiting) >= _MOST_WAITING:
-            self._hold("requests", True)
         if self._answering is None:
             self._next()
+        elif len(self._waiting) >= _MOST_WAITING or len(request.body) > _LARGE:
+            self._hold("requests", True)
 
     def _next(self) -> None:
         """Have the next request answered, if the client reads."""

@@ -258,7 +258,7 @@ def test_wrong_tensors_are_told(url: str, document: Any, sentence: str) -> None:
 
 
 NAMES = ["age", "plan", "active", "last seen ", "churned"]
-VALUES = [
+VALUES: list[list[str | None]] = [
     ["20", "pro", "true", "1700086400", "?"],
     [None, "요금", "false", "2023-11-15T22:13:20Z", "?"],
     ["60.5", "basic", "", "", "?"],
@@ -274,7 +274,7 @@ def test_a_table_of_the_classic_service(folder: Path, url: str) -> None:
     p = [str(value) for value in probabilities(folder)]
     labels = ["Y" if float(value) >= 0.5 else "N" for value in p]
     status, answer = classic(url, {"ColumnNames": NAMES, "Values": VALUES}, query="&details=true")
-    value = {
+    value: dict[str, Any] = {
         "ColumnNames": [*NAMES, "Scored Labels", "Scored Probabilities"],
         "ColumnTypes": ["Double", "String", "Boolean", "DateTime", "String", "String", "Double"],
         "Values": [[*row, label, text] for row, label, text in zip(VALUES, labels, p, strict=True)],

@@ -6,6 +6,7 @@ import asyncio
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -168,7 +169,15 @@ def test_bundles_are_verified_by_a_worker_and_may_come_and_go(bundle: Path, tmp_
             await backend.unload("c")
             manifest = await backend.load("d", changed)
             assert manifest.name == "spinning"
-            assert probability((await scored(backend, [{"x": 1, "turns": 0}]))[0]) == of(1)
+            # A worker that is started again would answer by another model than the others do.
+            shutil.rmtree(changed)
+            write_spinning(changed, version="3")
+            os.kill(backend.pids[0], signal.SIGKILL)
+            await until(lambda: len(backend.pids) == 1)
+            for _ in range(30):
+                await asyncio.sleep(0.05)
+                assert len(backend.pids) == 1
+                assert probability((await scored(backend, [{"x": 1, "turns": 0}]))[0]) == of(1)
 
     asyncio.run(scenario())
 
