@@ -69,8 +69,11 @@ class Service:
             options: For the codec.
 
         Raises:
-            RefusedError: 404 if there is no such model, 400 if the deadline is none.
+            RefusedError: 404 if there is no such model, 400 if the deadline is none, 415 if the body is compressed.
         """
+        packed = request.headers.get("content-encoding", "identity")
+        if packed != "identity":
+            raise RefusedError(415, f'Content-Encoding "{packed[:40]}" is not taken; send the body as it is')
         deadline = request.arrived + self._seconds(request)
         deployment, version = self.deployments.choose(name)
         request.model, request.version = version.manifest.name, version.manifest.version
