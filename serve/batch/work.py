@@ -65,7 +65,7 @@ class Work:
     def answered(self, number: int) -> Answered | None:
         """The answers to a chunk, if an earlier run had them."""
         path = self._path(number)
-        return Answered.from_buffer(pa.memory_map(str(path)).read_buffer()) if path.exists() else None
+        return Answered.from_buffer(path.read_bytes()) if path.exists() else None
 
     def keep(self, number: int, found: Answered) -> None:
         """Keep the answers to a chunk, whatever happens to this process or machine."""
