@@ -12,6 +12,7 @@ from ludocast.datamodules.cells import python_values
 from ludocast.serve.codecs.limits import check_depth
 from ludocast.serve.http.message import JSON, RefusedError
 from ludocast.serve.manifest import Manifest
+from ludocast.serve.raw_events import AT, EVENTS, FEATURES_FILE
 from ludocast.serve.scorer import Predictions
 from ludocast.serve.suggest_options import OPTIONS
 
@@ -60,15 +61,17 @@ class Codec(Protocol):
 def table_of(columns: Mapping[str, Any], manifest: Manifest, wanted: Mapping[str, Any] | None = None) -> Table:
     """Columns (Arrow arrays, numpy arrays, lists) as what is scored best.
 
-    One row is a record, which shares a run with those of other requests. A recommender gets records too, for it reads
-    options of each row beside the columns of its model.
+    One row is a record, which shares a run with those of other requests. Options of a recommender and raw events are
+    read of records alone, beside the columns of the model.
     """
     wanted = {} if wanted is None else wanted
     lengths = {len(cells) for cells in columns.values()}
-    if len(lengths) != 1 or (lengths != {1} and manifest.task != "items"):
+    has_events = isinstance(columns.get(EVENTS), list) and FEATURES_FILE in manifest.files
+    has_records = has_events or manifest.task == "items"
+    if len(lengths) != 1 or (lengths != {1} and not has_records):
         return Table(columns=columns, wanted=wanted)
     (rows,) = lengths
-    read = {*OPTIONS, *(item.column for item in manifest.inputs)}
+    read = {*OPTIONS, EVENTS, AT, *(item.column for item in manifest.inputs)}
     lists = [_python_cells(cells) if name in read else [None] * rows for name, cells in columns.items()]
     return Table(rows=[dict(zip(columns, row, strict=True)) for row in zip(*lists, strict=True)], wanted=wanted)
 
