@@ -17,6 +17,7 @@ import random
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -24,7 +25,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -70,7 +71,8 @@ def app(name: str) -> Command:
 
 def ours(*options: str) -> Command:
     return lambda start: [
-        *("python", "-m", "ludocast", "serve", "--bundle", str(start.bundle), "--port", str(start.port), *options)
+        *("python", "-m", "ludocast", "serve", "--bundle", str(start.bundle), "--port", str(start.port), *options),
+        *("--access_log", "off"),  # as the others have none
     ]
 
 
@@ -131,7 +133,8 @@ def tensors(records: list[dict[str, Any]]) -> dict[str, Any]:
 
 PEERS = {
     "ours": Peer(ours()),
-    "ours, --workers 1": Peer(ours("--workers", "1")),
+    "ours, --workers 2": Peer(ours("--workers", "2")),
+    "ours behind TorchServe": Peer(ours("--torchserve")),
     "FastAPI + pydantic": Peer(app("fastapi_app"), python="fastapi"),
     "LitServe": Peer(app("litserve_app"), body=named, python="litserve"),
     "BentoML": Peer(bentoml, body=named, python="bentoml"),
@@ -215,8 +218,19 @@ def started(peer: Peer, port: int, options: argparse.Namespace, work: Path) -> I
                 time.sleep(0.05)
         yield process.pid, time.monotonic() - begin
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def free_port() -> int:
+    """The first of three that are free."""
+    while True:
+        port = random.randrange(20000, 60000)
+        with suppress(OSError), ExitStack() as stack:
+            for number in range(port, port + 3):
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", number))
+            return port
 
 
 def record(bundle: Path) -> dict[str, Any]:
@@ -294,13 +308,11 @@ def main() -> None:
     found: dict[str, dict[str, list[Figure]]] = {name: {at: [] for at in LOADS} for name in ("in process", *peers)}
     with tempfile.TemporaryDirectory() as folder:
         work, running, about = Path(folder), {}, {}
-        stack = []
-        try:
-            for number, (name, peer) in enumerate(peers.items()):
-                server = started(peer, 21000 + 10 * number, options, work)
-                pid, seconds = server.__enter__()
-                stack.append(server)
-                running[name], about[name] = (21000 + 10 * number, pid), f"{seconds:.1f}"
+        with ExitStack() as stack:
+            for name, peer in peers.items():
+                port = free_port()
+                pid, seconds = stack.enter_context(started(peer, port, options, work))
+                running[name], about[name] = (port, pid), f"{seconds:.1f}"
                 print(f"{name} is ready after {seconds:.1f} s", file=sys.stderr, flush=True)
             for turn in range(options.rounds + 1):  # the first one warms all up
                 for at in LOADS:
@@ -312,9 +324,6 @@ def main() -> None:
                         if turn:
                             found[name][at].append(figure)
             memory = {name: memory_mb(pid) for name, (_, pid) in running.items()}
-        finally:
-            for server in stack:
-                server.__exit__(None, None, None)
     print("| | " + " | ".join(f"{at}: CPU-µs, p99 ms, requests/s" for at in LOADS) + " | ready, s | memory, MB |")
     print("| --- |" + " --- |" * (len(LOADS) + 2))
     for name, loads in found.items():

@@ -5,6 +5,7 @@ request would be seen. A request is lost if it was sent over a connection that w
 
     python benchmarks/serving_loss.py kills --bundle run/bundle --count 1000
     python benchmarks/serving_loss.py drains --bundle run/bundle --count 200
+    python benchmarks/serving_loss.py reloads --bundle runs/a/bundle --other runs/b/bundle --count 200 [--workers 2]
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -46,6 +48,7 @@ class Questions:
         manifest = scorers[0].manifest
         rows = [dict(row) for row in check_rows(manifest.inputs, manifest.sequence)]
         draw = random.Random(1)
+        self.told: Counter[str] = Counter()  # answers by version
         self.bodies: list[bytes] = []
         self._answers: list[dict[str, Any]] = []
         for _ in range(50):
@@ -64,6 +67,7 @@ class Questions:
         answer = orjson.loads(body)
         wanted = self._answers[number].get(answer.get("version"))
         found = answer.get("predictions")
+        self.told[answer.get("version")] += 1
         return wanted is not None and len(found) == ROWS and all(map(_is_near, found, wanted))
 
 
@@ -245,15 +249,57 @@ async def drains(bundle: Path, count: int) -> bool:
     return set(codes) == {0} and not tally.failures
 
 
+def _admin(port: int, path: str, body: object = None) -> Any:
+    data = None if body is None else orjson.dumps(body)
+    asked = urllib.request.Request(
+        f"http://127.0.0.1:{port}/admin/models{path}", data, {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(asked, timeout=120) as answer:
+        return orjson.loads(answer.read())
+
+
+async def reloads(bundle: Path, count: int, other: Path, workers: int) -> bool:
+    """Two versions take turns; of ten changes one is a roll back, one a canary that is then made the live one."""
+    bundles = [bundle.resolve(), other.resolve()]
+    root = Path(os.path.commonpath(bundles))
+    questions, tally, draw = Questions(bundles), Tally(), random.Random(4)
+    server = Served(bundle, "--workers", str(workers), "--models_folder", str(root))
+    name = _admin(server.port, "")["models"][0]["name"]
+    load = Load(server.port, questions, tally, 16)
+    begun = time.monotonic()
+    for number in range(count):
+        next_one = {"bundle": bundles[(number + 1) % 2].relative_to(root).as_posix()}
+        if number % 10 == 5:
+            await asyncio.to_thread(_admin, server.port, f"/{name}/rollback", {})
+        else:
+            if number % 10 == 8:
+                await asyncio.to_thread(_admin, server.port, f"/{name}", {**next_one, "canary": "30%"})
+                await asyncio.sleep(draw.uniform(0, 0.2))
+            await asyncio.to_thread(_admin, server.port, f"/{name}", next_one)
+        await asyncio.sleep(draw.uniform(0, 0.2))
+        if number % 50 == 49:
+            print(f"{number + 1} reloads in {time.monotonic() - begun:.0f} s: {tally}", flush=True)
+    await load.stop()
+    code, _ = await server.stop()
+    versions = ", ".join(f"{told:,} by {version}" for version, told in questions.told.items())
+    print(f"{count} reloads with --workers {workers}, answers {versions}, exit code {code}: {tally}")
+    return code == 0 and not tally.failures
+
+
 def main() -> int:
     """Exit code 0 if nothing was lost."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("kills", "drains"))
+    parser.add_argument("what", choices=("kills", "drains", "reloads"))
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--count", type=int, required=True)
+    parser.add_argument("--other", type=Path)
+    parser.add_argument("--workers", type=int, default=1)
     options = parser.parse_args()
-    scenario = {"kills": kills, "drains": drains}[options.what]
-    return 0 if asyncio.run(scenario(options.bundle, options.count)) else 1
+    if options.what == "reloads":
+        done = asyncio.run(reloads(options.bundle, options.count, options.other, options.workers))
+    else:
+        done = asyncio.run({"kills": kills, "drains": drains}[options.what](options.bundle, options.count))
+    return 0 if done else 1
 
 
 if __name__ == "__main__":

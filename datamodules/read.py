@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -95,9 +96,9 @@ def check_names(names: list[str], where: object) -> None:
     Raises:
         ValueError: If a name stands twice.
     """
-    doubled = sorted({name for name in names if names.count(name) > 1})
+    doubled = [name for name, count in Counter(names).items() if count > 1]
     if doubled:
-        raise ValueError(f"{where} has the column name {doubled[0]!r} twice; rename one of them")
+        raise ValueError(f"{where} has the column name {min(doubled)!r} twice; rename one of them")
 
 
 def _read_parquet(path: Path, columns: Sequence[str] | None) -> pa.Table:

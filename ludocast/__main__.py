@@ -58,7 +58,7 @@ COMMANDS = {
     "interactions": Command(
         "ludocast.recipes.interactions:interactions", "turn an event log into a table of who had what", True
     ),
-    "score": Command("ludocast.serve.score:score", "score every row of a CSV or Parquet file"),
+    "score": Command("ludocast.serve.score:score", "score every row of a table"),
     "serve": Command("ludocast.serve.server:serve", "answer predictions over HTTP"),
     "torchserve": Command(
         "ludocast.serve.server:serve", "serve, with TorchServe's workers behind it", given=("--torchserve",)

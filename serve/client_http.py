@@ -157,7 +157,7 @@ class Transport:
         connection.timeout = left
         if connection.sock is not None:
             connection.sock.settimeout(left)
-        headers = {**self._headers, "X-Deadline-Seconds": f"{left:.3f}"}
+        headers = {**self._headers, "X-Deadline-Seconds": f"{max(left, 0.01):.3f}"}
         if body is not None:
             headers["Content-Type"] = content_type
         connection.request(method, self._prefix + path, body, headers)

@@ -63,7 +63,7 @@ def predict_operation(manifest: Manifest, prefix: str = "") -> dict[str, Any]:
     deadline = {
         "name": "X-Deadline-Seconds",
         "in": "header",
-        "schema": {"type": "number", "exclusiveMinimum": 0},
+        "schema": {"type": "number", "minimum": 0.01},
         "description": "Seconds after which the answer is of no use any more.",
     }
     return {
@@ -185,7 +185,7 @@ def _prediction(manifest: Manifest) -> dict[str, Any]:
 
 
 def _property(item: Input) -> dict[str, Any]:
-    kinds = {"number": ["number", "string", "null"], "timestamp": ["string", "number", "null"]}
+    kinds = {"number": ["number", "string", "boolean", "null"], "timestamp": ["string", "number", "null"]}
     text = {"type": kinds.get(item.kind, ["string", "number", "boolean", "null"]), "description": item.kind}
     if item.categories:
         text["examples"] = list(item.categories[:SHOWN_CATEGORIES])

@@ -16,11 +16,12 @@ from ludocast.serve.calls import Backend
 from ludocast.serve.deployments import Deployments
 from ludocast.serve.http.application import Application, Guard
 from ludocast.serve.http.connections import Connections
-from ludocast.serve.http.listen import Listener, open_socket, tls, until_signal
+from ludocast.serve.http.listen import Listener, open_socket, raise_file_limit, tls, until_signal
 from ludocast.serve.http.router import Router
 from ludocast.serve.jobs.options import NO_JOBS, JobOptions
 from ludocast.serve.observe.access_log import AccessLog, open_log
 from ludocast.serve.observe.metrics import Metrics
+from ludocast.serve.routes.admin import add_admin_routes
 from ludocast.serve.routes.classic import add_classic_routes
 from ludocast.serve.routes.inference import add_inference_routes
 from ludocast.serve.routes.metrics import add_metrics_routes
@@ -29,6 +30,7 @@ from ludocast.serve.routes.predict import add_predict_routes
 from ludocast.serve.routes.studio import add_studio_routes
 from ludocast.serve.safety.guard import guard_of
 from ludocast.serve.service import Service
+from ludocast.serve.trials import NO_TRIALS, Trials
 
 if TYPE_CHECKING:
     from ludocast.serve.jobs.jobs import Jobs
@@ -48,6 +50,7 @@ def serve(
     job_processes: int = 1,
     keep_jobs: str = "7d",
     largest_job: int = 10_240,
+    job_memory: int = 4_096,
     workers: int = 1,
     threads: int = 1,
     device: str = "cpu",
@@ -55,6 +58,9 @@ def serve(
     access_log: str = "stderr",
     log_values: bool = False,
     service_ids: dict[str, str] | None = None,
+    models_folder: str | None = None,
+    canary: str | None = None,
+    shadow: str | None = None,
 ) -> None:
     """Answer predictions over HTTP until stopped.
 
@@ -79,6 +85,7 @@ def serve(
         job_processes: Jobs that are scored at the same time.
         keep_jobs: How long jobs, their uploads and results are kept, such as 7d, 12h or 30m.
         largest_job: The largest upload of a job in megabytes.
+        job_memory: Megabytes of memory that the process of a job may take.
         workers: Processes that score. With 1 the server does it itself; one of several may die, and loses nothing.
         threads: Of onnxruntime, in each process that scores.
         device: cpu, or cuda where onnxruntime-gpu is installed.
@@ -86,8 +93,12 @@ def serve(
         access_log: File to which a line of JSON is added for each answer, or stderr, or off.
         log_values: Have those lines hold what was asked and answered, so values of players.
         service_ids: Ids of web services of Azure ML Studio (classic) to names of models, for programs that keep theirs.
+        models_folder: Folder out of which POST /admin/models/NAME takes bundles while the server runs.
+        canary: A bundle that answers a share of the requests, such as run2/bundle=5%; the rest is for the live one.
+        shadow: A bundle that is asked the same when there is room; its answers are compared and not given.
     """
-    job_options = JobOptions(jobs, job_files, job_processes, keep_jobs, largest_job)
+    trials = Trials.read(models_folder, canary, shadow)
+    job_options = JobOptions(jobs, job_files, job_processes, keep_jobs, largest_job, job_memory)
     if (tls_certificate is None) != (tls_key is None):
         raise ValueError("--tls_certificate and --tls_key belong together; give both")
     context = None if tls_certificate is None or tls_key is None else tls(Path(tls_certificate), Path(tls_key))
@@ -99,7 +110,7 @@ def serve(
     except (ValueError, OSError):
         listening.close()
         raise
-    server = Server(listening, drain, guard, context, backend, log, job_options)
+    server = Server(listening, drain, guard, context, backend, log, job_options, trials)
     server.service.services = {} if service_ids is None else service_ids
     run_loop(_serve(server, [Path(one) for one in bundle]))
 
@@ -115,6 +126,7 @@ class Server:
         backend: That scores; None scores in this process.
         log: Of answers; None keeps none.
         jobs: Scoring of whole tables in the background.
+        trials: Versions beside those that answer.
     """
 
     def __init__(
@@ -126,10 +138,13 @@ class Server:
         backend: Backend | None = None,
         log: AccessLog | None = None,
         jobs: JobOptions = NO_JOBS,
+        trials: Trials = NO_TRIALS,
     ) -> None:
         if backend is None:
             backend = choose_backend()
-        self.service = Service(backend, Deployments(backend), Batcher(backend))
+        batcher = Batcher(backend)
+        self.service = Service(backend, Deployments(backend, batcher), batcher)
+        self._trials = trials
         self._listening = listening
         self._drain = drain
         self._guard = guard
@@ -154,13 +169,15 @@ class Server:
         """
         for bundle in bundles:
             await self.service.deployments.load(bundle)
+        await self._trials.start(self.service.deployments)
         if self._job_options.folder is not None:
             # Not above: what reads and writes tables takes time to load.
             from ludocast.serve.jobs.jobs import Jobs
 
             self._jobs = await asyncio.to_thread(Jobs, self._job_options)
             await self._jobs.start()
-        connections = Connections(application(self.service, self._guard, self._log, self._jobs))
+        models_folder = self._trials.models_folder
+        connections = Connections(application(self.service, self._guard, self._log, self._jobs, models_folder))
         self._listener = Listener(connections, self._listening, self._context)
         await self._listener.start()
         self.service.is_ready = True
@@ -178,6 +195,7 @@ class Server:
 
 
 async def _serve(server: Server, bundles: Sequence[Path]) -> None:
+    raise_file_limit()
     try:
         await server.start(bundles)
         names = ", ".join(f"{one.manifest.name} {one.manifest.version}" for one in server.service.deployments)
@@ -189,9 +207,13 @@ async def _serve(server: Server, bundles: Sequence[Path]) -> None:
 
 
 def application(
-    service: Service, guard: Guard | None = None, log: AccessLog | None = None, jobs: Jobs | None = None
+    service: Service,
+    guard: Guard | None = None,
+    log: AccessLog | None = None,
+    jobs: Jobs | None = None,
+    models_folder: Path | None = None,
 ) -> Application:
-    """All routes of a service, and those of jobs where there are some."""
+    """All routes of a service, and those of jobs and of changing models where there are such."""
     metrics = Metrics(service)
     router = Router()
     add_predict_routes(router, service)
@@ -200,6 +222,8 @@ def application(
     add_model_routes(router, service)
     add_studio_routes(router)
     add_metrics_routes(router, metrics)
+    if models_folder is not None:
+        add_admin_routes(router, service, models_folder)
     if jobs is not None:
         from ludocast.serve.routes.classic_jobs import add_classic_job_routes
         from ludocast.serve.routes.jobs import add_job_routes

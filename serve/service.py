@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ludocast.serve.batcher import Batcher
 from ludocast.serve.calls import Answer, Backend, Call
+from ludocast.serve.deployment import Deployment
 from ludocast.serve.deployments import Deployments
-from ludocast.serve.http.message import Handler, RefusedError, Reply, Request, Response
+from ludocast.serve.http.message import JSON, Handler, RefusedError, Reply, Request, Response
 
+SHORTEST_DEADLINE = 0.01  # seconds; nothing is answered within less
 _DEADLINE = "x-deadline-seconds"
 _NOTHING: Mapping[str, str] = {}
+_NOT_ITS_FAULT = (200, 429, 503)  # what a canary may answer and is heard
 
 
 @dataclass
@@ -43,7 +46,8 @@ class Service:
         """
 
         def handler(request: Request, reply: Reply) -> None:
-            named = by_content_type.get(request.content_type, codec) if by_content_type else codec
+            kind = request.headers.get("content-type", JSON)
+            named = codec if kind == JSON else by_content_type.get(request.content_type, codec)
             self.predict(request, reply, named, request.names.get("name"))
 
         return handler
@@ -53,7 +57,13 @@ class Service:
         return self.services.get(service, service)
 
     def predict(
-        self, request: Request, reply: Reply, codec: str, name: str | None, options: Mapping[str, str] = _NOTHING
+        self,
+        request: Request,
+        reply: Reply,
+        codec: str,
+        name: str | None,
+        options: Mapping[str, str] = _NOTHING,
+        number: str | None = None,
     ) -> None:
         """Have the body of a request scored.
 
@@ -63,21 +73,45 @@ class Service:
             codec: Name in `CODECS`.
             name: Of the model; None for the first one.
             options: For the codec.
+            number: Of the version that has to answer; None for that whose turn it is.
 
         Raises:
-            RefusedError: 404 if there is no such model, 400 if the deadline is none.
+            RefusedError: 404 if there is no such model, 400 if the deadline is none, 415 if the body is compressed.
         """
-        version = self.deployments.version(name)
+        packed = request.headers.get("content-encoding", "identity")
+        if packed != "identity":
+            raise RefusedError(415, f'Content-Encoding "{packed[:40]}" is not taken; send the body as it is')
+        deadline = request.arrived + self._seconds(request)
+        deployment, version = self.deployments.choose(name, number)
         request.model, request.version = version.manifest.name, version.manifest.version
+        call = Call(version.key, codec, request.body, options)
 
         def answered(answer: Answer) -> None:
-            if answer.status != 200:
-                reply(RefusedError(answer.status, answer.error, answer.headers))
-            else:
-                reply(Response(200, answer.body, answer.content_type, answer.headers, rows=answer.rows))
+            self.deployments.release(version)
+            canary = deployment.canary
+            if canary is not None and canary.version is version and number is None:
+                if answer.status not in _NOT_ITS_FAULT:
+                    canary.refused += 1
+                    self._ask_live(request, reply, deployment, call, deadline)
+                    return
+                canary.answered += 1
+            reply(_response(answer))
+            if version is deployment.live:
+                self.deployments.answered(deployment, call, answer)
 
-        deadline = request.arrived + self._seconds(request)
-        self.batcher.submit(Call(version.key, codec, request.body, options), answered, deadline)
+        self.batcher.submit(call, answered, deadline)
+
+    def _ask_live(self, request: Request, reply: Reply, deployment: Deployment, call: Call, deadline: float) -> None:
+        """Have a request answered that a canary could not answer."""
+        live = deployment.live
+        self.deployments.keep(live)
+        request.version = live.manifest.version
+
+        def answered(answer: Answer) -> None:
+            self.deployments.release(live)
+            reply(_response(answer))
+
+        self.batcher.submit(replace(call, model=live.key), answered, deadline)
 
     def _seconds(self, request: Request) -> float:
         text = request.headers.get(_DEADLINE)
@@ -87,6 +121,13 @@ class Service:
             seconds = float(text)
         except ValueError:
             seconds = 0.0
-        if not 0 < seconds < float("inf"):
-            raise RefusedError(400, f'X-Deadline-Seconds: expected a number above 0, got "{text[:40]}"')
+        if not SHORTEST_DEADLINE <= seconds < float("inf"):
+            wanted = f"expected a number from {SHORTEST_DEADLINE} on"
+            raise RefusedError(400, f'X-Deadline-Seconds: {wanted}, got "{text[:40]}"')
         return min(seconds, self.deadline)
+
+
+def _response(answer: Answer) -> Response | RefusedError:
+    if answer.status != 200:
+        return RefusedError(answer.status, answer.error, answer.headers)
+    return Response(200, answer.body, answer.content_type, answer.headers, rows=answer.rows)

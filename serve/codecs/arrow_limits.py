@@ -131,6 +131,6 @@ def _lengths(texts: pa.Array) -> np.ndarray:
     if not len(texts):
         return np.zeros(0, np.int64)
     if pa.types.is_string_view(texts.type):  # `binary_length` takes none; a view is 16 bytes, its length the first 4
-        views = np.frombuffer(texts.buffers()[1], np.int32)[::4].astype(np.int64)
-        return views[texts.offset : texts.offset + len(texts)] * texts.is_valid().to_numpy(zero_copy_only=False)
+        lengths = np.frombuffer(texts.buffers()[1], np.int32)[::4][texts.offset : texts.offset + len(texts)]
+        return np.where(texts.is_valid().to_numpy(zero_copy_only=False), lengths, 0).astype(np.int64)
     return np.asarray(pc.binary_length(texts).fill_null(0).to_numpy(zero_copy_only=False), np.int64)

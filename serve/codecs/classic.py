@@ -80,8 +80,8 @@ def scored_columns(manifest: Manifest, found: Predictions) -> tuple[list[str], l
         columns = [[row[rank] if rank < len(row) else None for row in labels] for rank in range(most)]
         return [f"Item {rank + 1}" for rank in range(most)], columns
     if manifest.has_lists:
-        texts = ([orjson.dumps(row).decode() for row in rows] for rows in (labels, [row.tolist() for row in p]))
-        return [_LABELS, _PROBABILITIES], list(texts)
+        lists = (labels, [row.tolist() for row in p])
+        return [_LABELS, _PROBABILITIES], [[orjson.dumps(row).decode() for row in rows] for rows in lists]
     positive = manifest.positive_index
     if positive is not None:
         return [_LABELS, _PROBABILITIES], [labels, [str(value) for value in p[:, positive].tolist()]]

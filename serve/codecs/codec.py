@@ -12,11 +12,11 @@ from ludocast.datamodules.cells import python_values
 from ludocast.serve.codecs.limits import check_depth
 from ludocast.serve.http.message import JSON, RefusedError
 from ludocast.serve.manifest import Manifest
+from ludocast.serve.raw_events import AT, EVENTS, FEATURES_FILE
 from ludocast.serve.scorer import Predictions
 from ludocast.serve.suggest_options import OPTIONS
 
 MOST_ROWS = 10_000  # a request; files are for `ludocast score`, or jobs
-MOST_COLUMNS = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +60,17 @@ class Codec(Protocol):
 def table_of(columns: Mapping[str, Any], manifest: Manifest, wanted: Mapping[str, Any] | None = None) -> Table:
     """Columns (Arrow arrays, numpy arrays, lists) as what is scored best.
 
-    One row is a record, which shares a run with those of other requests. A recommender gets records too, for it reads
-    options of each row beside the columns of its model.
+    One row is a record, which shares a run with those of other requests. Options of a recommender and raw events are
+    read of records alone, beside the columns of the model.
     """
     wanted = {} if wanted is None else wanted
     lengths = {len(cells) for cells in columns.values()}
-    if len(lengths) != 1 or (lengths != {1} and manifest.task != "items"):
+    has_events = isinstance(columns.get(EVENTS), list) and FEATURES_FILE in manifest.files
+    has_records = has_events or manifest.task == "items"
+    if len(lengths) != 1 or (lengths != {1} and not has_records):
         return Table(columns=columns, wanted=wanted)
     (rows,) = lengths
-    read = {*OPTIONS, *(item.column for item in manifest.inputs)}
+    read = {*OPTIONS, EVENTS, AT, *(item.column for item in manifest.inputs)}
     lists = [_python_cells(cells) if name in read else [None] * rows for name, cells in columns.items()]
     return Table(rows=[dict(zip(columns, row, strict=True)) for row in zip(*lists, strict=True)], wanted=wanted)
 
@@ -80,7 +82,8 @@ def _python_cells(cells: Any) -> Sequence[Any]:
             coarser = pa.timestamp("us", kind.tz)
             cells = cells.cast(pa.list_(coarser) if pa.types.is_list(cells.type) else coarser, safe=False)
         return python_values(cells)
-    return cells.tolist() if hasattr(cells, "tolist") else cells
+    found: Sequence[Any] = cells.tolist() if hasattr(cells, "tolist") else cells
+    return found
 
 
 def read_json(body: bytes) -> Any:
@@ -108,13 +111,11 @@ def check_count(rows: int) -> None:
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Refuse more columns than a request may have, and two of one name.
+    """Refuse two columns of one name.
 
     Raises:
-        RefusedError: 413, 422.
+        RefusedError: 422.
     """
-    if len(names) > MOST_COLUMNS:
-        raise RefusedError(413, f"{len(names):,} columns in one request; send at most {MOST_COLUMNS:,}")
     if len(set(names)) != len(names):
         seen: set[str] = set()
         twice = next(name for name in names if name in seen or seen.add(name))  # type: ignore[func-returns-value]

@@ -7,7 +7,8 @@ from typing import Any
 
 import orjson
 from ludocast.serve.answers import answer_records
-from ludocast.serve.codecs.codec import Table, Written, check_count, check_names, read_json, table_of
+from ludocast.serve.codecs.codec import Table, Written, check_count, read_json, table_of
+from ludocast.serve.feeds import uneven_columns
 from ludocast.serve.http.message import RefusedError
 from ludocast.serve.manifest import Manifest
 from ludocast.serve.scorer import Predictions
@@ -46,9 +47,8 @@ class Lines(Records):
 
     def read(self, body: bytes, options: Mapping[str, str], manifest: Manifest) -> Table:  # noqa: ARG002
         """See `Codec.read`."""
-        lines = body.splitlines()
-        rows = []
-        for number, line in enumerate(lines, 1):
+        rows: list[Any] = []
+        for number, line in enumerate(body.splitlines(), 1):
             if line.strip():
                 check_count(len(rows) + 1)
                 try:
@@ -70,11 +70,15 @@ def _checked(rows: list[Any]) -> list[Mapping[str, Any]]:
 
 
 def _columns(columns: Mapping[str, Any]) -> Mapping[str, Any]:
-    check_names(list(columns))
     for name, cells in columns.items():
         if not isinstance(cells, list):
             raise RefusedError(422, f'column "{name}": expected a list of cells, got {type(cells).__name__}')
         check_count(len(cells))
+    lengths = {name: len(cells) for name, cells in columns.items()}
+    if len(set(lengths.values())) > 1:
+        first, *others = lengths
+        other = next(name for name in others if lengths[name] != lengths[first])
+        raise uneven_columns(other, lengths[other], first, lengths[first])
     if not columns or not any(columns.values()):
         raise RefusedError(422, 'expected columns of one cell or more, such as {"columns": {"level": [3, 4]}}')
     return columns

@@ -119,7 +119,8 @@ def _check_count(shape: Sequence[int], found: int) -> None:
 
 def _texts(data: memoryview) -> list[str]:
     """Each with its length before it, 4 bytes."""
-    texts, start = [], 0
+    texts: list[str] = []
+    start = 0
     while start < len(data):
         if start + _LENGTH.size > len(data):
             raise ValueError("the length of a text is cut off")

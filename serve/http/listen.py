@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import errno
+import gc
 import signal
 import socket
 import ssl
@@ -13,6 +15,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 from ludocast.serve.http.connection import Connection
 from ludocast.serve.http.connections import Connections
@@ -79,6 +82,7 @@ class Listener:
         self._context = context
         self._server: asyncio.Server | None = None
         self._sweeping: asyncio.Task[None] | None = None
+        self._coming: WeakSet[Connection] = WeakSet()
 
     async def start(self) -> None:
         """Accept from now on."""
@@ -101,7 +105,8 @@ class Listener:
                 await asyncio.sleep(_HANDSHAKE_SECONDS)  # accepting goes on meanwhile
             self._server.close()
             await self._accept_rest(rest, loop)
-        while self.connections.open and loop.time() < until:
+        gc.collect()  # of handshakes of TLS that failed nothing is left to wait for
+        while (self.connections.open or self._has_coming(until - seconds)) and loop.time() < until:
             await asyncio.sleep(0.05)
             self.connections.sweep(loop.time())
         in_time = not self.connections.open
@@ -127,7 +132,15 @@ class Listener:
         await asyncio.gather(*taken, return_exceptions=True)  # a handshake of TLS may fail
 
     def _connection(self) -> Connection:
-        return Connection(self.connections, asyncio.get_running_loop())
+        connection = Connection(self.connections, asyncio.get_running_loop())
+        self._coming.add(connection)
+        return connection
+
+    def _has_coming(self, since: float) -> bool:
+        """Whether a connection that was accepted has not entered yet, for lack of a turn or a handshake of TLS."""
+        if asyncio.get_running_loop().time() > since + self.connections.limits.head_seconds:
+            return False
+        return any(not connection.has_come for connection in self._coming)
 
     def _tls(self) -> dict[str, Any]:
         if self._context is None:
@@ -157,6 +170,16 @@ async def until_signal(stopped: Callable[[], None] | None = None) -> None:
         except NotImplementedError:  # Windows
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop))
     await event.wait()
+
+
+def raise_file_limit() -> None:
+    """Have as many connections as the system allows this process at most, not as many as it usually gets."""
+    if sys.platform != "win32":
+        import resource
+
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        with contextlib.suppress(ValueError, OSError):  # macOS has another limit below
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _refuse_new(listener: socket.socket) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ludocast.serve.deployments import Version
+from ludocast.serve.deployment import Version
 from ludocast.serve.http.message import RefusedError, Request
 from ludocast.serve.jobs.job import NEW, Job
 from ludocast.serve.jobs.worker import batch_of

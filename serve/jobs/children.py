@@ -28,13 +28,10 @@ async def run_child(task: Mapping[str, Any], watch: Callable[[Told], None]) -> T
     Raises:
         DiedError: If there was none.
     """
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "ludocast.serve.jobs.worker",
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
+    command = (sys.executable, "-m", "ludocast.serve.jobs.worker")
+    pipe = asyncio.subprocess.PIPE
+    # A session of its own: Ctrl-C is the server's.
+    process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, start_new_session=True)
     assert process.stdin is not None
     assert process.stdout is not None
     try:

@@ -19,6 +19,7 @@ class JobOptions:
         processes: Jobs that are scored at the same time.
         keep: How long jobs, uploads and results are kept, such as 7d, 12h or 30m.
         largest: The largest upload in megabytes.
+        memory: Megabytes that the process of a job may take.
     """
 
     folder: Path | None = None
@@ -26,14 +27,15 @@ class JobOptions:
     processes: int = 1
     keep: str = "7d"
     largest: int = 10_240
+    memory: int = 4_096
 
     def __post_init__(self) -> None:
         if self.folder is not None and not self.folder.absolute().parent.is_dir():
             raise ValueError(f"--jobs: there is no folder {self.folder.absolute().parent}")
         if self.files is not None and not self.files.is_dir():
             raise ValueError(f"--job_files: there is no folder {self.files}")
-        if self.processes < 1 or self.largest < 1:
-            raise ValueError("--job_processes and --largest_job are 1 or more")
+        if min(self.processes, self.largest, self.memory) < 1:
+            raise ValueError("--job_processes, --largest_job and --job_memory are 1 or more")
         if self.seconds <= 0:
             raise ValueError(f'--keep_jobs is a time such as 7d, 12h or 30m, got "{self.keep}"')
 

@@ -30,11 +30,14 @@ def main() -> None:
     threading.Thread(target=_end_with_server, daemon=True).start()
     if sys.platform != "win32":
         os.nice(10)  # requests come first
+        _limit_memory(task["megabytes"] << 20)
     try:
         if "purge" in task:
             _tell({"done": purge_files([Path(one) for one in task["purge"]], task["column"], task["value"])})
         else:
             _score(task)
+    except MemoryError:
+        _tell({"error": "the table needs more memory than a job may take"})
     except (ValueError, OSError) as error:
         text = "the server's disk is full" if getattr(error, "errno", 0) in DISK_IS_FULL else str(error)
         for place, name in task["names"].items():  # no path of the host
@@ -77,6 +80,14 @@ def _score(task: Mapping[str, Any]) -> None:
 
 def _tell(document: Mapping[str, Any]) -> None:
     print(json.dumps(document), flush=True)
+
+
+def _limit_memory(size: int) -> None:
+    """A small file may hold a table that is none: a Parquet page says "the same again" a billion times."""
+    import resource
+
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (size if most == resource.RLIM_INFINITY else min(size, most), most))
 
 
 def _end_with_server() -> None:

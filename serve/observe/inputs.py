@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ WHAT = ("values", "missing", "unknown", "outside")
 InputCounts = dict[tuple[str, str, str], list[int]]
 """By model, version and column, numbers in the order of `WHAT`."""
 
-_MOST_WAITING = 1024  # rows or steps that are kept to be counted together: half a millisecond's work
+_MOST_WAITING = 2048  # rows or steps that are kept to be counted together: a millisecond's work
 Array = np.ndarray[Any, Any]
 
 
@@ -30,17 +31,6 @@ class _Column:
     tensor: str
     range: tuple[float, float]
     known: frozenset[str] | None  # "" among them; None where all are
-
-    def count(self, values: Array) -> tuple[int, int, int, int]:
-        """In the order of `WHAT`, of any shape."""
-        if values.dtype == object:
-            texts = values.ravel().tolist()
-            known = len(texts) if self.known is None else sum(map(self.known.__contains__, texts))
-            return len(texts), texts.count(""), len(texts) - known, 0
-        # Rounded as the values are: the largest value of the training is not above itself.
-        low, high = np.array(self.range, values.dtype)
-        outside = np.count_nonzero((values < low) | (values > high))
-        return values.size, int(np.count_nonzero(np.isnan(values))), 0, int(outside)
 
 
 class InputCounter:
@@ -62,16 +52,16 @@ class InputCounter:
         ]
         self._model = manifest.name, manifest.version
         self._counts = np.zeros((len(self._columns), len(WHAT)), np.int64)
-        self._waiting: list[Feeds | SequenceFeeds] = []
-        self._rows = 0
+        self._waiting: deque[Feeds | SequenceFeeds] = deque()
+        self._size = 0
         self._lock = threading.Lock()
 
     def add(self, feeds: Feeds | SequenceFeeds) -> None:
         """Rows that were predicted."""
-        with self._lock:
-            self._waiting.append(feeds)
-            self._rows += feeds.rows if isinstance(feeds, Feeds) else int(feeds.lengths.sum())
-            if self._rows >= _MOST_WAITING:
+        self._waiting.append(feeds)
+        self._size += feeds.rows if isinstance(feeds, Feeds) else feeds.rows + int(feeds.lengths.sum())
+        if self._size >= _MOST_WAITING:  # threads may lose a bit of the size, never of what waits
+            with self._lock:
                 self._count()
 
     def take(self) -> InputCounts:
@@ -82,14 +72,15 @@ class InputCounter:
         return {(*self._model, column.name): row for column, row in zip(self._columns, counts, strict=True) if row[0]}
 
     def _count(self) -> None:
-        waiting, self._waiting, self._rows = self._waiting, [], 0
+        self._size = 0
+        waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
         blocks = [feeds for feeds in waiting if isinstance(feeds, Feeds) and feeds.blocks]
         if blocks:
             start = 0
             for parts in zip(*(feeds.blocks for feeds in blocks), strict=True):  # one type after the other
-                block = np.concatenate(parts, axis=1)  # [C, N, 1]
-                for place, values in enumerate(block, start):
-                    self._counts[place] += self._columns[place].count(values)
+                block = np.concatenate(parts, axis=1)[..., 0]  # [C, N]
+                here = slice(start, start + len(block))
+                self._counts[here] += _count_block(self._columns[here], block)
                 start += len(block)
         for feeds in waiting:
             if isinstance(feeds, SequenceFeeds):
@@ -99,7 +90,7 @@ class InputCounter:
             else:
                 continue
             for place, column in enumerate(self._columns):
-                self._counts[place] += column.count(tensors[column.tensor])
+                self._counts[place] += _count_block([column], tensors[column.tensor].reshape(1, -1))[0]
 
 
 def add_counts(total: InputCounts, more: InputCounts) -> None:
@@ -107,6 +98,24 @@ def add_counts(total: InputCounts, more: InputCounts) -> None:
     for of, counts in more.items():
         known = total.get(of, [0] * len(WHAT))
         total[of] = [a + b for a, b in zip(known, counts, strict=True)]
+
+
+def _count_block(columns: Sequence[_Column], block: Array) -> Array:
+    """Numbers [C, len(WHAT)] of columns of one type, [C, N]."""
+    if block.dtype == object:
+        return np.array([_count_texts(column, texts) for column, texts in zip(columns, block.tolist(), strict=True)])
+    # Rounded as the values are: the largest value of the training is not above itself.
+    bounds = np.array([column.range for column in columns], block.dtype)
+    found = np.zeros((len(block), len(WHAT)), np.int64)
+    found[:, 0] = block.shape[1]
+    found[:, 1] = np.count_nonzero(np.isnan(block), axis=1)
+    found[:, 3] = np.count_nonzero((block < bounds[:, :1]) | (block > bounds[:, 1:]), axis=1)
+    return found
+
+
+def _count_texts(column: _Column, texts: list[str]) -> tuple[int, int, int, int]:
+    known = len(texts) if column.known is None else sum(map(column.known.__contains__, texts))
+    return len(texts), texts.count(""), len(texts) - known, 0
 
 
 def _column(item: Input, known: Sequence[str] | None) -> _Column:

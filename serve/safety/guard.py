@@ -9,6 +9,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -190,6 +191,7 @@ def guard_of(address: str, keys: str | None, no_auth: bool) -> Guard:
     return OpenGuard(is_loopback)
 
 
+@lru_cache(1000)
 def _is_here(host: str) -> bool:
     """Whether a Host header names an address, or this machine."""
     found = _HOST.fullmatch(host)

@@ -16,9 +16,10 @@ import pyarrow as pa
 from ludocast.datamodules.read import check_file
 from ludocast.serve.tables.source import Broken, Reading, Source
 
+MOST_COLUMNS = 10_000
 LONGEST_LINE = 64 << 20  # bytes
 _LARGEST = 1 << 63
-_SIMPLE = {str: "text", bool: "boolean", float: "number", type(None): "nothing", dict: "object"}
+_SIMPLE = {str: "text", bool: "boolean", float: "number", type(None): "nothing", dict: "object", list: "list"}
 Kinds = dict[str, set[str]]
 
 
@@ -40,6 +41,8 @@ def open_json(path: Path, reading: Reading) -> Iterator[Source]:
         rows += 1
         for name, value in record.items():
             kinds.setdefault(name, set()).add(_kind(value))
+        if len(kinds) > MOST_COLUMNS:
+            raise ValueError(f"{path} has more than {MOST_COLUMNS:,} columns; is each line a record?")
     if not kinds:
         raise ValueError(f'{path} holds no record; JSON Lines have one a line, such as {{"level": 3}}')
     types = {name: _type(found) for name, found in kinds.items()}
@@ -69,11 +72,14 @@ def _records(path: Path, broken: list[Broken] | None) -> Iterator[dict[str, Any]
 
 
 def _kind(value: Any) -> str:
+    if type(value) is list:
+        return "list of " + ",".join(sorted(set(map(_cell_kind, value))))
+    return _cell_kind(value)
+
+
+def _cell_kind(value: Any) -> str:
     if type(value) is int:
         return "whole" if -_LARGEST <= value < _LARGEST else "number"
-    if type(value) is list:
-        inner = {_kind(one) for one in value}
-        return "list of " + ",".join(sorted(inner))
     return _SIMPLE[type(value)]
 
 
@@ -81,7 +87,7 @@ def _type(kinds: set[str]) -> pa.DataType:
     found = kinds - {"nothing"}
     if found and all(kind.startswith("list of ") for kind in found):
         inner = {one for kind in found for one in kind.removeprefix("list of ").split(",") if one}
-        return pa.list_(_type(inner)) if not any(one.startswith("list of ") for one in inner) else pa.string()
+        return pa.string() if "list" in inner else pa.list_(_type(inner))
     if found == {"whole"}:
         return pa.int64()
     if found and found <= {"whole", "number"}:
@@ -121,4 +127,7 @@ def _element(value: Any) -> str | None:
 
 
 def _text(value: Any) -> str:
-    return orjson.dumps(value).decode()
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError as error:  # more than 254 levels
+        raise ValueError("a cell is nested too deeply; give texts, numbers and lists of them") from error

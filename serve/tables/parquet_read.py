@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from ludocast.datamodules.read import check_file, check_names
 from ludocast.serve.tables.formats import PARQUET
@@ -72,6 +71,8 @@ def _folder(path: Path) -> Folder:
     files = parquet_files(path)
     if not path.is_dir():
         return Folder(files, [{}], {})
+    import pyarrow.dataset as ds  # it takes longer to load than all else here
+
     try:
         dataset = ds.dataset(
             [str(file) for file in files], format="parquet", partitioning="hive", partition_base_dir=str(path)

@@ -21,6 +21,7 @@ from ludocast.serve.http.listen import open_socket
 from ludocast.serve.jobs.options import NO_JOBS, JobOptions
 from ludocast.serve.observe.access_log import AccessLog
 from ludocast.serve.server import Server
+from ludocast.serve.trials import NO_TRIALS, Trials
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -45,13 +46,17 @@ def listening(*bundles: str | Path, options: tuple[str, ...] = (), command: str 
 
 @contextmanager
 def served(
-    *bundles: str | Path, guard: Guard | None = None, log: AccessLog | None = None, jobs: JobOptions = NO_JOBS
+    *bundles: str | Path,
+    guard: Guard | None = None,
+    log: AccessLog | None = None,
+    jobs: JobOptions = NO_JOBS,
+    trials: Trials = NO_TRIALS,
 ) -> Iterator[str]:
     """Where a server listens that runs in a thread of this process, which is quicker there."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    server = Server(open_socket("127.0.0.1", 0), guard=guard, log=log, jobs=jobs)
+    server = Server(open_socket("127.0.0.1", 0), guard=guard, log=log, jobs=jobs, trials=trials)
     try:
         asyncio.run_coroutine_threadsafe(server.start([Path(one) for one in bundles]), loop).result(60)
         yield server.url

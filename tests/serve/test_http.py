@@ -43,6 +43,19 @@ def test_requests_may_come_in_any_pieces(server: Running, step: int) -> None:
     assert bodies(server.say(*pieces)) == [b"one", b"abcd", b"/echo"]
 
 
+def test_large_bodies_wait_at_the_client_for_those_before_them(server: Running) -> None:
+    large = [bytes([number]) * (3 << 20) for number in range(6)]
+    sent = get("/slow?seconds=0.3") + b"".join(post("/echo", body) for body in large)
+    found: list[bytes] = []
+    with server.connect() as client:
+        thread = threading.Thread(target=lambda: found.append(read_all(client)))
+        thread.start()
+        client.sendall(sent)
+        client.shutdown(socket.SHUT_WR)
+        thread.join(20)
+    assert bodies(found[0]) == [b"/slow?seconds=0.3", *large]
+
+
 def test_a_long_body_before_a_head_does_not_count_as_head(server: Running) -> None:
     text = post("/echo", b"x" * 50_000) + get("/echo", "X-Long: " + "y" * 3000)
     assert bodies(server.say(text[:-10], text[-10:])) == [b"x" * 50_000, b"/echo"]
@@ -185,6 +198,25 @@ def test_files_go_whole_to_slow_readers(server: Running) -> None:
     assert bodies(found) == [wanted, b"", b"/echo"]
 
 
+def test_bodies_that_are_not_whole_have_a_bound_together(tmp_path: Path) -> None:
+    with running(tmp_path, replace(USUAL, all_bodies=1_000_000)) as server:
+        clients = [server.connect() for _ in range(3)]
+        for client in clients[:2]:
+            client.sendall(post("/echo", bytes(500_000))[:-100_000])
+        clients[2].sendall(post("/echo", bytes(500_000)))
+        refused = read_all(clients[2])
+        assert refused.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nRetry-After: 1\r\n" in refused
+        clients[0].sendall(bytes(100_000))
+        assert bodies(read_until(clients[0], bytes(500_000))) == [bytes(500_000)]
+        clients[1].close()
+        time.sleep(0.1)
+        assert server.listener.connections.body_bytes == 0
+        assert bodies(server.say(post("/echo", bytes(900_000)))) == [bytes(900_000)]
+        for client in clients:
+            client.close()
+
+
 def test_a_file_that_becomes_shorter_is_seen_to_be_broken(tmp_path: Path) -> None:
     with running(tmp_path) as server:
         (tmp_path / "a").write_bytes(bytes(64 << 20))
@@ -208,8 +240,8 @@ def test_who_does_not_read_is_closed_and_who_waits_is_not(tmp_path: Path) -> Non
     ):
         stuck.sendall(get("/file/a"))
         slow.sendall(get("/stall", "Content-Length: 1000000", method="POST") + bytes(500_000))  # and no more
-        waiting.sendall(get("/slow?seconds=3", "Connection: close"))
-        assert bodies(read_all(waiting)) == [b"/slow?seconds=3"]
+        waiting.sendall(get("/slow?seconds=1.6", "Connection: close"))
+        assert bodies(read_all(waiting)) == [b"/slow?seconds=1.6"]
         assert read_all(silent) == b""
         assert b"did not arrive in time" in read_all(slow)
         assert len(read_some(stuck)) < 64 << 20
@@ -227,7 +259,7 @@ def test_clients_that_vanish_leave_others_alone(server: Running) -> None:
 
 def test_a_drain_answers_all_that_was_accepted(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(bytes(8 << 20))
-    with running(tmp_path, drains=False) as server:
+    with running(tmp_path, replace(USUAL, head_seconds=20), drains=False) as server:
         working, kept, new, half, reading = (server.connect() for _ in range(5))
         working.sendall(get("/slow?seconds=1"))
         kept.sendall(get("/echo"))
@@ -237,11 +269,11 @@ def test_a_drain_answers_all_that_was_accepted(tmp_path: Path) -> None:
         drained: list[bool] = []
         thread = threading.Thread(target=lambda: drained.append(server.drain()))
         thread.start()
-        time.sleep(0.5)
-        with pytest.raises(OSError):  # noqa: PT011 - refused, or not answered
-            socket.create_connection(server.address, timeout=0.3)
+        time.sleep(0.3)
         kept.sendall(get("/echo?kept"))
         assert bodies(read_all(kept)) == [b"/echo?kept"]
+        with pytest.raises(OSError):  # noqa: PT011 - refused, or not answered
+            socket.create_connection(server.address, timeout=0.3)
         half.sendall(b"bc")
         assert bodies(read_all(half)) == [b"abc"]
         time.sleep(1.2)
@@ -267,10 +299,22 @@ def test_tls(tmp_path: Path) -> None:
     trusting = ssl.create_default_context(cafile=str(certificate))
     trusting.check_hostname = False
     (tmp_path / "large").write_bytes(bytes(4 << 20))
-    with running(tmp_path, context=tls(certificate, key)) as server:
+    with running(tmp_path, context=tls(certificate, key), drains=False) as server:
         with server.connect() as plain:
             plain.sendall(get("/echo"))
             assert b"HTTP/1.1 200" not in read_all(plain)
         with trusting.wrap_socket(server.connect()) as client:
             client.sendall(post("/echo", b"abc") + get("/file/large") + get("/echo", "Connection: close"))
             assert bodies(read_all(client)) == [b"abc", bytes(4 << 20), b"/echo"]
+        # A handshake that has begun when the server is told to stop is ended, and its request answered.
+        with server.connect() as failing:
+            failing.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        late = server.connect()
+        time.sleep(0.1)
+        thread = threading.Thread(target=server.drain)
+        thread.start()
+        time.sleep(1)
+        with trusting.wrap_socket(late) as client:
+            client.sendall(get("/echo?late"))
+            assert bodies(read_all(client)) == [b"/echo?late"]
+        thread.join(20)

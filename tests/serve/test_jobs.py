@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import random
 import re
 import signal
 import subprocess
@@ -16,6 +17,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from ludocast.serve.jobs.options import JobOptions
 
@@ -162,6 +166,24 @@ def test_refusals_are_sentences(
     assert len(list((state / "files").iterdir())) == before
 
 
+def test_a_small_file_that_is_a_huge_table_fails_its_job_alone(bundle: Path, tmp_path: Path) -> None:
+    # 60,000 times the same megabyte is 60 GB as Arrow holds texts.
+    texts = pa.DictionaryArray.from_arrays(pa.array(np.zeros(60_000, np.int32)), pa.array(["x" * 1_000_000]))
+    columns = dict.fromkeys(("age", "plan", "active", "last seen "), texts)
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        pa.table(columns).cast(pa.schema([(name, texts.type) for name in columns])), sink, store_schema=False
+    )
+    body = sink.getvalue().to_pybytes()
+    assert len(body) < 10_000_000
+    with served(bundle, jobs=JobOptions(tmp_path / "jobs", memory=700)) as url:
+        job = ask(f"{url}/jobs?filename=t.parquet", body, method="POST")[1]["id"]
+        found = ended(url, job)
+        assert found["state"] == "failed"
+        assert "memory" in found["error"] or "died" in found["error"], found["error"]
+        assert ask(f"{url}/predict", {"age": 1, "plan": "pro", "active": True, "last seen ": None})[0] == 200
+
+
 def test_a_player_is_purged_from_uploads_and_results(url: str, state: Path) -> None:
     text = TABLE + "4,old,,,\n4\n"
     jobs = [
@@ -219,7 +241,7 @@ def under_way(url: str, job: str) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds child processes in /proc, which Linux has")
 def test_jobs_go_on_after_kills_of_their_process_and_of_the_server(bundle: Path, tmp_path: Path) -> None:
-    table = many(500_000)
+    table = many(300_000)
     server = Killed(bundle, tmp_path / "jobs")
     try:
         job = ask(f"{server.url}/jobs", table, headers=CSV)[1]["id"]
@@ -236,7 +258,7 @@ def test_jobs_go_on_after_kills_of_their_process_and_of_the_server(bundle: Path,
         assert server.process.returncode == 0
         server.start()
         found = ended(server.url, job)
-        assert (found["state"], found["rows"]) == ("done", 500_000)
+        assert (found["state"], found["rows"]) == ("done", 300_000)
         assert get(f"{server.url}/jobs/{job}/result")[1] == scored(bundle, table, tmp_path)
         assert ended(server.url, waiting)["state"] == "done"
         assert ended(server.url, cancelled)["state"] == "cancelled"
@@ -273,3 +295,41 @@ def test_a_full_disk_is_a_sentence(bundle: Path, tmp_path: Path) -> None:
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.mark.slow
+def test_a_player_is_purged_from_a_job_under_way(bundle: Path, tmp_path: Path) -> None:
+    with served(bundle, jobs=JobOptions(tmp_path / "jobs")) as url:
+        job = ask(f"{url}/jobs", many(600_000), headers=CSV)[1]["id"]
+        under_way(url, job)
+        status, told = ask(f"{url}/jobs/purge", {"column": "id", "value": "77"})
+        assert (status, told["rows"]) == (200, 1)
+        assert ended(url, job)["rows"] == 599_999
+        assert b"\n77," not in get(f"{url}/jobs/{job}/result")[1]
+
+
+@pytest.mark.slow
+def test_a_job_whose_server_is_killed_fifty_times_ends_bit_identical(bundle: Path, tmp_path: Path) -> None:
+    table = many(2_000_000)
+    wanted = scored(bundle, table, tmp_path)
+    chosen = random.Random(5)
+    server = Killed(bundle, tmp_path / "jobs")
+    kills = jobs = 0
+    job = ask(f"{server.url}/jobs", table, headers=CSV)[1]["id"]
+    try:
+        while kills < 50:
+            time.sleep(chosen.uniform(0, 3))
+            if ask(f"{server.url}/jobs/{job}")[1]["state"] == "done":
+                assert get(f"{server.url}/jobs/{job}/result")[1] == wanted
+                job = ask(f"{server.url}/jobs", table, headers=CSV)[1]["id"]
+                jobs += 1
+            if chosen.random() < 0.5 and server.children():
+                os.kill(server.children()[0], signal.SIGKILL)
+            server.stop(signal.SIGKILL)
+            kills += 1
+            server.start()
+        assert ended(server.url, job)["state"] == "done"
+        assert get(f"{server.url}/jobs/{job}/result")[1] == wanted
+        print(f"{kills} kills of the server, {jobs + 1} jobs, all results bit-identical")
+    finally:
+        server.stop(signal.SIGKILL)

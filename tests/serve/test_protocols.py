@@ -144,6 +144,13 @@ def test_damaged_arrow_is_refused(url: str) -> None:
         assert send(f"{url}/predict", bytes(body), STREAM)[0] in (200, 400, 413, 422)
 
 
+def test_compressed_bodies_are_refused(url: str) -> None:
+    for path in ("/predict", "/v2/models/demo/infer", "/workspaces/0f/services/demo/execute"):
+        status, answer = ask(url + path, b"\x1f\x8b", headers={"Content-Encoding": "gzip"})
+        assert status == 415
+        assert "Content-Encoding" in json.dumps(answer)
+
+
 def test_lines_are_records(url: str) -> None:
     lines = "\n".join(json.dumps(row) for row in ROWS) + "\n\n"
     status, _, answer = send(f"{url}/predict", lines.encode(), "application/x-ndjson")
@@ -258,7 +265,7 @@ def test_wrong_tensors_are_told(url: str, document: Any, sentence: str) -> None:
 
 
 NAMES = ["age", "plan", "active", "last seen ", "churned"]
-VALUES = [
+VALUES: list[list[str | None]] = [
     ["20", "pro", "true", "1700086400", "?"],
     [None, "요금", "false", "2023-11-15T22:13:20Z", "?"],
     ["60.5", "basic", "", "", "?"],
@@ -274,7 +281,7 @@ def test_a_table_of_the_classic_service(folder: Path, url: str) -> None:
     p = [str(value) for value in probabilities(folder)]
     labels = ["Y" if float(value) >= 0.5 else "N" for value in p]
     status, answer = classic(url, {"ColumnNames": NAMES, "Values": VALUES}, query="&details=true")
-    value = {
+    value: dict[str, Any] = {
         "ColumnNames": [*NAMES, "Scored Labels", "Scored Probabilities"],
         "ColumnTypes": ["Double", "String", "Boolean", "DateTime", "String", "String", "Double"],
         "Values": [[*row, label, text] for row, label, text in zip(VALUES, labels, p, strict=True)],

@@ -14,6 +14,7 @@ import pytest
 from ludocast.datamodules.etl.compile import compile_features
 from ludocast.datamodules.etl.rules import Contents, Rules
 from ludocast.datamodules.feature_state import Definition, Event, FeatureState
+from ludocast.serve.codecs.table import CODECS
 from ludocast.serve.manifest import Input
 from ludocast.serve.openapi import openapi
 from ludocast.serve.raw_events import FEATURES_FILE, EventReader
@@ -135,6 +136,9 @@ def test_a_bundle_by_hand(tmp_path: Path) -> None:
     assert scorer.predict([state.features(date(2024, 2, 3))]).probabilities[0, 1] == pytest.approx(wanted, rel=1e-6)
     with pytest.raises(ValueError, match='row 2 has no "events"; all records of a request hold events'):
         scorer.predict([record, {"days_since_last": 3, "days_since_payment": None}])
+    columns = {"columns": {name: [value, value] for name, value in record.items()}}
+    rows = CODECS["records"].read(json.dumps(columns).encode(), {}, scorer.manifest).rows
+    assert rows == [record, record]
     schemas = openapi([scorer.manifest])["components"]["schemas"]
     assert schemas["Events"]["required"] == ["events"]
 

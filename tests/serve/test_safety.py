@@ -9,6 +9,8 @@ import shutil
 import ssl
 import stat
 import subprocess
+import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -16,12 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ludocast.serve.client import Client
+from ludocast.serve.client_http import UnreachableError
 from ludocast.serve.http.message import RefusedError, Request
 from ludocast.serve.safety.guard import Bucket, KeyGuard, OpenGuard
 from ludocast.serve.safety.keys import KeyFile, Rate, new_key, read_keys
 
 from ludocast.__main__ import main
-from tests.serve.listening import ask, listening, served
+from tests.serve.listening import ROOT, ask, listening, served
 from tests.serve.logistic import write_logistic
 
 ROW = {"age": 30, "plan": "pro", "active": True, "last seen ": 1_700_086_400}
@@ -266,6 +270,46 @@ def test_what_is_not_safe_is_not_served(
     assert sentence in capsys.readouterr().err
 
 
+_AS_NOBODY = """
+import os, sys
+from pathlib import Path
+from ludocast.serve.observe.access_log import AccessLog
+from tests.serve.listening import ask, served
+bundle, row = Path(sys.argv[1]), {"age": 30, "plan": "pro", "active": True, "last seen ": 1_700_086_400}
+def answer():
+    with served(bundle, log=AccessLog()) as url:
+        return ask(url + "/predict", row), ask(url + "/v2/health/ready")[0], ask(url + "/predict", {})[0]
+first = answer()  # Python itself may lie where nobody else may read: it has all modules now
+os.setgroups([]), os.setgid(65534), os.setuid(65534)
+try:
+    (bundle / "new").touch()
+    raise SystemExit("it may write into the bundle")
+except PermissionError:
+    pass
+assert os.getresuid() == (65534,) * 3
+second = answer()
+assert first == second and first[0][0] == 200 and first[1:] == (200, 422), (first, second)
+"""
+
+
+def test_a_user_without_rights_serves_a_bundle_that_cannot_be_written() -> None:
+    if os.name != "posix" or os.getuid() != 0:
+        pytest.skip("only root can become nobody")
+    folder = Path(tempfile.mkdtemp())
+    try:
+        bundle = write_logistic(folder / "bundle")
+        for path in (*bundle.iterdir(), bundle, folder):
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        done = subprocess.run(
+            [sys.executable, "-c", _AS_NOBODY, str(bundle)], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        lines = [json.loads(line) for line in done.stderr.splitlines()]
+        assert [line["status"] for line in lines] == [200, 200, 422] * 2
+    finally:
+        shutil.rmtree(folder)
+
+
 def test_tls_by_files_to_all_by_no_auth(bundle: Path, tmp_path: Path) -> None:
     if shutil.which("openssl") is None:
         pytest.skip("openssl makes the certificate")
@@ -285,6 +329,9 @@ def test_tls_by_files_to_all_by_no_auth(bundle: Path, tmp_path: Path) -> None:
             assert json.load(answer)["predictions"][0]["label"] == "Y"
         with pytest.raises(urllib.error.URLError, match="certificate verify failed"):
             urllib.request.urlopen(request, timeout=20)
+        assert Client(url, context=context).predict(ROW).predictions[0]["label"] == "Y"
+        with pytest.raises(UnreachableError, match="certificate verify failed"):
+            Client(url).predict(ROW)
         plain = urllib.request.Request(url.replace("https", "http") + "/predict", b"{}")
         with pytest.raises((urllib.error.URLError, ConnectionError, OSError)):
             urllib.request.urlopen(plain, timeout=20)

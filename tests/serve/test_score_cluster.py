@@ -101,7 +101,8 @@ from pyspark.sql import SparkSession
 bundle, source, output = sys.argv[1:]
 spark = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false").getOrCreate()
 players = spark.read.parquet(source).repartition(3)
-scored = players.mapInArrow(scoring(bundle), scored_schema(players.schema))
+columns = "id long, age double, plan string, active boolean, `last seen ` string"
+scored = players.mapInArrow(scoring(bundle), columns + ", scored_label string, scored_probability float")
 scored.write.mode("overwrite").parquet(output)
 """
 
@@ -109,8 +110,7 @@ scored.write.mode("overwrite").parquet(output)
 def documented_function() -> str:
     """The block of docs/serving.md that its readers copy."""
     text = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
-    blocks = [block for block in text.split("```python\n")[1:] if "mapInArrow" in block or "def scoring" in block]
-    return blocks[0].partition("```")[0]
+    return next(block.partition("```")[0] for block in text.split("```python\n")[1:] if "def scoring" in block)
 
 
 @pytest.mark.slow

@@ -9,17 +9,22 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from ludocast.serve.batch.answer import answer_rows
 from ludocast.serve.batch.batch import Batch, Progress
 from ludocast.serve.batch.run import run_batch
+from ludocast.serve.scorer import Scorer
 
 from ludocast.__main__ import main
 from tests.serve.logistic import by_hand, write_logistic
+from tests.serve.made_shop import HISTORY, IDS, write_shop
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -87,6 +92,36 @@ def test_a_run_that_goes_on_gives_the_same_bytes_and_asks_nothing_twice(
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["in.csv", whole.name, other.name])
 
 
+def test_suggestions_for_users_are_gone_on_with_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ludocast.serve.score_pairs.PART_BYTES", 2_000)
+    monkeypatch.setattr("ludocast.serve.score_pairs.CHUNK_USERS", 7)
+    shop = write_shop(tmp_path / "shop")
+    lines = [f"p{user},{IDS[item]}" for user, row in enumerate(HISTORY.toarray()) for item in np.flatnonzero(row)]
+    (tmp_path / "in.csv").write_text("\n".join(["player,thing", *lines]))
+    whole, other = tmp_path / "whole.csv", tmp_path / "other.csv"
+    run_batch(Batch(shop, tmp_path / "in.csv", whole), print)
+    asked = 0
+    predict = Scorer.predict_columns
+
+    def counted(self: Scorer, columns: Any, *rest: Any, **more: Any) -> Any:
+        nonlocal asked
+        asked += len(next(iter(columns.values())))
+        return predict(self, columns, *rest, **more)
+
+    monkeypatch.setattr(Scorer, "predict_columns", counted)
+    for stop in (30, 60, 1_000):
+
+        def watch(progress: Progress, stop: int = stop) -> None:
+            if progress.rows > stop:
+                raise StopError
+
+        with suppress(StopError):
+            run_batch(Batch(shop, tmp_path / "in.csv", other, resume=True), watch)
+    assert asked == len(np.flatnonzero(HISTORY.toarray().sum(1)))
+    assert content(other) == content(whole)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "other.csv", "shop", "whole.csv"]
+
+
 def test_a_changed_input_is_not_gone_on_with(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, output = tmp_path / "in.csv", tmp_path / "out.csv"
     write_players(source, 100)
@@ -103,6 +138,9 @@ def test_a_changed_input_is_not_gone_on_with(bundle: Path, tmp_path: Path, capsy
     os.utime(source, (1, 1))
     assert score(bundle, source, output, "--resume") == 2
     assert "input changed since" in capsys.readouterr().err
+    assert score(bundle, source, output, "--overwrite", "--resume") == 0
+    with pytest.raises(StopError):
+        run_batch(Batch(bundle, source, output, overwrite=True), stop)
     assert score(bundle, source, output, "--overwrite") == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "out.csv"]
 
@@ -114,7 +152,7 @@ def command(bundle: Path, source: Path, output: Path, *words: str) -> list[str]:
 
 def test_ctrl_c_loses_nothing_and_says_how_to_go_on(bundle: Path, tmp_path: Path) -> None:
     source, output = tmp_path / "my players.csv", tmp_path / "out.parquet"
-    write_players(source, 600_000)
+    write_players(source, 300_000)
     process = subprocess.Popen(command(bundle, source, output), cwd=ROOT, stderr=subprocess.PIPE, text=True)
     while not list(tmp_path.glob("out.parquet.partial/*.answers")):
         assert process.poll() is None

@@ -6,6 +6,7 @@ import asyncio
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ import pytest
 from ludocast.serve.backends.choose import choose_backend
 from ludocast.serve.backends.worker_link import WorkerOptions
 from ludocast.serve.backends.workers import WorkersBackend
+from ludocast.serve.batcher import Batcher
 from ludocast.serve.calls import Answer, Call
 from ludocast.serve.device import CUDA
 
@@ -155,6 +157,25 @@ def test_large_calls_leave_a_worker_to_small_ones(bundle: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_a_call_for_which_no_worker_is_free_is_refused_at_its_deadline(bundle: Path) -> None:
+    async def scenario() -> None:
+        async with working(bundle) as backend:
+            batcher, loop = Batcher(backend), asyncio.get_running_loop()
+            for _ in range(2):
+                scored(backend, [{"x": 1, "turns": 2_000_000}])  # seconds
+            late: asyncio.Future[Answer] = loop.create_future()
+            in_time: asyncio.Future[Answer] = loop.create_future()
+            call = Call("a", "records", b'{"x": 1, "turns": 0}')
+            batcher.submit(call, late.set_result, loop.time() + 0.2)
+            batcher.submit(call, in_time.set_result, loop.time() + 30)
+            assert (await asyncio.wait_for(late, 10)).status == 503
+            assert batcher.waiting == 1
+            assert probability(await asyncio.wait_for(in_time, 30)) == of(1)
+            assert batcher.waiting == 0
+
+    asyncio.run(scenario())
+
+
 def test_bundles_are_verified_by_a_worker_and_may_come_and_go(bundle: Path, tmp_path: Path) -> None:
     broken = write_spinning(tmp_path / "broken")
     (broken / "model.onnx").write_bytes((broken / "model.onnx").read_bytes()[:-1])
@@ -168,7 +189,15 @@ def test_bundles_are_verified_by_a_worker_and_may_come_and_go(bundle: Path, tmp_
             await backend.unload("c")
             manifest = await backend.load("d", changed)
             assert manifest.name == "spinning"
-            assert probability((await scored(backend, [{"x": 1, "turns": 0}]))[0]) == of(1)
+            # A worker that is started again would answer by another model than the others do.
+            shutil.rmtree(changed)
+            write_spinning(changed, version="3")
+            os.kill(backend.pids[0], signal.SIGKILL)
+            await until(lambda: len(backend.pids) == 1)
+            for _ in range(30):
+                await asyncio.sleep(0.05)
+                assert len(backend.pids) == 1
+                assert probability((await scored(backend, [{"x": 1, "turns": 0}]))[0]) == of(1)
 
     asyncio.run(scenario())
 

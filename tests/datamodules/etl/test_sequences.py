@@ -25,7 +25,7 @@ RULES = st.builds(
 )  # fmt: skip
 PHASES = (Phase.explicit, Phase.generate)
 fast = settings(max_examples=3, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck), phases=PHASES)
-many = settings(fast, max_examples=150)
+many = settings(fast, max_examples=60)
 
 
 def _late_missing(value: float | None) -> tuple[bool, float]:
