@@ -173,7 +173,19 @@ class Served:
 
     def __init__(self, bundle: Path, *options: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "ludocast", "serve", "--bundle", str(bundle), "--port", "0", *options],
+            [
+                sys.executable,
+                "-m",
+                "ludocast",
+                "serve",
+                "--bundle",
+                str(bundle),
+                "--port",
+                "0",
+                "--access_log",
+                "off",
+                *options,
+            ],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
