@@ -95,7 +95,10 @@ class Answering:
     def _count(self, call: Call, found: Predictions) -> None:
         counter = self._inputs.get(call.model)
         if counter is not None and found.feeds is not None:
-            counter.add(found.feeds)
+            try:
+                counter.add(found.feeds)
+            except Exception as error:  # an answer is not lost because it could not be counted
+                traceback.print_exception(error, file=sys.stderr)
 
     def _together(self, calls: Sequence[Call], tables: Sequence[Table]) -> list[Answer]:
         """Of one record each, with the same names, to the same model."""

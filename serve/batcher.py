@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -114,7 +116,10 @@ class Batcher:
 
     def _done(self, batch: Sequence[_Waiting], answers: Sequence[Answer]) -> None:
         for one, answer in zip(batch, answers, strict=True):
-            one.reply(answer)
+            try:
+                one.reply(answer)
+            except Exception as error:  # those behind it get theirs all the same
+                traceback.print_exception(error, file=sys.stderr)
         self._schedule()
 
 

@@ -20,12 +20,13 @@ _ERRORS = {
     "404": "There is no such thing.",
     "408": "The request did not arrive in time.",
     "413": "Too many rows or bytes.",
+    "415": "The body is compressed.",
     "422": "A row does not fit; the sentence names row and column.",
     "429": "Too many requests; Retry-After tells when to come again.",
     "431": "Too long a request line, or too many headers.",
     "503": "Not scored in time, or the server starts or stops; try again.",
 }
-_OF_KEYS, _OF_BODIES = ("401", "403"), ("408", "413", "422")
+_OF_KEYS, _OF_BODIES = ("401", "403"), ("408", "413", "415", "422")
 _PART = re.compile(r"\{(\w+)\}")
 
 

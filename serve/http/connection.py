@@ -17,9 +17,9 @@ from ludocast.serve.http.connections import Connections
 from ludocast.serve.http.head import CLOSE, check_head, framing, origin_form, read_ending, too_large, write_head
 from ludocast.serve.http.message import RefusedError, Request, Response
 from ludocast.serve.http.router import LARGEST_BODY, Route
+from ludocast.serve.http.sending import send_file
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_FILE_PIECE = 1 << 18  # bytes read at once of a file that is sent
 _MOST_WAITING = 16  # requests of one connection that are read before the first is answered
 _LARGE = 1 << 20  # bytes of a body behind which no further one is read before
 _DRAINED_SECONDS = 1.0  # that a silent connection is still listened to once the server drains
@@ -54,7 +54,7 @@ class Connection(asyncio.Protocol):
         self._stream: BodyStream | None = None
         self._target, self._ending = b"", CLOSE
         self._expects = False  # the client sends the body only once it is told to
-        self._head_bytes = self._unparsed_bytes = self._body_bytes = 0
+        self._head_bytes = self._unparsed_bytes = self._body_bytes = self._kept_bytes = 0
         self._pieces: list[bytes] = []
         # Those that wait for their turn, and the one that is being answered.
         self._waiting: deque[tuple[Route | RefusedError, Request, bytes]] = deque()
@@ -76,6 +76,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """Leave."""
         self._all.open.discard(self)
+        self._forget_body()
         self._last = True
         self._waiting.clear()
         if self._may_write is not None:
@@ -208,6 +209,10 @@ class Connection(asyncio.Protocol):
             self._stream.add(body)
         elif isinstance(route, Route):
             self._pieces.append(body)
+            self._kept_bytes += len(body)
+            self._all.body_bytes += len(body)
+            if self._all.body_bytes > self._limits.all_bodies:
+                raise RefusedError(503, "too much is being sent at once; try again in a moment", {"Retry-After": "1"})
 
     def on_message_complete(self) -> None:
         """The request is whole."""
@@ -217,6 +222,7 @@ class Connection(asyncio.Protocol):
             return
         self._reading = self._stream = None
         self._expects = False
+        self._forget_body()
         if stream is not None:
             stream.end()
             return
@@ -272,6 +278,7 @@ class Connection(asyncio.Protocol):
     def _give_up(self, error: RefusedError) -> None:
         """Read no more; answer so, unless the request is with its handler already."""
         request, self._last = self._reading, True
+        self._forget_body()
         if self._stream is not None:
             self._answer_ending = CLOSE
             self._break_stream(error)
@@ -286,6 +293,10 @@ class Connection(asyncio.Protocol):
         self._waiting.append((error, request, CLOSE))
         if self._answering is None:
             self._next()
+
+    def _forget_body(self) -> None:
+        self._all.body_bytes -= self._kept_bytes
+        self._kept_bytes, self._pieces = 0, []
 
     def _break_stream(self, error: RefusedError) -> None:
         if self._stream is not None:
@@ -359,19 +370,7 @@ class Connection(asyncio.Protocol):
         self._answered()
 
     async def _send(self, file: BufferedReader, size: int) -> None:
-        try:
-            with file:
-                while size > 0 and not self._transport.is_closing():
-                    piece = file.read(min(size, _FILE_PIECE))
-                    if not piece:
-                        raise EOFError("it became shorter while it was sent")
-                    size -= len(piece)
-                    self._transport.write(piece)
-                    await (self._may_write.wait() if self._may_write is not None else asyncio.sleep(0))
-        except (OSError, EOFError) as error:
-            print(f"a file was not sent to its end: {error}", file=sys.stderr)
-            self._transport.abort()  # so the client sees that its end is not there
-            return
+        await send_file(self._transport, file, size, lambda: self._may_write)
         self._sending = None
         self._answered()
 

@@ -11,7 +11,7 @@ from ludocast.serve.http.application import Application
 
 @dataclass(frozen=True)
 class Limits:
-    """Of one connection, in bytes and seconds.
+    """Of one connection unless it says otherwise, in bytes and seconds.
 
     Attributes:
         head: Bytes of request line and headers.
@@ -21,6 +21,7 @@ class Limits:
         idle_seconds: Between requests.
         write_seconds: That a client may leave an answer unread.
         linger_seconds: That a client which gets no more answers may go on sending.
+        all_bodies: Bytes of bodies that are not whole yet, of all connections.
     """
 
     head: int = 32 << 10
@@ -30,6 +31,7 @@ class Limits:
     idle_seconds: float = 75
     write_seconds: float = 30
     linger_seconds: float = 5
+    all_bodies: int = 1 << 30
 
 
 class Timed(Protocol):
@@ -57,6 +59,7 @@ class Connections:
         application: That answers.
         limits: Of each connection.
         open: Those that are there.
+        body_bytes: Of bodies that are not whole yet.
         draining: Whether each answer is the last of its connection.
         date: The Date header of this second.
     """
@@ -64,6 +67,7 @@ class Connections:
     application: Application
     limits: Limits = field(default_factory=Limits)
     open: set[Timed] = field(default_factory=set)
+    body_bytes: int = 0
     draining: bool = False
     date: bytes = b""
 

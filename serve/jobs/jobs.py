@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import sqlite3
 import sys
 import time
 import traceback
@@ -87,9 +88,13 @@ class Jobs:
         Raises:
             RefusedError: 409 while the other one is being uploaded, 422 if it is another job.
         """
-        self.folder_of(job.id).mkdir()
-        if self.store.add(job):
-            self._changed.set()
+        try:
+            self.folder_of(job.id).mkdir()
+            is_new = self.store.add(job)
+        except (OSError, sqlite3.OperationalError) as error:
+            shutil.rmtree(self.folder_of(job.id), ignore_errors=True)
+            raise disk_is_full() from error
+        if is_new:
             return job
         self.folder_of(job.id).rmdir()
         assert job.idempotency is not None
@@ -122,7 +127,7 @@ class Jobs:
 
     def begin(self, job: Job) -> None:
         """Have a job scored."""
-        job.state = QUEUED
+        job.state, job.rows, job.share = QUEUED, 0, 0.0
         self.store.save(job)
         self._changed.set()
 
@@ -199,21 +204,22 @@ class Jobs:
         while True:
             await self._may_run.wait()
             job = self.store.next()
-            if job is None:
+            if job is None or job.id in self._live:  # the latter: another is about to have it
                 self._changed.clear()
                 await self._changed.wait()
                 continue
             job.state = RUNNING
             job.started = time.time() if job.started is None else job.started
-            self.store.save(job)
             self._live[job.id] = job
+            await self._save(job)
             task = asyncio.create_task(self._score(job))
             self._running[job.id] = task
             try:
                 # Cancelled by `_halt`, the job is another's; cancelled with this server, it is the next server's.
                 await asyncio.wait([task])
                 with suppress(asyncio.CancelledError):
-                    self._end(job, task)
+                    _end(job, task)
+                await self._save(job)
             finally:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
@@ -236,30 +242,16 @@ class Jobs:
 
         return await run_child(task, watch)
 
-    def _end(self, job: Job, task: asyncio.Task[Told]) -> None:
-        if job.state != RUNNING:  # it was stopped meanwhile
-            return
-        try:
-            told = task.result()
-        except DiedError as error:
-            job.deaths += 1
-            job.state = QUEUED
-            if job.deaths >= MOST_DEATHS:
-                job.state, job.error = FAILED, f"the process that scored it died {job.deaths} times: {error}"
-        except OSError as error:
-            job.state, job.error = FAILED, f"no process could be started: {error.strerror}"
-        except Exception as error:
-            print(f"job {job.id}:", file=sys.stderr)
-            traceback.print_exception(error)
-            job.state, job.error = FAILED, "the server failed; its log tells why"
-        else:
-            if "error" in told:
-                job.state, job.error = FAILED, str(told["error"])
+    async def _save(self, job: Job) -> None:
+        """Keep what has changed, as soon as there is room on the disk."""
+        while True:
+            try:
+                self.store.save(job)
+            except sqlite3.OperationalError as error:
+                print(f"job {job.id} cannot be saved: {error}", file=sys.stderr)
+                await asyncio.sleep(1)
             else:
-                job.state, job.share = DONE, 1.0
-                job.rows, job.bad, job.notes = told["done"]["rows"], told["done"]["bad"], told["done"]["notes"]
-        job.ended = time.time() if job.state in ENDED else None
-        self.store.save(job)
+                return
 
     async def _halt(self, job: Job) -> None:
         """End the process of a job."""
@@ -275,9 +267,37 @@ class Jobs:
 
     async def _clean(self) -> None:
         while True:
-            for job in self.store.ended_before(time.time() - self.options.seconds):
-                self._forget(job)
+            try:
+                for job in self.store.ended_before(time.time() - self.options.seconds):
+                    self._forget(job)
+            except sqlite3.OperationalError as error:
+                print(f"jobs cannot be removed: {error}", file=sys.stderr)
             await asyncio.sleep(min(_CLEAN_SECONDS, self.options.seconds))
+
+
+def _end(job: Job, task: asyncio.Task[Told]) -> None:
+    if job.state != RUNNING:  # it was stopped meanwhile
+        return
+    try:
+        told = task.result()
+    except DiedError as error:
+        job.deaths += 1
+        job.state = QUEUED
+        if job.deaths >= MOST_DEATHS:
+            job.state, job.error = FAILED, f"the process that scored it died {job.deaths} times: {error}"
+    except OSError as error:
+        job.state, job.error = FAILED, f"no process could be started: {error.strerror}"
+    except Exception as error:
+        print(f"job {job.id}:", file=sys.stderr)
+        traceback.print_exception(error)
+        job.state, job.error = FAILED, "the server failed; its log tells why"
+    else:
+        if "error" in told:
+            job.state, job.error = FAILED, str(told["error"])
+        else:
+            job.state, job.share = DONE, 1.0
+            job.rows, job.bad, job.notes = told["done"]["rows"], told["done"]["bad"], told["done"]["notes"]
+    job.ended = time.time() if job.state in ENDED else None
 
 
 def _flush(file: Any) -> None:

@@ -17,6 +17,7 @@ _ERRORS = {
     404: (404, "NotFound", "Resource not found.", "WebServiceNotFound"),
     408: (408, "RequestTimeout", "The operation took longer than it may.", "ScoreRequestTimeout"),
     413: (413, "BadArgument", "Invalid argument provided.", "RequestBodyInvalid"),
+    415: (415, "BadArgument", "Invalid argument provided.", "RequestBodyInvalid"),
     422: (400, "BadUserArgument", "User argument provided is invalid.", "InputParseError"),
     429: (503, "ServiceUnavailable", "Service is temporarily unavailable.", "TooManyConcurrentRequests"),
     500: (500, "InternalError", "Execution encountered an internal error.", "UnknownError"),

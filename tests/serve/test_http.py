@@ -198,6 +198,25 @@ def test_files_go_whole_to_slow_readers(server: Running) -> None:
     assert bodies(found) == [wanted, b"", b"/echo"]
 
 
+def test_bodies_that_are_not_whole_have_a_bound_together(tmp_path: Path) -> None:
+    with running(tmp_path, replace(USUAL, all_bodies=1_000_000)) as server:
+        clients = [server.connect() for _ in range(3)]
+        for client in clients[:2]:
+            client.sendall(post("/echo", bytes(500_000))[:-100_000])
+        clients[2].sendall(post("/echo", bytes(500_000)))
+        refused = read_all(clients[2])
+        assert refused.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nRetry-After: 1\r\n" in refused
+        clients[0].sendall(bytes(100_000))
+        assert bodies(read_until(clients[0], bytes(500_000))) == [bytes(500_000)]
+        clients[1].close()
+        time.sleep(0.1)
+        assert server.listener.connections.body_bytes == 0
+        assert bodies(server.say(post("/echo", bytes(900_000)))) == [bytes(900_000)]
+        for client in clients:
+            client.close()
+
+
 def test_a_file_that_becomes_shorter_is_seen_to_be_broken(tmp_path: Path) -> None:
     with running(tmp_path) as server:
         (tmp_path / "a").write_bytes(bytes(64 << 20))

@@ -144,6 +144,13 @@ def test_damaged_arrow_is_refused(url: str) -> None:
         assert send(f"{url}/predict", bytes(body), STREAM)[0] in (200, 400, 413, 422)
 
 
+def test_compressed_bodies_are_refused(url: str) -> None:
+    for path in ("/predict", "/v2/models/demo/infer", "/workspaces/0f/services/demo/execute"):
+        status, answer = ask(url + path, b"\x1f\x8b", headers={"Content-Encoding": "gzip"})
+        assert status == 415
+        assert "Content-Encoding" in json.dumps(answer)
+
+
 def test_lines_are_records(url: str) -> None:
     lines = "\n".join(json.dumps(row) for row in ROWS) + "\n\n"
     status, _, answer = send(f"{url}/predict", lines.encode(), "application/x-ndjson")

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ludocast.serve.client import Client
+from ludocast.serve.client_http import UnreachableError
 from ludocast.serve.http.message import RefusedError, Request
 from ludocast.serve.safety.guard import Bucket, KeyGuard, OpenGuard
 from ludocast.serve.safety.keys import KeyFile, Rate, new_key, read_keys
@@ -327,6 +329,9 @@ def test_tls_by_files_to_all_by_no_auth(bundle: Path, tmp_path: Path) -> None:
             assert json.load(answer)["predictions"][0]["label"] == "Y"
         with pytest.raises(urllib.error.URLError, match="certificate verify failed"):
             urllib.request.urlopen(request, timeout=20)
+        assert Client(url, context=context).predict(ROW).predictions[0]["label"] == "Y"
+        with pytest.raises(UnreachableError, match="certificate verify failed"):
+            Client(url).predict(ROW)
         plain = urllib.request.Request(url.replace("https", "http") + "/predict", b"{}")
         with pytest.raises((urllib.error.URLError, ConnectionError, OSError)):
             urllib.request.urlopen(plain, timeout=20)

@@ -21,6 +21,7 @@ import pytest
 from ludocast.serve.backends.choose import choose_backend
 from ludocast.serve.backends.worker_link import WorkerOptions
 from ludocast.serve.backends.workers import WorkersBackend
+from ludocast.serve.batcher import Batcher
 from ludocast.serve.calls import Answer, Call
 from ludocast.serve.device import CUDA
 
@@ -152,6 +153,25 @@ def test_large_calls_leave_a_worker_to_small_ones(bundle: Path) -> None:
             found = json.loads((await large)[0].body)["predictions"]
             assert [entry["probability"] for entry in found] == [of(1), of(2)]
             assert backend.has_room(is_large=True)
+
+    asyncio.run(scenario())
+
+
+def test_a_call_for_which_no_worker_is_free_is_refused_at_its_deadline(bundle: Path) -> None:
+    async def scenario() -> None:
+        async with working(bundle) as backend:
+            batcher, loop = Batcher(backend), asyncio.get_running_loop()
+            for _ in range(2):
+                scored(backend, [{"x": 1, "turns": 2_000_000}])  # seconds
+            late: asyncio.Future[Answer] = loop.create_future()
+            in_time: asyncio.Future[Answer] = loop.create_future()
+            call = Call("a", "records", b'{"x": 1, "turns": 0}')
+            batcher.submit(call, late.set_result, loop.time() + 0.2)
+            batcher.submit(call, in_time.set_result, loop.time() + 30)
+            assert (await asyncio.wait_for(late, 10)).status == 503
+            assert batcher.waiting == 1
+            assert probability(await asyncio.wait_for(in_time, 30)) == of(1)
+            assert batcher.waiting == 0
 
     asyncio.run(scenario())
 
