@@ -122,7 +122,7 @@ def test_spark_gives_the_same_bits(bundle: Path, players: Path, local: Path, tmp
     script.write_text(SPARK.format(function=documented_function()))
     done = subprocess.run(
         [sys.executable, str(script), str(bundle), str(players), str(tmp_path / "out")],
-        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT), "PYSPARK_PYTHON": sys.executable}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     found = pq.read_table(tmp_path / "out").sort_by("id")
