@@ -95,6 +95,12 @@ def test_a_canary_gets_its_share(url: str) -> None:
     assert abs(found["2"] - 25) <= 2
     assert found["1"] + found["2"] == 100
     assert ask(url + "/admin/models")[1]["models"][0]["canary"]["answered"] == found["2"]
+    tensors = [{"name": name, "shape": [1], "datatype": "BYTES", "data": [value]} for name, value in ROW.items()]
+    for version in "12":  # a request may ask for a version
+        path = f"{url}/v2/models/demo/versions/{version}"
+        assert ask(f"{path}/infer", {"inputs": tensors})[1]["model_version"] == version
+        assert ask(f"{path}/ready")[0] == 200
+    assert ask(f"{url}/v2/models/demo/versions/3/infer", {"inputs": tensors})[0] == 404
     told = _back(url)[1]
     assert "canary" not in told
     assert _answered(url, 10) == {"1": 10}
