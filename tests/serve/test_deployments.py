@@ -78,6 +78,8 @@ def test_a_version_is_switched_and_taken_back(url: str) -> None:
     assert ask(url + "/predict", ROW)[1]["predictions"][0]["probability"] == pytest.approx(OLD, abs=1e-6)
     assert _back(url)[1]["live"]["version"] == "2"
     assert [one["live"]["version"] for one in ask(url + "/admin/models")[1]["models"]] == ["2"]
+    paths = ask(url + "/openapi.json")[1]["paths"]
+    assert {"/admin/models", "/admin/models/{name}", "/admin/models/{name}/rollback"} <= set(paths)
 
 
 def test_a_new_name_is_a_new_model(url: str) -> None:
