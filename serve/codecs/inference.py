@@ -58,11 +58,6 @@ class Inference:
 
 def metadata(manifest: Manifest) -> dict[str, Any]:
     """What the protocol tells of a model."""
-    width = -1 if manifest.has_lists else len(manifest.classes)
-    first, second = manifest.outputs
-    outputs = [{"name": first, "datatype": "BYTES", "shape": [-1, -1] if manifest.has_lists else [-1]}]
-    if not manifest.has_lists:
-        outputs.append({"name": "probability", "datatype": "FP32", "shape": [-1]})
     return {
         "name": manifest.name,
         "versions": [manifest.version],
@@ -71,14 +66,33 @@ def metadata(manifest: Manifest) -> dict[str, Any]:
             {"name": item.column, "datatype": _DATATYPES[item.kind], "shape": [-1, 1 if item.form == "cell" else -1]}
             for item in manifest.inputs
         ],
-        "outputs": [*outputs, {"name": second, "datatype": "FP32", "shape": [-1, width]}],
-        "parameters": {} if manifest.has_lists else {"classes": orjson.dumps(manifest.classes).decode()},
+        "outputs": _outputs(manifest),
+        "parameters": {"classes": orjson.dumps(manifest.classes).decode()} if manifest.kind.answer == "class" else {},
     }
+
+
+def _outputs(manifest: Manifest) -> list[dict[str, Any]]:
+    if manifest.has_numbers:
+        return [{"name": name, "datatype": "FP32", "shape": [-1]} for name in ("value", "lower", "upper")]
+    first, second = manifest.outputs
+    if manifest.has_lists:
+        return [
+            {"name": first, "datatype": "BYTES", "shape": [-1, -1]},
+            {"name": second, "datatype": "FP32", "shape": [-1, -1]},
+        ]
+    return [
+        {"name": first, "datatype": "BYTES", "shape": [-1]},
+        {"name": "probability", "datatype": "FP32", "shape": [-1]},
+        {"name": second, "datatype": "FP32", "shape": [-1, len(manifest.classes)]},
+    ]
 
 
 def answer_tensors(manifest: Manifest, found: Predictions) -> dict[str, np.ndarray]:
     """Names to texts or float32: [N], or [N, T] with "" and 0 behind the end of a shorter list."""
     first, second = manifest.outputs
+    if manifest.has_numbers:
+        lower, upper = found.probabilities.T.copy()
+        return {"value": found.labels, "lower": lower, "upper": upper}
     if not manifest.has_lists:
         positive = manifest.positive_index
         p = found.probabilities
