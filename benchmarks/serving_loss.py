@@ -172,8 +172,9 @@ class Served:
     """A server process."""
 
     def __init__(self, bundle: Path, *options: str) -> None:
+        words = ["serve", "--bundle", str(bundle), "--port", "0", "--access_log", "off", *options]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "ludocast", "serve", "--bundle", str(bundle), "--port", "0", *options],
+            [sys.executable, "-m", "ludocast", *words],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

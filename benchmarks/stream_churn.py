@@ -40,7 +40,6 @@ from ludocast.recipes.churn_table import read_churn_table
 
 from ludocast.__main__ import main as ludocast
 
-VALIDATION, TEST = ROW_GROUP, 2 * ROW_GROUP
 EXCHANGED = 0.1
 
 
@@ -82,8 +81,8 @@ class Game:
         arrays = [pa.array(columns[field.name], from_pandas=True).cast(field.type) for field in self.schema]
         return pa.Table.from_arrays(arrays, schema=self.schema), chance
 
-    def write(self, train: int) -> Path:
-        """A folder of snapshots with so many training rows."""
+    def write(self, train: int, test: int) -> Path:
+        """A folder of snapshots with so many training and test rows, and half as many of validation."""
         out = self.folder / f"rows_{train}"
         if out.exists():
             return out
@@ -93,7 +92,7 @@ class Game:
         for name in ("_schema.json", "_features.json"):
             shutil.copy(self.folder / "snaps" / name, partial)
         writer, best = DataSetWriter(partial), []
-        for part, count in (("train", train), ("validation", VALIDATION), ("test", TEST)):
+        for part, count in (("train", train), ("validation", test // 2), ("test", test)):
             for number, begin in enumerate(range(0, count, ROW_GROUP)):
                 table, chance = self.rows(part, number, min(ROW_GROUP, count - begin))
                 writer.add(table)
@@ -140,6 +139,7 @@ def read_part(table: StreamedTable, preprocessing: Preprocessing, part: str) -> 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", required=True)
+    parser.add_argument("--test-rows", type=int, default=2 * ROW_GROUP)
     parser.add_argument("--players", type=int, default=20_000)
     parser.add_argument("--folder", type=Path, default=Path("stream_churn"))
     parser.add_argument("--beside-memory", type=int, metavar="PASSES")
@@ -148,7 +148,7 @@ def main() -> None:
     print(f"{len(game.names)} features, {len(game.features):,} rows to draw from", flush=True)
     for rows in options.rows:
         begin = time.perf_counter()
-        data = game.write(rows)
+        data = game.write(rows, options.test_rows)
         made = time.perf_counter() - begin
         if options.beside_memory is not None:
             beside_memory(data, rows, options.beside_memory)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ludocast.datamodules.etl.engine import Engine, connect, parse_memory, telling_of_engines
 from ludocast.datamodules.etl.log import Log, open_log
@@ -43,7 +43,7 @@ class LogOptions:
     time: str | None = None
     event: str | None = None
     amount: str | None = None
-    time_unit: Literal["s", "ms", "us", "ns"] | None = None
+    time_unit: Unit | None = None
     dedupe: bool = False
     engine: str = "duckdb"
     table: str | None = None

@@ -36,13 +36,20 @@ class Deployments:
         self._changing = asyncio.Lock()
         self._unloading: set[asyncio.Task[None]] = set()
 
-    def version(self, name: str | None = None) -> Version:
-        """That answers for a model; without a name for the first one.
+    def version(self, name: str | None = None, number: str | None = None) -> Version:
+        """That answers for a model, or the one of that number; without a name for the first one.
 
         Raises:
             RefusedError: 404.
         """
-        return self.deployment(name).live
+        deployment = self.deployment(name)
+        canary = deployment.canary
+        there = [deployment.live] if canary is None else [deployment.live, canary.version]
+        for version in there:
+            if number is None or version.manifest.version == number:
+                return version
+        known = " and ".join(f'"{version.manifest.version}"' for version in there)
+        raise RefusedError(404, f'model "{name}" has no version "{str(number)[:100]}"; there is {known}')
 
     def deployment(self, name: str | None = None) -> Deployment:
         """A model; without a name the first one.
@@ -68,15 +75,22 @@ class Deployments:
 
     # Requests
 
-    def choose(self, name: str | None) -> tuple[Deployment, Version]:
+    def choose(self, name: str | None, number: str | None = None) -> tuple[Deployment, Version]:
         """The model, and the version that is to answer the next request; to be given back by `release`.
+
+        Args:
+            name: Of the model; None for the first one.
+            number: Of the version that the request asks for; None for that whose turn it is.
 
         Raises:
             RefusedError: 404.
         """
         deployment = self.deployment(name)
         canary = deployment.canary
-        version = deployment.live if canary is None or not canary.takes() else canary.version
+        if number is not None:
+            version = self.version(name, number)
+        else:
+            version = deployment.live if canary is None or not canary.takes() else canary.version
         self._users[version.key] += 1
         return deployment, version
 

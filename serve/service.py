@@ -57,7 +57,13 @@ class Service:
         return self.services.get(service, service)
 
     def predict(
-        self, request: Request, reply: Reply, codec: str, name: str | None, options: Mapping[str, str] = _NOTHING
+        self,
+        request: Request,
+        reply: Reply,
+        codec: str,
+        name: str | None,
+        options: Mapping[str, str] = _NOTHING,
+        number: str | None = None,
     ) -> None:
         """Have the body of a request scored.
 
@@ -67,6 +73,7 @@ class Service:
             codec: Name in `CODECS`.
             name: Of the model; None for the first one.
             options: For the codec.
+            number: Of the version that has to answer; None for that whose turn it is.
 
         Raises:
             RefusedError: 404 if there is no such model, 400 if the deadline is none, 415 if the body is compressed.
@@ -75,14 +82,14 @@ class Service:
         if packed != "identity":
             raise RefusedError(415, f'Content-Encoding "{packed[:40]}" is not taken; send the body as it is')
         deadline = request.arrived + self._seconds(request)
-        deployment, version = self.deployments.choose(name)
+        deployment, version = self.deployments.choose(name, number)
         request.model, request.version = version.manifest.name, version.manifest.version
         call = Call(version.key, codec, request.body, options)
 
         def answered(answer: Answer) -> None:
             self.deployments.release(version)
             canary = deployment.canary
-            if canary is not None and canary.version is version:
+            if canary is not None and canary.version is version and number is None:
                 if answer.status not in _NOT_ITS_FAULT:
                     canary.refused += 1
                     self._ask_live(request, reply, deployment, call, deadline)

@@ -31,10 +31,10 @@ class Work:
         output: The file or folder that is made.
         fingerprint: What is scored and how, by which a run may be gone on with.
         resume: Whether a run that was stopped is gone on with.
-        overwrite: Whether what it left, and an output that is there, is thrown away.
+        overwrite: Whether what is left of another run is thrown away; with `resume` only if it cannot be gone on with.
 
     Raises:
-        ValueError: If there is something of another run, or nothing where `resume` wants it.
+        ValueError: If there is something of another run, or another process works on this one.
     """
 
     def __init__(self, output: Path, fingerprint: Fingerprint, resume: bool, overwrite: bool) -> None:
@@ -51,13 +51,17 @@ class Work:
         self.folder.mkdir(exist_ok=True)
         self._lock = locked(self.folder)
         try:
-            known = json.loads(told.read_bytes()) if resume and told.exists() else None
-            if known is None:
+            known = json.loads(told.read_bytes()) if resume and told.exists() else {}
+            wanted = json.loads(json.dumps(fingerprint))
+            changed = [name for name in {**known, **wanted} if known.get(name) != wanted.get(name)]
+            if known and changed and not overwrite:
+                raise ValueError(
+                    f"{self.folder} is of another run: {', '.join(changed)} changed since; --overwrite begins anew"
+                )
+            if changed:
                 self._clear()
-                _write(told, json.dumps(fingerprint, indent=1, ensure_ascii=False).encode())
-            else:
-                _check(known, json.loads(json.dumps(fingerprint)), self.folder)
-                self.kept = sum(1 for _ in self.folder.glob("*.answers"))
+                _write(told, json.dumps(wanted, indent=1, ensure_ascii=False).encode())
+            self.kept = sum(1 for _ in self.folder.glob("*.answers"))
         except BaseException:
             self._lock.close()
             raise
@@ -141,14 +145,6 @@ def locked(folder: Path) -> BinaryIO:
             time.sleep(0.1)
         else:
             return lock
-
-
-def _check(known: Fingerprint, wanted: Fingerprint, folder: Path) -> None:
-    changed = [name for name in {**known, **wanted} if known.get(name) != wanted.get(name)]
-    if changed:
-        raise ValueError(
-            f"{folder} is of another run: {', '.join(changed)} changed since; --overwrite begins anew, without --resume"
-        )
 
 
 def _write(path: Path, content: bytes | pa.Buffer) -> None:

@@ -17,7 +17,6 @@ from ludocast.serve.scorer import Predictions
 from ludocast.serve.suggest_options import OPTIONS
 
 MOST_ROWS = 10_000  # a request; files are for `ludocast score`, or jobs
-MOST_COLUMNS = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +111,11 @@ def check_count(rows: int) -> None:
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Refuse more columns than a request may have, and two of one name.
+    """Refuse two columns of one name.
 
     Raises:
-        RefusedError: 413, 422.
+        RefusedError: 422.
     """
-    if len(names) > MOST_COLUMNS:
-        raise RefusedError(413, f"{len(names):,} columns in one request; send at most {MOST_COLUMNS:,}")
     if len(set(names)) != len(names):
         seen: set[str] = set()
         twice = next(name for name in names if name in seen or seen.add(name))  # type: ignore[func-returns-value]

@@ -72,19 +72,16 @@ def metadata(manifest: Manifest) -> dict[str, Any]:
 
 
 def _outputs(manifest: Manifest) -> list[dict[str, Any]]:
-    if manifest.has_numbers:
-        return [{"name": name, "datatype": "FP32", "shape": [-1]} for name in ("value", "lower", "upper")]
     first, second = manifest.outputs
     if manifest.has_lists:
-        return [
-            {"name": first, "datatype": "BYTES", "shape": [-1, -1]},
-            {"name": second, "datatype": "FP32", "shape": [-1, -1]},
-        ]
-    return [
-        {"name": first, "datatype": "BYTES", "shape": [-1]},
-        {"name": "probability", "datatype": "FP32", "shape": [-1]},
-        {"name": second, "datatype": "FP32", "shape": [-1, len(manifest.classes)]},
-    ]
+        kinds = {first: ("BYTES", [-1, -1]), second: ("FP32", [-1, -1])}
+    elif manifest.has_numbers:
+        kinds = dict.fromkeys(("value", "lower", "upper"), ("FP32", [-1]))
+    else:
+        kinds = {
+            first: ("BYTES", [-1]), "probability": ("FP32", [-1]), second: ("FP32", [-1, len(manifest.classes)]),
+        }  # fmt: skip
+    return [{"name": name, "datatype": kind, "shape": shape} for name, (kind, shape) in kinds.items()]
 
 
 def answer_tensors(manifest: Manifest, found: Predictions) -> dict[str, np.ndarray]:
@@ -131,7 +128,7 @@ def _wanted(document: Mapping[str, Any], manifest: Manifest) -> dict[str, Any]:
     if name is not None and not isinstance(name, str):
         raise RefusedError(400, '"id": expected text')
     usual = _is_set(document, "binary_data_output")
-    known = [output["name"] for output in metadata(manifest)["outputs"]]
+    known = [output["name"] for output in _outputs(manifest)]
     asked = document.get("outputs")
     if not asked:
         return {"id": name, "outputs": dict.fromkeys(known, usual)}

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 from ludocast.serve.answers import answer_records
-from ludocast.serve.codecs.codec import Table, Written, check_count, check_names, read_json, table_of
+from ludocast.serve.codecs.codec import Table, Written, check_count, read_json, table_of
 from ludocast.serve.feeds import uneven_columns
 from ludocast.serve.http.message import RefusedError
 from ludocast.serve.manifest import Manifest
@@ -70,7 +70,6 @@ def _checked(rows: list[Any]) -> list[Mapping[str, Any]]:
 
 
 def _columns(columns: Mapping[str, Any]) -> Mapping[str, Any]:
-    check_names(list(columns))
     for name, cells in columns.items():
         if not isinstance(cells, list):
             raise RefusedError(422, f'column "{name}": expected a list of cells, got {type(cells).__name__}')

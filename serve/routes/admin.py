@@ -11,11 +11,22 @@ from ludocast.serve.bundle import MANIFEST_FILE
 from ludocast.serve.deployment import Deployment, read_share
 from ludocast.serve.http.message import JSON, RefusedError, Request, Response, json_response
 from ludocast.serve.http.router import Route, Router, awaited, direct
+from ludocast.serve.openapi import json_content, operation
 from ludocast.serve.service import Service
 
 _LARGEST_BODY = 1 << 16
 _LONGEST_NAME = 100
 _FIELDS = ("bundle", "canary", "shadow")
+_BODY = {
+    "type": "object",
+    "required": ["bundle"],
+    "properties": {
+        "bundle": {"type": "string", "description": "Folder, below that of models."},
+        "canary": {"type": "string", "description": "The share of requests that it answers.", "examples": ["5%"]},
+        "shadow": {"type": "boolean", "description": "Whether its answers are compared, and not given."},
+    },
+    "additionalProperties": False,
+}
 
 
 def add_admin_routes(router: Router, service: Service, models_folder: Path) -> None:
@@ -56,9 +67,15 @@ def add_admin_routes(router: Router, service: Service, models_folder: Path) -> N
         folder = root if previous is None else previous.folder
         return json_response((await _changed(deployments.roll_back(name), root, folder, "of that version")).describe())
 
-    router.add("GET", "/admin/models", Route(direct(listed), scope="admin"))
-    for pattern, function in (("/admin/models/{name}", change), ("/admin/models/{name}/rollback", roll_back)):
-        router.add("POST", pattern, Route(awaited(function), scope="admin", largest_body=_LARGEST_BODY))
+    document = operation("admin", "Which version of each model answers, and what is tried beside it.")
+    router.add("GET", "/admin/models", Route(direct(listed), scope="admin", document=document))
+    for pattern, function, summary, body in (
+        ("/admin/models/{name}", change, "Have another bundle answer, or try it by a share or as a shadow.", _BODY),
+        ("/admin/models/{name}/rollback", roll_back, "Take back the last change.", {"type": "object"}),
+    ):
+        document = operation("admin", summary, requestBody={"required": True, "content": json_content(body)})
+        route = Route(awaited(function), scope="admin", largest_body=_LARGEST_BODY, document=document)
+        router.add("POST", pattern, route)
 
 
 async def _changed(changing: Awaitable[Deployment], root: Path, folder: Path, given: str) -> Deployment:

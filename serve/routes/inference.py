@@ -50,18 +50,13 @@ def add_inference_routes(router: Router, service: Service) -> None:
     """Inference, what is told of server and models, and their health."""
 
     def manifest_of(request: Request) -> Manifest:
-        manifest = service.deployments.version(request.names["name"]).manifest
-        asked = request.names.get("version")
-        if asked is not None and asked != manifest.version:
-            there = f'there is "{manifest.version}"'
-            raise RefusedError(404, f'model "{manifest.name}" has no version "{asked[:100]}"; {there}')
-        return manifest
+        return service.deployments.version(request.names["name"], request.names.get("version")).manifest
 
     def infer(request: Request, reply: Reply) -> None:
-        manifest = manifest_of(request)
         length = request.headers.get(LENGTH_HEADER.lower())
         options = {} if length is None else {HEADER_LENGTH: length}
-        service.predict(request, reply, "inference", manifest.name, options)
+        names = request.names
+        service.predict(request, reply, "inference", names["name"], options, names.get("version"))
 
     def telling(summary: str, tell: Callable[[Request], dict[str, Any]], scope: str = "") -> Route:
         def answer(request: Request) -> Response:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import threading
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,6 +80,8 @@ def test_a_version_is_switched_and_taken_back(url: str) -> None:
     assert ask(url + "/predict", ROW)[1]["predictions"][0]["probability"] == pytest.approx(OLD, abs=1e-6)
     assert _back(url)[1]["live"]["version"] == "2"
     assert [one["live"]["version"] for one in ask(url + "/admin/models")[1]["models"]] == ["2"]
+    paths = ask(url + "/openapi.json")[1]["paths"]
+    assert {"/admin/models", "/admin/models/{name}", "/admin/models/{name}/rollback"} <= set(paths)
 
 
 def test_a_new_name_is_a_new_model(url: str) -> None:
@@ -95,6 +99,12 @@ def test_a_canary_gets_its_share(url: str) -> None:
     assert abs(found["2"] - 25) <= 2
     assert found["1"] + found["2"] == 100
     assert ask(url + "/admin/models")[1]["models"][0]["canary"]["answered"] == found["2"]
+    tensors = [{"name": name, "shape": [1], "datatype": "BYTES", "data": [value]} for name, value in ROW.items()]
+    for version in "12":  # a request may ask for a version
+        path = f"{url}/v2/models/demo/versions/{version}"
+        assert ask(f"{path}/infer", {"inputs": tensors})[1]["model_version"] == version
+        assert ask(f"{path}/ready")[0] == 200
+    assert ask(f"{url}/v2/models/demo/versions/3/infer", {"inputs": tensors})[0] == 404
     told = _back(url)[1]
     assert "canary" not in told
     assert _answered(url, 10) == {"1": 10}
@@ -121,6 +131,11 @@ def test_a_shadow_is_compared_and_not_heard(models: Path) -> None:
         assert counts["skipped"] < 21
         assert counts["same"] <= 1  # both refuse the wrong one
         assert counts["numbers_differ"] or counts["labels_differ"]
+        with urllib.request.urlopen(url + "/metrics", timeout=20) as answer:
+            told = re.findall(r'ludocast_shadow_answers_total\{.*result="(\w+)"\} (\d+)', answer.read().decode())
+        assert {result: int(count) for result, count in told} == {
+            result: counts[result] for result in ("same", "numbers_differ", "labels_differ", "failed", "skipped")
+        }
         assert "shadow" not in _back(url)[1]
 
 

@@ -304,8 +304,9 @@ def test_tls(tmp_path: Path) -> None:
             plain.sendall(get("/echo"))
             assert b"HTTP/1.1 200" not in read_all(plain)
         with trusting.wrap_socket(server.connect()) as client:
-            client.sendall(post("/echo", b"abc") + get("/file/large") + get("/echo", "Connection: close"))
-            assert bodies(read_all(client)) == [b"abc", bytes(4 << 20), b"/echo"]
+            client.sendall(post("/echo", b"abc") + get("/file/large") + post("/stall", bytes(4 << 20)))
+            client.sendall(get("/echo", "Connection: close"))
+            assert bodies(read_all(client)) == [b"abc", bytes(4 << 20), b"4194304", b"/echo"]
         # A handshake that has begun when the server is told to stop is ended, and its request answered.
         with server.connect() as failing:
             failing.sendall(b"GET / HTTP/1.1\r\n\r\n")

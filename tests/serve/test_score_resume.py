@@ -138,6 +138,9 @@ def test_a_changed_input_is_not_gone_on_with(bundle: Path, tmp_path: Path, capsy
     os.utime(source, (1, 1))
     assert score(bundle, source, output, "--resume") == 2
     assert "input changed since" in capsys.readouterr().err
+    assert score(bundle, source, output, "--overwrite", "--resume") == 0
+    with pytest.raises(StopError):
+        run_batch(Batch(bundle, source, output, overwrite=True), stop)
     assert score(bundle, source, output, "--overwrite") == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "out.csv"]
 
