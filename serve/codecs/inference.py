@@ -67,7 +67,7 @@ def metadata(manifest: Manifest) -> dict[str, Any]:
             for item in manifest.inputs
         ],
         "outputs": _outputs(manifest),
-        "parameters": {} if manifest.has_lists else {"classes": orjson.dumps(manifest.classes).decode()},
+        "parameters": {"classes": orjson.dumps(manifest.classes).decode()} if manifest.kind.answer == "class" else {},
     }
 
 
@@ -75,6 +75,8 @@ def _outputs(manifest: Manifest) -> list[dict[str, Any]]:
     first, second = manifest.outputs
     if manifest.has_lists:
         kinds = {first: ("BYTES", [-1, -1]), second: ("FP32", [-1, -1])}
+    elif manifest.has_numbers:
+        kinds = dict.fromkeys(("value", "lower", "upper"), ("FP32", [-1]))
     else:
         kinds = {
             first: ("BYTES", [-1]), "probability": ("FP32", [-1]), second: ("FP32", [-1, len(manifest.classes)]),
@@ -85,6 +87,9 @@ def _outputs(manifest: Manifest) -> list[dict[str, Any]]:
 def answer_tensors(manifest: Manifest, found: Predictions) -> dict[str, np.ndarray]:
     """Names to texts or float32: [N], or [N, T] with "" and 0 behind the end of a shorter list."""
     first, second = manifest.outputs
+    if manifest.has_numbers:
+        lower, upper = found.probabilities.T.copy()
+        return {"value": found.labels, "lower": lower, "upper": upper}
     if not manifest.has_lists:
         positive = manifest.positive_index
         p = found.probabilities
