@@ -119,16 +119,19 @@ def _events() -> dict[str, Any]:
 
 
 def _options() -> dict[str, Any]:
-    """Of `serve.suggest_options.SuggestOptions`."""
-    ids = {"type": "array", "items": {"type": ["string", "integer"]}}
+    """Of `serve.suggest_options.SuggestOptions`; null is the default, and one id a list of one."""
+    ids = {"type": ["array", "string", "integer", "null"], "items": {"type": ["string", "integer"]}}
     return {
-        "k": {"type": "integer", "minimum": 1, "description": f"Suggestions; {USUAL_K} by default."},
-        "exclude_owned": {"type": "boolean", "description": "Leave out what is in the history; true by default."},
+        "k": {"type": ["integer", "null"], "minimum": 1, "description": f"Suggestions; {USUAL_K} by default."},
+        "exclude_owned": {
+            "type": ["boolean", "null"],
+            "description": "Leave out what is in the history; true by default.",
+        },
         "exclude": {**ids, "description": "Items that are not suggested."},
         "only": {**ids, "description": "Items of which alone suggestions are taken."},
         "category": {**ids, "description": "Values of the catalogue's category; only items of these are suggested."},
         "diversity": {
-            "type": "number",
+            "type": ["number", "null"],
             "minimum": 0,
             "maximum": 1,
             "description": "0, the default, is the order of scores; 1 is as different as can be.",
@@ -194,4 +197,5 @@ def _property(item: Input) -> dict[str, Any]:
     if item.form == "cell":
         return text
     array = {"type": "array", "items": text}
-    return array if item.form == "list" else {"oneOf": [array, {"type": "string", "description": "words"}]}
+    as_text = "a JSON array" if item.form == "list" else "words"
+    return {"anyOf": [array, {"type": ["string", "null"], "description": as_text}]}

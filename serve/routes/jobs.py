@@ -35,7 +35,11 @@ _TABLE = {
 _PURGE = {
     "required": True,
     "content": json_content(
-        {"type": "object", "required": ["column", "value"], "properties": {"column": _TEXT, "value": _TEXT}}
+        {
+            "type": "object",
+            "required": ["column", "value"],
+            "properties": {"column": _TEXT, "value": {"type": ["string", "integer"]}},
+        }
     ),
 }
 

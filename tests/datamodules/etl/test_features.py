@@ -15,6 +15,9 @@ RULES = {
     "daily": Rules(8, 1, 5, 8, 1, session_ms=600_000, time_zone="Asia/Kolkata"),
     "short": Rules(5, 0, 30, 5, 9),
     "long": Rules(57, 0, 7, 7, 8, time_zone="Europe/Berlin"),
+    "brief sessions": Rules(14, 0, 10, 7, 9, session_ms=1_500, time_zone="Asia/Kathmandu"),
+    "no pause at all": Rules(14, 0, 10, 7, 12, session_ms=0),
+    "half a day": Rules(14, 0, 10, 7, 9, session_ms=43_200_000, time_zone="Asia/Kathmandu"),
 }
 
 
