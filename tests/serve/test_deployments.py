@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import threading
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -129,6 +131,11 @@ def test_a_shadow_is_compared_and_not_heard(models: Path) -> None:
         assert counts["skipped"] < 21
         assert counts["same"] <= 1  # both refuse the wrong one
         assert counts["numbers_differ"] or counts["labels_differ"]
+        with urllib.request.urlopen(url + "/metrics", timeout=20) as answer:
+            told = re.findall(r'ludocast_shadow_answers_total\{.*result="(\w+)"\} (\d+)', answer.read().decode())
+        assert {result: int(count) for result, count in told} == {
+            result: counts[result] for result in ("same", "numbers_differ", "labels_differ", "failed", "skipped")
+        }
         assert "shadow" not in _back(url)[1]
 
 
