@@ -22,6 +22,7 @@ from ludocast.serve.jobs.job import CANCELLED, DISK_IS_FULL, DONE, ENDED, FAILED
 from ludocast.serve.jobs.options import JobOptions
 from ludocast.serve.jobs.store import Store
 
+_OF_CSV = ("encoding", "delimiter")
 MOST_DEATHS = 3  # of a job's process without getting on in between
 _CLEAN_SECONDS = 60.0
 
@@ -179,19 +180,25 @@ class Jobs:
             for job in jobs:
                 await self._halt(job)
                 shutil.rmtree(work_folder(job.result), ignore_errors=True)
-            places = [job.input for job in jobs if job.is_upload]
-            places += [place for job in jobs for place in (job.result, job.bad_rows)]
-            files = [str(place) for place in places if place.is_file()]
+            plain = ("utf-8", None)
+            places = {place: plain for job in jobs for place in (job.result, job.bad_rows)}
+            uploads = [job for job in jobs if job.is_upload]
+            places |= {
+                job.input: (job.options.get("encoding", plain[0]), job.options.get("delimiter")) for job in uploads
+            }
+            files = {str(place): how for place, how in places.items() if place.is_file()}
             task = {
                 "purge": files, "column": column, "value": value, "names": {f"{self._files}/": ""},
                 "megabytes": self.options.memory,
             }  # fmt: skip
             told = await run_child(task, lambda _: None)
+            for job in uploads:  # as they are written now
+                job.options = {name: value for name, value in job.options.items() if name not in _OF_CSV}
         except DiedError as error:
             raise RefusedError(500, "the purge did not come to its end; try again") from error
         finally:
             for job in jobs:
-                if job.state == RUNNING:
+                if job.state in (QUEUED, RUNNING):
                     self.begin(job)
             self._may_run.set()
         if "error" in told:

@@ -201,6 +201,13 @@ def test_a_player_is_purged_from_uploads_and_results(url: str, state: Path) -> N
     found = get(f"{url}/jobs/{jobs[0]}/result")[1].decode().splitlines()
     assert [line.split(",")[0] for line in found] == ["id", "2", "3"]
     assert ask(f"{url}/jobs/purge", {"column": "id"})[0] == 422
+    other = "id;age;plan;active;last seen \n1;30;요금;true;\n2;41;basic;false;\n".encode("cp949")
+    job = ask(f"{url}/jobs?encoding=cp949&delimiter=%3B", other, headers=CSV)[1]["id"]
+    broken = ask(f"{url}/jobs?filename=t.parquet", b"PAR1", method="POST")[1]["id"]
+    assert ended(url, broken)["state"] == "failed"
+    assert ended(url, job)["rows"] == 2
+    assert ask(f"{url}/jobs/purge", {"column": "id", "value": "2"})[1]["removed"] == 1
+    assert (state / "files" / job / "input.csv").read_text().splitlines()[1:] == ["1,30,요금,true,"]
 
 
 class Killed:
