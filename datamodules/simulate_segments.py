@@ -30,7 +30,9 @@ def simulate_segments(rows: int, seed: int, shares: Sequence[float] | None = Non
     rng = np.random.default_rng(seed)
     share = np.array([group[0] for group in GROUPS] if shares is None else shares, float)
     truth = rng.choice(len(GROUPS), rows, p=share / share.sum())
-    level, days, night, spent, subscribed = (np.array([group[i] for group in GROUPS], float)[truth] for i in range(1, 6))
+    level, days, night, spent, subscribed = (
+        np.array([group[i] for group in GROUPS], float)[truth] for i in range(1, 6)
+    )
     gap = rng.random(rows) < 0.03
     played = np.clip(rng.normal(days, 2.5), 0, 30).round(1)
     table = {

@@ -53,7 +53,7 @@ class Prototypes:
         """Euclidean distance to the nearest prototype of each segment."""
         square = (z**2).sum(axis=1, keepdims=True) - 2 * z @ self.centres.T + (self.centres**2).sum(axis=1)
         nearest = [square[:, self.owner == k].min(axis=1) for k in range(self.size)]
-        return np.sqrt(np.maximum(np.stack(nearest, axis=1), 0))
+        return np.asarray(np.sqrt(np.maximum(np.stack(nearest, axis=1), 0)))
 
     def renamed(self, order: np.ndarray) -> Prototypes:
         """With segment `order[i]` in place i."""
@@ -86,7 +86,7 @@ class Mixture:
             ((z @ factor - mean @ factor) ** 2).sum(axis=1)
             for mean, factor in zip(self.means, self.factors, strict=True)
         ]
-        return -0.5 * np.stack(parts, axis=1) + self.constants()
+        return np.asarray(-0.5 * np.stack(parts, axis=1) + self.constants())
 
     def constants(self) -> np.ndarray:
         """What does not depend on the point, float64 [K]."""

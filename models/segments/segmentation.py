@@ -32,6 +32,11 @@ class Segmentation:
     names: tuple[str, ...]
     anomalies: Anomalies | None = None
 
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """What is told of each segment, then "anomaly" where there is a score of the row."""
+        return (self.partition.measure, *(() if self.anomalies is None else ("anomaly",)))
+
     def predict(self, columns: RawColumns) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """Segment of each row, int64 [N]; distances or probabilities, float32 [N, K]; anomaly scores, float32 [N]."""
         found = [self._predict(encoded) for encoded in encoded_chunks(self.preprocessing, columns)]

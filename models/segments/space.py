@@ -42,7 +42,7 @@ class Space:
         z = encoded.numbers.astype(np.float64) @ self.numbers - self.origin
         for column, start in enumerate(self.offset):
             z += self.codes[encoded.codes[:, column] + start]
-        return z
+        return np.asarray(z)
 
 
 def fit_space(preprocessing: Preprocessing, encoded: Encoded) -> Space:
@@ -78,6 +78,6 @@ def fit_space(preprocessing: Preprocessing, encoded: Encoded) -> Space:
 def told_weights(preprocessing: Preprocessing, space: Space) -> dict[str, str]:
     """Text column to a sentence on its weight."""
     return {
-        entry.column: f"weight {weight:.2f} a place, so that two rows of different values lie {2**0.5 * weight:.2f} apart"
+        entry.column: f"weight {weight:.2f} a place: two rows of different values lie {2**0.5 * weight:.2f} apart"
         for entry, weight in zip(preprocessing.codes, space.weights, strict=True)
     }
