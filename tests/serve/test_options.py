@@ -35,5 +35,5 @@ def test_addresses_and_files_that_are_not_there_are_named(tmp_path: Path) -> Non
         open_socket("192.0.2.1", 0)
     with pytest.raises(ValueError, match=r"--host a\.b\.invalid: "):  # RFC 6761: never a name
         open_socket("a.b.invalid", 0)
-    with pytest.raises(ValueError, match="server.pem and .*server.key are no certificate and its key: No such file"):
+    with pytest.raises(ValueError, match=r"server\.pem and .*server\.key are no certificate and its key: No such file"):
         tls(tmp_path / "server.pem", tmp_path / "server.key")
