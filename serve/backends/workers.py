@@ -19,7 +19,7 @@ from ludocast.serve.observe.inputs import InputCounts, add_counts
 
 MOST_CRASHES = 3  # of workers over one call, or one bundle
 MOST_KILLS = 10  # the same, of workers that were killed: as memory ran out, or by somebody who had no call in mind
-_BACK_OFF = (0.0, 0.2, 1.0, 5.0)  # seconds before a worker is started again, by how many ended before they were ready
+_BACK_OFF = (0.0, 0.1, 0.5, 2.0)  # seconds before a worker is started again, by how many ended before they were ready
 _KILLED = "scoring this request ended the process that did it, and so it was each time it was tried again"
 _LATE = "not scored before its deadline; try again"
 

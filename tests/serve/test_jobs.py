@@ -215,7 +215,7 @@ class Killed:
 
     def __init__(self, bundle: Path, state: Path, *words: str) -> None:
         self.command = [sys.executable, "-m", "ludocast", "serve", "--bundle", str(bundle), "--port", "0"]
-        self.command += ["--jobs", str(state), *words]
+        self.command += ["--jobs", str(state), "--access_log", "off", *words]
         self.start()
 
     def start(self) -> None:
