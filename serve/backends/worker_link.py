@@ -128,7 +128,8 @@ class WorkerLink(asyncio.Protocol):
         self._send(pack_calls(calls))
 
     def kill(self) -> None:
-        """End it at once."""
+        """End it at once; it is given nothing any more, though its end is told a moment later."""
+        self.is_alive = self.is_ready = False
         if self._process is not None:
             self._process.kill()
 
