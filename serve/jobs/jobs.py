@@ -38,9 +38,9 @@ class Jobs:
     """
 
     def __init__(self, options: JobOptions) -> None:
-        assert options.folder is not None
+        assert options.jobs is not None
         self.options = options
-        self._folder = options.folder.absolute()
+        self._folder = options.jobs.absolute()
         self._files = self._folder / "files"
         self._files.mkdir(parents=True, exist_ok=True)
         self._lock = locked(self._folder)
@@ -62,7 +62,7 @@ class Jobs:
                 shutil.rmtree(folder, ignore_errors=True)
         self._may_run.set()
         self._changed.set()
-        self._tasks = [asyncio.create_task(self._work()) for _ in range(self.options.processes)]
+        self._tasks = [asyncio.create_task(self._work()) for _ in range(self.options.job_processes)]
         self._tasks.append(asyncio.create_task(self._clean()))
 
     async def stop(self) -> None:
@@ -189,7 +189,7 @@ class Jobs:
             files = {str(place): how for place, how in places.items() if place.is_file()}
             task = {
                 "purge": files, "column": column, "value": value, "names": {f"{self._files}/": ""},
-                "megabytes": self.options.memory,
+                "megabytes": self.options.job_memory,
             }  # fmt: skip
             told = await run_child(task, lambda _: None)
             for job in uploads:  # as they are written now
@@ -235,11 +235,11 @@ class Jobs:
 
     async def _score(self, job: Job) -> Told:
         names = {str(job.input): job.name, str(job.result): "the result", f"{self._files}/": ""}
-        if self.options.files is not None:
-            names[f"{self.options.files.absolute()}/"] = ""
+        if self.options.job_files is not None:
+            names[f"{self.options.job_files.absolute()}/"] = ""
         task = {
             "bundle": str(job.bundle), "input": str(job.input), "output": str(job.result), "options": job.options,
-            "names": {**names, str(job.bundle): f"the bundle of {job.model}"}, "megabytes": self.options.memory,
+            "names": {**names, str(job.bundle): f"the bundle of {job.model}"}, "megabytes": self.options.job_memory,
         }  # fmt: skip
 
         def watch(told: Told) -> None:

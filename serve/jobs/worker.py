@@ -27,7 +27,10 @@ _TOLD_SECONDS = 0.2
 
 def main() -> None:
     """Do what the first line of standard input says."""
-    task = json.loads(sys.stdin.readline())
+    line = sys.stdin.readline()
+    if not line:  # the server ended before it could say what to do
+        return
+    task = json.loads(line)
     threading.Thread(target=_end_with_server, daemon=True).start()
     if sys.platform != "win32":
         os.nice(10)  # requests come first

@@ -247,11 +247,11 @@ def test_wrong_shares(text: str) -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (("absent", None, None), "--models_folder: there is no folder absent"),
+        ((Path("absent"), None, None), "--models_folder: there is no folder absent"),
         ((None, "run/bundle", None), "--canary: expected FOLDER=SHARE%"),
         ((None, "run/bundle=2", None), "--canary: expected a share"),
     ],
 )
-def test_wrong_options(options: tuple[str | None, str | None, str | None], sentence: str) -> None:
+def test_wrong_options(options: tuple[Path | None, str | None, Path | None], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
-        Trials.read(*options)
+        Trials(*options)
