@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
-from ludocast.models.segments.anomalies import fit_anomalies
-from ludocast.models.segments.fit import by_size, different_rows, fit_points
 from ludocast.models.segments.methods import METHODS
 from ludocast.models.segments.segmentation import Segmentation
 from ludocast.recipes.provenance import git_revision, libraries
 from ludocast.recipes.run_folder import RunFolder
-from ludocast.recipes.segment_table import SegmentTable, read_segment_table
+from ludocast.recipes.segment_fit import drift_to, find_segments, named_as, segment_report
+from ludocast.recipes.segment_table import read_segment_table
 from ludocast.recipes.stops import telling_of_stops
 from ludocast.serve.bundle import write_bundle
 from ludocast.serve.graph_inputs import schema_inputs
 from ludocast.serve.segments_export import export_segments
+from ludocast.serve.segments_report import IN_WORDS, SegmentReport, write_segments_report
 
 
 def segment(
@@ -29,6 +29,8 @@ def segment(
     exclude: list[str] | None = None,
     schema: Path | None = None,
     anomalies: bool = False,
+    compare: Path | None = None,
+    like: Path | None = None,
     name: str | None = None,
     version: str | None = None,
     seed: int = 0,
@@ -50,6 +52,8 @@ def segment(
         exclude: Columns to leave out, such as ids; comma-separated or given again.
         schema: A schema.json to follow, as a run writes it.
         anomalies: Score too how odd each row is, by an isolation forest.
+        compare: Another table of the same columns, such as last month's; the report tells how segments' shares differ.
+        like: An earlier run whose numbers segments keep, where they are the same.
         name: Of the model, as servers show it; that of OUT by default.
         version: Of the model.
         seed: Equal seeds give equal segments.
@@ -69,10 +73,15 @@ def segment(
         partial = folder.begin(
             {"data_sha256": table.sha256, "method": method, "k": k, "exclude": exclude, "seed": seed}
         )
-        fitted = _fit(table, methods, size, anomalies, seed)
-        _write(partial, table, fitted, out.name if name is None else name, version)
+        found = find_segments(table, methods, size, anomalies, seed)
+        if like is not None:
+            found = named_as(found, table, like, seed)
+        drifted = None if compare is None else drift_to(found, compare, encoding, delimiter)
+        other = "" if compare is None else compare.name
+        report = segment_report(found, table, out.name if name is None else name, drifted, other, seed)
+        _write(partial, report, found.fitted, table.sha256, version)
         folder.finish()
-    _tell(out)
+    _tell(report, out, data)
 
 
 @contextmanager
@@ -104,33 +113,22 @@ def _size(k: str) -> int | None:
     return int(k)
 
 
-def _fit(table: SegmentTable, methods: tuple[str, ...], k: int | None, anomalies: bool, seed: int) -> Segmentation:
-    points = fit_points(table.schema, table.columns, seed)
-    most = different_rows(points.z, k if k is not None else 2)
-    if k is not None and k > most:
-        raise ValueError(f"--k {k} is more than the {most:,} different rows of the table; give {most} or less")
-    assert k is not None
-    partition = by_size(METHODS[methods[0]](points.z, k, seed).partition, points.z)
-    preprocessing = points.scales.preprocessing
-    names = tuple(str(i + 1) for i in range(k))
-    fitted = Segmentation(points.scales.schema, preprocessing, points.space, partition, names)
-    if anomalies:
-        found = fit_anomalies(preprocessing.encode(table.columns), preprocessing.code_sizes, seed)
-        fitted = replace(fitted, anomalies=found)
-    return fitted
-
-
-def _write(partial: Path, table: SegmentTable, fitted: Segmentation, name: str, version: str | None) -> None:
+def _write(partial: Path, report: SegmentReport, fitted: Segmentation, sha256: str, version: str | None) -> None:
+    metrics = report.metrics()
     fitted.schema.write(partial / "schema.json")
+    text = json.dumps(metrics, ensure_ascii=False, indent=1, allow_nan=False)
+    (partial / "metrics.json").write_text(text + "\n", encoding="utf-8")
+    write_segments_report(report, partial / "report.html")
     write_bundle(
         partial / "bundle",
-        export_segments(fitted, name).SerializeToString(),
-        name=name,
+        export_segments(fitted, report.name).SerializeToString(),
+        name=report.name,
         inputs=schema_inputs(fitted.schema),
         classes=fitted.names,
         missing_tokens=fitted.schema.missing_tokens,
+        metrics=metrics["metrics"],
         libraries=libraries(),
-        data_sha256=table.sha256,
+        data_sha256=sha256,
         git_revision=git_revision(),
         version=version,
         task="segments",
@@ -138,6 +136,14 @@ def _write(partial: Path, table: SegmentTable, fitted: Segmentation, name: str, 
     )
 
 
-def _tell(out: Path) -> None:
-    print(f"bundle: {out / 'bundle'}")
-    print(f"next:   ludocast score --bundle {out / 'bundle'} --input players.csv --output scored.csv", flush=True)
+def _tell(report: SegmentReport, out: Path, data: Path) -> None:
+    chosen = report.choice.chosen
+    measured = f"silhouette {chosen.silhouette:.2f}, stability {chosen.stability:.2f}"
+    print(f"\n{chosen.k} segments by {IN_WORDS[chosen.method]}: {measured}")
+    for profile in report.profiles:
+        print(f"  {profile.sentence()}")
+    if report.drift is not None:
+        print(report.drift.sentence())
+    print(f"\nreport: {out / 'report.html'}\nbundle: {out / 'bundle'}")
+    print(f"next:   ludocast score --bundle {out / 'bundle'} --input {data} --output scored.csv")
+    print(f"        ludocast serve --bundle {out / 'bundle'}", flush=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from ludocast.datamodules.infer import RawColumns, check_column, describe, infer_columns, raw_columns
 from ludocast.datamodules.read import read_table
 from ludocast.datamodules.schema import MISSING_TOKENS, Schema, read_schema
@@ -20,11 +21,13 @@ class SegmentTable:
     Attributes:
         schema: What its columns are, and warnings.
         columns: Raw columns that are used.
+        table: As read.
         sha256: Of the file.
     """
 
     schema: Schema
     columns: RawColumns
+    table: pa.Table
     sha256: str
 
     @property
@@ -69,4 +72,4 @@ def read_segment_table(
         raise ValueError(f"no column is left to tell rows apart ({reasons})")
     columns, overflowed = raw_columns(table, schema)
     schema = describe(schema, columns, np.arange(table.num_rows))
-    return SegmentTable(replace(schema, warnings=(*told, *overflowed)), columns, digest(data))
+    return SegmentTable(replace(schema, warnings=(*told, *overflowed)), columns, table, digest(data))

@@ -24,14 +24,12 @@ class Anomalies:
         rarity: −log₁₀ of each code's share of the rows, float32 [V].
         offset: First code of each column in it, int64 [S].
         rows: Each tree has seen.
-        odd: Score that one row in a hundred reaches.
     """
 
     forest: IsolationForest
     rarity: np.ndarray
     offset: np.ndarray
     rows: int
-    odd: float = 1.0
 
     def inputs(self, encoded: Encoded) -> np.ndarray:
         """What the trees read, float32 [N, D + S]."""
@@ -85,9 +83,6 @@ def fit_anomalies(encoded: Encoded, code_sizes: list[int], seed: int) -> Anomali
     rarity = -np.log10(np.maximum(counts, 0.5) / rows).astype(np.float32)
     offset = np.cumsum([0, *code_sizes])[:-1].astype(np.int64)
     seen = min(256, rows)
-    unfitted = Anomalies(IsolationForest(n_estimators=TREES, max_samples=seen, random_state=seed), rarity, offset, seen)
-    inputs = unfitted.inputs(encoded)
-    unfitted.forest.fit(inputs)
-    sample = inputs if rows <= 50_000 else inputs[np.random.default_rng(seed).choice(rows, 50_000, False)]
-    odd = float(np.quantile(-unfitted.forest.score_samples(sample), 0.99))
-    return Anomalies(unfitted.forest, rarity, offset, seen, odd)
+    found = Anomalies(IsolationForest(n_estimators=TREES, max_samples=seen, random_state=seed), rarity, offset, seen)
+    found.forest.fit(found.inputs(encoded))
+    return found

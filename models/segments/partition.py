@@ -80,6 +80,11 @@ class Mixture:
         """K."""
         return len(self.weights)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether components depend on one another within a segment."""
+        return bool(np.triu(self.factors, 1).any())
+
     def log_densities(self, z: np.ndarray) -> np.ndarray:
         """ln(weight · density), float64 [N, K]: −½ (D ln 2π + |(z − μ) U|²) + ln det U + ln weight."""
         parts = [
