@@ -79,8 +79,8 @@ def write_logistic(source: Path, left_out: list[str], folder: Path) -> None:
 def bare(bundle: Path, table: Path) -> float:
     """CPU-seconds of the model alone over all rows, in the scorer's batches."""
     from ludocast.datamodules.read import read_table
-    from ludocast.serve.manifest import OUTPUTS
     from ludocast.serve.scorer import Scorer
+    from ludocast.serve.tasks import OUTPUTS
 
     read = read_table(table)
     scorer = Scorer.load(bundle)

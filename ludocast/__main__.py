@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -164,8 +164,8 @@ def _run(name: str, options: list[str]) -> int:
             from jsonargparse import auto_cli
 
             code = auto_cli(
-                function, description=_description(function),
-                formatter_class=_formatter(), args=parser_words(function, options), prog=f"ludocast {name}",
+                function, description=_description(function), args=parser_words(function, options),
+                formatter_class=_formatter(getattr(function, "groups", {})), prog=f"ludocast {name}",
                 as_positional=COMMANDS[name].positional, parser_mode="json",
             )  # fmt: skip
     except KeyboardInterrupt:
@@ -187,13 +187,28 @@ def _documentation(of: Callable[..., Any]) -> str:
     return inspect.cleandoc(of.__doc__ if of.__doc__ is not None else "")
 
 
-def _formatter() -> type:
-    """Shows a command's description as it is written."""
-    from argparse import RawDescriptionHelpFormatter
+def _formatter(groups: Mapping[str, str]) -> type:
+    """Shows a command's description as it is written, and its options under headings.
+
+    Args:
+        groups: Heading by option, as `flat` notes them.
+    """
+    from argparse import Action, RawDescriptionHelpFormatter
 
     from jsonargparse import DefaultHelpFormatter
 
-    return type("Formatter", (DefaultHelpFormatter, RawDescriptionHelpFormatter), {})
+    class Formatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
+        def add_arguments(self, actions: Iterable[Action]) -> None:
+            sections: dict[str, list[Action]] = {"": []}
+            for action in actions:
+                sections.setdefault(groups.get(action.dest, ""), []).append(action)
+            super().add_arguments(sections.pop(""))
+            for heading, of_section in sections.items():
+                self.end_section()
+                self.start_section(heading)
+                super().add_arguments(of_section)
+
+    return Formatter
 
 
 def _load(command: Command) -> Callable[..., Any]:
@@ -205,7 +220,8 @@ def _load(command: Command) -> Callable[..., Any]:
 def flat(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function with the fields of its dataclasses as arguments of their own.
 
-    Options that several commands share stand in one dataclass, and are options like any others to the user.
+    Options that several commands share, or that belong together, stand in one dataclass; to the user they are options
+    like any others, which --help shows under the dataclass's first line (`groups` of the function, heading by option).
 
     Args:
         function: The command; a parameter whose type is a dataclass has no default.
@@ -230,6 +246,8 @@ def flat(function: Callable[..., Any]) -> Callable[..., Any]:
     for group in groups.values():
         lines += _documentation(group).partition("\nAttributes:\n")[2].splitlines()
     call.__doc__ = "\n".join([text, "Args:", *lines])
+    headings = {name: _documentation(group).partition("\n")[0].rstrip(".") for name, group in groups.items()}
+    call.groups = {key: headings[name] for name in groups for key in fields[name]}  # type: ignore[attr-defined]
     call.__name__, call.__module__ = function.__name__, function.__module__
     call.__annotations__ = {one.name: one.annotation for one in every}
     order = sorted(every, key=lambda one: one.default is not inspect.Parameter.empty)

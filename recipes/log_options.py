@@ -22,7 +22,7 @@ Given = Mapping[str, str | None]
 
 @dataclass(frozen=True)
 class LogOptions:
-    """Where a log is and how it is read, as the command line has it.
+    """Where a log is, and how it is read.
 
     Attributes:
         log: Files, folders and globs (Parquet, CSV, JSON lines), a DuckDB file, or a table of the engine.
@@ -98,7 +98,7 @@ class LogOptions:
 
 @dataclass(frozen=True)
 class SnapshotOptions:
-    """Which moments players are asked about, as the command line has it.
+    """Which moments players are asked about.
 
     Attributes:
         level: Column of the player's level, none to leave it aside; found by its name.

@@ -14,12 +14,14 @@ SCORED = "scored_"
 
 
 def answer_records(manifest: Manifest, found: Predictions) -> list[dict[str, Any]]:
-    """One record a row: label, probability and probabilities by class; lists of labels and probabilities; or items."""
+    """One record a row: label and probabilities, value and bounds, lists of labels and probabilities, or items."""
     if manifest.task == "items":
         return [{"items": _items(found, row)} for row in range(len(found.labels))]
     pairs = zip(found.labels.tolist(), found.probabilities.tolist(), strict=True)
     if manifest.has_lists:
         return [{"labels": labels, "probabilities": p.tolist()} for labels, p in pairs]
+    if manifest.has_numbers:
+        return [{"value": value, "lower": bounds[0], "upper": bounds[1]} for value, bounds in pairs]
     positive, classes = manifest.positive_index, manifest.classes
     return [
         {
@@ -35,6 +37,8 @@ def answer_names(manifest: Manifest) -> list[str]:
     """Names of the columns that `answer_columns` gives."""
     if manifest.has_lists:
         return [f"{SCORED}{output}" for output in manifest.outputs]
+    if manifest.has_numbers:
+        return [f"{SCORED}{name}" for name in ("value", "lower", "upper")]
     names = [f"{SCORED}label", f"{SCORED}probability"]
     if manifest.positive_index is None:
         names += [f"{SCORED}probability_{name}" for name in manifest.classes]
@@ -44,6 +48,8 @@ def answer_names(manifest: Manifest) -> list[str]:
 def classic_names(manifest: Manifest) -> dict[str, str]:
     """How Azure ML Studio (classic) named the columns of `answer_names`, in its order; it had none of the others."""
     label, probability = f"{SCORED}label", f"{SCORED}probability"
+    if manifest.has_numbers:
+        return {f"{SCORED}value": "Scored Labels"}
     if manifest.has_lists:
         label, probability = (f"{SCORED}{output}" for output in manifest.outputs)
     if manifest.has_lists or manifest.positive_index is not None:
@@ -66,6 +72,8 @@ def answer_columns(manifest: Manifest, found: Predictions, is_text: bool) -> lis
         if is_text:
             return [pa.array([orjson.dumps(row).decode() for row in rows], pa.string()) for rows in lists]
         return [pa.array(rows, pa.list_(kind)) for rows, kind in zip(lists, (pa.string(), pa.float32()), strict=True)]
+    if manifest.has_numbers:
+        return [pa.array(found.labels), *(pa.array(bound) for bound in p.T.copy())]
     positive = manifest.positive_index
     columns = [
         pa.array(found.labels.tolist(), pa.string()),

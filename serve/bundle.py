@@ -102,6 +102,7 @@ def write_bundle(
     git_revision: str | None = None,
     version: str | None = None,
     task: str = "classification",
+    coverage: float | None = None,
     sequence: SequenceInputs | None = None,
     step: tuple[StepGraph, bytes] | None = None,
     pairs: PairColumns | None = None,
@@ -115,7 +116,7 @@ def write_bundle(
         model: ONNX graph, raw columns in, the task's outputs out, such as `label` and `probabilities`.
         name: Of the model, as servers show it.
         inputs: One for every input tensor of the graph.
-        classes: In the order of the probabilities.
+        classes: In the order of the probabilities; none where answers are numbers.
         positive: The class whose probability is "the" probability; None with more than two classes.
         threshold: From which probability on the graph answers `positive`.
         missing_tokens: Texts that mean "missing".
@@ -124,7 +125,8 @@ def write_bundle(
         data_sha256: Of the training data.
         git_revision: Of the training code.
         version: The first 12 hex digits of the model's SHA-256 when None.
-        task: "classification", or of sequences "tags", "next" or "items", whose answers are lists.
+        task: One of `serve.tasks.TASKS`.
+        coverage: Of "regression", the share of true values that is to lie within the bounds.
         sequence: What the lists of a row are to each other; None where rows hold no lists.
         step: Of sequences a graph that takes one step, and its content.
         pairs: Of "items" the columns of the table that was learnt from.
@@ -162,6 +164,7 @@ def write_bundle(
         data_sha256=data_sha256,
         git_revision=git_revision,
         task=task,
+        coverage=coverage,
         sequence=sequence,
         step=None if step is None else step[0],
         pairs=pairs,
@@ -229,7 +232,8 @@ def open_step(bundle: Bundle) -> ort.InferenceSession:
 
 def outputs_of(manifest: Manifest) -> dict[str, str]:
     """Names and types of the outputs of the bundle's model."""
-    outputs = dict(zip(manifest.outputs, ("tensor(string)", "tensor(float)"), strict=True))
+    first = "tensor(float)" if manifest.has_numbers else "tensor(string)"
+    outputs = dict(zip(manifest.outputs, (first, "tensor(float)"), strict=True))
     return outputs | {BECAUSE: "tensor(string)"} if manifest.task == "items" else outputs
 
 
@@ -304,7 +308,11 @@ def _answered(manifest: Manifest, model: bytes) -> CheckRows:
     label, probabilities = run_rows(open_model(model, manifest), reader_of(manifest), asked)
     if manifest.has_lists:
         return _answered_lists(manifest, rows, label, probabilities)
-    if not np.isfinite(probabilities).all() or not set(label.tolist()) <= set(manifest.classes):
+    if manifest.has_numbers:
+        ordered = (probabilities[:, 0] <= label) & (label <= probabilities[:, 1])
+        if not (ordered & np.isfinite(probabilities).all(axis=1)).all():
+            raise ManifestError("the model answers values that are no numbers, or lie outside their bounds")
+    elif not np.isfinite(probabilities).all() or not set(label.tolist()) <= set(manifest.classes):
         raise ManifestError("the model answers labels that are no classes, or probabilities that are no numbers")
     return CheckRows(rows, tuple(label.tolist()), tuple(map(tuple, probabilities.tolist())))
 

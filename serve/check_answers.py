@@ -15,13 +15,15 @@ def check_answers(manifest: Manifest, label: np.ndarray[Any, Any], probabilities
 
     Args:
         manifest: With the check rows.
-        label: As of `run_feeds`.
-        probabilities: The same.
+        label: The first of what `run_feeds` gives.
+        probabilities: The second.
 
     Raises:
         ManifestError: With the first row that differs.
     """
-    (_check_lists if manifest.has_lists else _check)(manifest, label, probabilities)
+    {"class": _check, "lists": _check_lists, "number": _check_numbers}[manifest.kind.answer](
+        manifest, label, probabilities
+    )
 
 
 def _check_lists(manifest: Manifest, labels: np.ndarray[Any, Any], probabilities: np.ndarray[Any, Any]) -> None:
@@ -35,6 +37,23 @@ def _check_lists(manifest: Manifest, labels: np.ndarray[Any, Any], probabilities
                 f"it does not reproduce its check rows: row {row + 1} gives {_shown(found, p)} and was recorded with "
                 f"{_shown(list(wanted), list(p_wanted))}; use the onnxruntime it was made with, or export it again"
             )
+
+
+def _check_numbers(manifest: Manifest, value: np.ndarray[Any, Any], bounds: np.ndarray[Any, Any]) -> None:
+    recorded = zip(manifest.check_rows.label, manifest.check_rows.probabilities, strict=True)
+    wanted = np.array([[value, *bounds] for value, bounds in recorded])
+    if value.shape != wanted.shape[:1] or bounds.shape != (len(wanted), 2):
+        raise ManifestError(f"the model answers shapes {value.shape} and {bounds.shape}; export it again")
+    found = np.column_stack([value, bounds])
+    # Numbers have a unit: what is little for a salary is much for a share.
+    near = np.abs(found - wanted) <= TOLERANCE * np.abs(wanted).max()
+    wrong = np.flatnonzero(~near.all(axis=1))
+    if len(wrong):
+        row = int(wrong[0])
+        raise ManifestError(
+            f"it does not reproduce its check rows: row {row + 1} gives {found[row].tolist()} and was recorded with "
+            f"{wanted[row].tolist()}; use the onnxruntime it was made with, or export it again"
+        )
 
 
 def _shown(labels: list[str], probabilities: list[float]) -> str:

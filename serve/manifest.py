@@ -19,18 +19,10 @@ from ludocast.serve.json_values import (
     shown,
     texts_by_name,
 )
+from ludocast.serve.tasks import OUTPUTS, TASKS, Task
 
-FORMAT = 2  # older formats load for ever; a newer one is refused
-TABLES = 1  # what a bundle without sequences is written as: releases before sequences read it too
-OUTPUTS = ("label", "probabilities")
-# What a graph gives. Of "tags" labels and probabilities are lists of one entry a step, of "next" of the likeliest few;
-# of "items" these are the best few items and their scores, "" and minus infinity where no item is left.
-TASKS = {
-    "classification": OUTPUTS,
-    "tags": ("labels", "probabilities"),
-    "next": ("labels", "probabilities"),
-    "items": ("items", "scores"),
-}
+FORMAT = 3  # older formats load for ever; a newer one is refused
+SEQUENCES = 2  # the first with sequences; what has none, and an older task, is written as 1, which older releases read
 DTYPES = {"number": "float32", "timestamp": "float64", "category": "string", "boolean": "string"}
 FORMS = ("cell", "list", "words")
 MODEL_FILE = "model.onnx"
@@ -122,8 +114,8 @@ class CheckRows:
 
     Attributes:
         rows: Column to value, one mapping a row.
-        label: One a row; a tuple of them where the task's answers are lists.
-        probabilities: One a row and class, or one a label.
+        label: One a row; a tuple of them where the task's answers are lists; a number where they are numbers.
+        probabilities: One a row and class, or one a label; of numbers the lower and the upper bound.
     """
 
     rows: tuple[Mapping[str, Any], ...]
@@ -133,7 +125,11 @@ class CheckRows:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All that `bundle.json` holds; `positive` and `threshold` are None where there are more than two classes."""
+    """All that `bundle.json` holds.
+
+    `positive` and `threshold` are None where there are not two classes, `coverage` where answers are no numbers: it is
+    the share of true values that is to lie within the bounds.
+    """
 
     name: str
     version: str
@@ -153,16 +149,32 @@ class Manifest:
     sequence: SequenceInputs | None = None
     step: StepGraph | None = None
     pairs: PairColumns | None = None
+    coverage: float | None = None
+
+    @property
+    def kind(self) -> Task:
+        """What the task gives."""
+        return TASKS[self.task]
 
     @property
     def outputs(self) -> tuple[str, str]:
         """Names of the graph's outputs."""
-        return TASKS[self.task]
+        return self.kind.outputs
 
     @property
     def has_lists(self) -> bool:
         """Whether an answer is a list of labels."""
-        return self.outputs != OUTPUTS
+        return self.kind.answer == "lists"
+
+    @property
+    def has_numbers(self) -> bool:
+        """Whether an answer is a number and its bounds."""
+        return self.kind.answer == "number"
+
+    @property
+    def widths(self) -> int:
+        """Numbers a row of the second output, where answers are no lists."""
+        return 2 if self.has_numbers else len(self.classes)
 
     @property
     def positive_index(self) -> int | None:
@@ -186,9 +198,10 @@ class Manifest:
             del fields["sequence"], fields["step"]
             for item in fields["inputs"]:
                 del item["form"]
-        if self.pairs is None:
-            del fields["pairs"]
-        number = TABLES if self.sequence is None else FORMAT
+        for name in ("pairs", "coverage"):
+            if fields[name] is None:
+                del fields[name]
+        number = max(self.kind.format, 1 if self.sequence is None else SEQUENCES)
         document = {"format": number, "outputs": list(self.outputs), **fields}
         try:
             return json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
@@ -220,22 +233,25 @@ def parse_manifest(text: str | bytes) -> Manifest:
             f"it has bundle format {version}, and this ludocast reads formats up to {FORMAT}; "
             "install a newer ludocast (pip install --upgrade ludocast)"
         )
-    return _manifest(document, has_sequences=version > TABLES)
+    # A newer task may be one of tables, whose bundle then says nothing of sequences.
+    has_sequences = version == SEQUENCES or (version > SEQUENCES and document.get("sequence") is not None)
+    return _manifest(document, version, has_sequences)
 
 
-def _manifest(document: dict[str, Any], has_sequences: bool) -> Manifest:
+def _manifest(document: dict[str, Any], version: int, has_sequences: bool) -> Manifest:
     take = _Taker(document, "")
     task = take.get("task", a_text)
-    tasks = tuple(TASKS) if has_sequences else ("classification",)
+    known = {name: one for name, one in TASKS.items() if one.format <= version}
+    tasks = [name for name, one in known.items() if has_sequences or one.answer != "lists"]
     if task not in tasks:
         wanted = " or ".join(f'"{name}"' for name in tasks)
         raise ManifestError(f'bundle.json: "task" has to be {wanted}, got {shown(task)}')
-    if take.get("outputs", list_of(a_text)) != TASKS[task]:
-        raise ManifestError(f'bundle.json: "outputs" has to be {list(TASKS[task])}')
-    classes = take.get("classes", list_of(a_text))
-    if len(classes) < (2 if task == "classification" else 1) or len(set(classes)) != len(classes):
-        raise ManifestError('bundle.json: "classes" has to hold two different labels or more')
-    inputs = _inputs(document, has_sequences)
+    kind = TASKS[task]
+    if take.get("outputs", list_of(a_text)) != kind.outputs:
+        raise ManifestError(f'bundle.json: "outputs" has to be {list(kind.outputs)}')
+    classes = _classes(take.get("classes", list_of(a_text)), kind)
+    taken = set(OUTPUTS) if version == 1 else {name for one in TASKS.values() for name in one.outputs}
+    inputs = _inputs(document, has_sequences, taken)
     files = _files(take.get("files", an_object))
     positive = take.get("positive", optional(a_text))
     if positive is not None and (positive not in classes or len(classes) != 2):
@@ -249,7 +265,7 @@ def _manifest(document: dict[str, Any], has_sequences: bool) -> Manifest:
         positive=positive,
         threshold=take.get("threshold", optional(a_number)),
         files=files,
-        check_rows=_check_rows(take.get("check_rows", an_object), None if TASKS[task] != OUTPUTS else len(classes)),
+        check_rows=_check_rows(take.get("check_rows", an_object), kind, len(classes)),
         created=take.get("created", a_text),
         metrics=take.get("metrics", an_object),
         libraries=take.get("libraries", texts_by_name),
@@ -259,7 +275,23 @@ def _manifest(document: dict[str, Any], has_sequences: bool) -> Manifest:
         sequence=_sequence(take.get("sequence", an_object), inputs) if has_sequences else None,
         step=_step(take.get("step", optional(an_object)), files) if has_sequences else None,
         pairs=_pairs(document) if task == "items" else None,
+        coverage=_coverage(take.get("coverage", a_number)) if kind.answer == "number" else None,
     )
+
+
+def _classes(classes: tuple[str, ...], kind: Task) -> tuple[str, ...]:
+    if kind.answer == "number":
+        if classes:
+            raise ManifestError('bundle.json: "classes" has to be empty where answers are numbers')
+    elif len(classes) < (2 if kind.answer == "class" else 1) or len(set(classes)) != len(classes):
+        raise ManifestError('bundle.json: "classes" has to hold two different labels or more')
+    return classes
+
+
+def _coverage(share: float) -> float:
+    if not 0 < share < 1:
+        raise ManifestError(f'bundle.json: "coverage" is a share between 0 and 1, got {share:g}')
+    return share
 
 
 def _pairs(document: dict[str, Any]) -> PairColumns:
@@ -303,7 +335,7 @@ def _step(entry: dict[str, Any] | None, files: Mapping[str, str]) -> StepGraph |
     return step
 
 
-def _inputs(document: dict[str, Any], has_sequences: bool) -> tuple[Input, ...]:
+def _inputs(document: dict[str, Any], has_sequences: bool, taken: set[str]) -> tuple[Input, ...]:
     entries = _Taker(document, "").get("inputs", list_of(an_object))
     inputs = tuple(_input(entry, f"inputs[{i}].", has_sequences) for i, entry in enumerate(entries))
     if not inputs:
@@ -312,7 +344,6 @@ def _inputs(document: dict[str, Any], has_sequences: bool) -> tuple[Input, ...]:
         names = [getattr(item, what) for item in inputs]
         if len(set(names)) != len(names):
             raise ManifestError(f'bundle.json: two inputs have the same "{what}"')
-    taken = {name for names in TASKS.values() for name in names} if has_sequences else set(OUTPUTS)
     if {item.tensor for item in inputs} & taken:
         raise ManifestError("bundle.json: an input tensor has the name of an output")
     return inputs
@@ -352,17 +383,17 @@ def _files(entries: dict[str, Any]) -> dict[str, str]:
     return entries
 
 
-def _check_rows(entry: dict[str, Any], classes: int | None) -> CheckRows:
-    """Of answers of so many probabilities; of lists where that is None."""
+def _check_rows(entry: dict[str, Any], kind: Task, classes: int) -> CheckRows:
     take = _Taker(entry, "check_rows.")
     rows = take.get("rows", list_of(an_object))
-    label = take.get("label", list_of(a_text if classes is not None else list_of(a_text)))
+    labels: dict[str, Callable[[Any], Any]] = {"class": a_text, "lists": list_of(a_text), "number": a_number}
+    label = take.get("label", list_of(labels[kind.answer]))
     probabilities = take.get("probabilities", list_of(list_of(a_number)))
     if not rows or not len(rows) == len(label) == len(probabilities):
         raise ManifestError('bundle.json: "check_rows" has to hold as many rows as labels and probabilities')
-    sizes = [len(names) for names in label] if classes is None else [classes] * len(label)
+    width, of = {"class": (classes, "class"), "lists": (None, "label"), "number": (2, "bound")}[kind.answer]
+    sizes = [len(names) for names in label] if width is None else [width] * len(label)
     if [len(row) for row in probabilities] != sizes:
-        of = "label" if classes is None else "class"
         raise ManifestError(f'bundle.json: "check_rows.probabilities" has to hold one number a {of}')
     return CheckRows(rows, label, probabilities)
 

@@ -68,7 +68,7 @@ def predict_operation(manifest: Manifest, prefix: str = "") -> dict[str, Any]:
     }
     return {
         "tags": [manifest.name],
-        "summary": f"Predict for one player or a list of them by {manifest.name} {manifest.version}.",
+        "summary": f"Predict for one record or a list of them by {manifest.name} {manifest.version}.",
         "description": "The answer is JSON; of an Arrow stream or file it is one too.",
         "parameters": [deadline],
         "requestBody": {
@@ -174,6 +174,17 @@ def _prediction(manifest: Manifest) -> dict[str, Any]:
             "properties": {
                 "labels": {"type": "array", "items": {"type": "string"}, "description": what},
                 "probabilities": {"type": "array", "items": {"type": "number"}, "description": "One a label."},
+            },
+        }
+    if manifest.has_numbers:
+        within = f"Of the {manifest.coverage:.0%} interval."
+        return {
+            "type": "object",
+            "required": ["value", "lower", "upper"],
+            "properties": {
+                "value": {"type": "number"},
+                "lower": {"type": "number", "description": within},
+                "upper": {"type": "number", "description": within},
             },
         }
     return {

@@ -17,7 +17,7 @@ Array = np.ndarray[Any, Any]
 
 
 def run_feeds(run: Run, manifest: Manifest, feeds: Feeds | SequenceFeeds) -> tuple[Array, Array]:
-    """Labels and probabilities of all rows; without a row the model is not asked.
+    """Both outputs for all rows; without a row the model is not asked.
 
     Args:
         run: The model.
@@ -25,20 +25,23 @@ def run_feeds(run: Run, manifest: Manifest, feeds: Feeds | SequenceFeeds) -> tup
         feeds: Of N rows.
 
     Returns:
-        Objects [N] of str and float32 [N, classes]; where the task's answers are lists, objects [N], each a list of
-        str, and objects [N], each float32 of the same length.
+        Objects [N] of str and float32 [N, classes]; where the task's answers are numbers, float32 [N] and their bounds,
+        float32 [N, 2]; where they are lists, objects [N], each a list of str, and objects [N], each float32 of the same
+        length.
 
     Raises:
         ManifestError: If the model is another's.
     """
     outputs = list(manifest.outputs)
-    labels = np.empty(feeds.rows, object)
+    labels: Array = np.empty(feeds.rows, np.float32 if manifest.has_numbers else object)
     if not manifest.has_lists:
-        probabilities: Array = np.empty((feeds.rows, len(manifest.classes)), np.float32)
+        probabilities: Array = np.empty((feeds.rows, manifest.widths), np.float32)
         for rows, tensors in feeds.batches():
             label, p = run(outputs, tensors)
             if label.shape != labels[rows].shape or p.shape != probabilities[rows].shape:
-                raise ManifestError(f"the model answers shapes {label.shape} and {p.shape}, not [N], [N, classes]")
+                raise ManifestError(
+                    f"the model answers shapes {label.shape} and {p.shape}, not [N], [N, {manifest.widths}]"
+                )
             labels[rows], probabilities[rows] = label, p
         return labels, probabilities
     assert isinstance(feeds, SequenceFeeds)

@@ -43,8 +43,9 @@ def score(
     Tables are CSV, Parquet, JSON Lines and XLSX, by their suffixes; CSV and JSON Lines may be compressed (.csv.gz).
 
     OUTPUT gets all columns of INPUT, then scored_label and scored_probability (of the positive class; with more than
-    two classes that of the label, and scored_probability_CLASS for each). It appears when it is complete. Memory stays
-    bounded, however large the file. What a run had answered before it was stopped is kept in OUTPUT.partial, and
+    two classes that of the label, and scored_probability_CLASS for each). A model of numbers gives scored_value, and
+    scored_lower and scored_upper of its interval. OUTPUT appears when it is complete. Memory stays bounded, however
+    large the file. What a run had answered before it was stopped is kept in OUTPUT.partial, and
     --resume goes on with it, to the same bytes.
 
     A model of sequences reads columns of lists, in CSV and XLSX as JSON arrays; where its answers are lists, they are
@@ -58,7 +59,7 @@ def score(
 
     Args:
         bundle: Folder of the bundle, RUN/bundle of a training.
-        input: Table of one row a player; or a folder of Parquet files, also one with folders such as country=KR; or -
+        input: Table, one row each; or a folder of Parquet files, also one with folders such as country=KR; or -
             for standard input.
         output: Table of the answers; without a suffix a folder of files as INPUT is one; or - for standard output.
         keep: Only these input columns in the output; comma-separated or given again.

@@ -12,7 +12,7 @@ import pyarrow as pa
 from ludocast.datamodules.feature_state import Definition
 from ludocast.serve.bundle import Bundle
 from ludocast.serve.feeds import BATCH_ROWS, Feeds
-from ludocast.serve.manifest import OUTPUTS, Manifest
+from ludocast.serve.manifest import Manifest
 from ludocast.serve.notes import Note, overflow, sentences
 from ludocast.serve.raw_events import EVENTS, EventReader, event_reader
 from ludocast.serve.run import Run, run_feeds
@@ -20,7 +20,6 @@ from ludocast.serve.sequence_feeds import SequenceFeeds
 from ludocast.serve.suggest import Suggester
 from ludocast.serve.suggest_options import SuggestOptions, options_of_records
 
-_OUTPUTS: list[str] = list(OUTPUTS)
 _SHOWN_COLUMNS = 5
 
 
@@ -29,9 +28,10 @@ class Predictions:
     """Answers for N rows.
 
     Attributes:
-        labels: Objects [N] of str, by the bundle's threshold. Of a task whose answers are lists, each a list of str.
-        probabilities: float32 [N, classes], in the order of the bundle's classes. Of such a task objects [N], each
-            float32 with one a label.
+        labels: Objects [N] of str, by the bundle's threshold. Of a task whose answers are lists, each a list of str;
+            where they are numbers, these, float32 [N].
+        probabilities: float32 [N, classes], in the order of the bundle's classes. Of lists objects [N], each float32
+            with one a label; of numbers their lower and upper bounds, float32 [N, 2].
         ignored: Columns that the model does not read.
         notes: What was sorted, left out or taken as missing, and how often.
         because: Of records to a recommender the items of the history that speak most for each suggestion.
@@ -67,6 +67,7 @@ class Scorer:
         self.bundle = bundle
         self.manifest: Manifest = bundle.manifest
         self._run: Run = bundle.session.run
+        self._outputs = list(bundle.manifest.outputs)
         self._reader = bundle.reader
         self._events = event_reader(bundle)
         self._suggester = Suggester(bundle) if bundle.manifest.task == "items" else None
@@ -182,7 +183,7 @@ class Scorer:
         if isinstance(feeds, SequenceFeeds):
             notes |= feeds.notes
         elif 0 < feeds.rows <= BATCH_ROWS:
-            labels, probabilities = self._run(_OUTPUTS, feeds.tensors)
+            labels, probabilities = self._run(self._outputs, feeds.tensors)
             return Predictions(labels, probabilities, tuple(feeds.unknown), notes, feeds=feeds)
         labels, probabilities = run_feeds(self._run, self.manifest, feeds)
         return Predictions(labels, probabilities, tuple(feeds.unknown), notes, feeds=feeds)

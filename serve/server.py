@@ -6,7 +6,7 @@ import asyncio
 import socket
 import ssl
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from ludocast.serve.http.router import Router
 from ludocast.serve.jobs.options import NO_JOBS, JobOptions
 from ludocast.serve.observe.access_log import AccessLog, open_log
 from ludocast.serve.observe.metrics import Metrics
+from ludocast.serve.options import Access, Listening, Observing, Scoring
 from ludocast.serve.routes.admin import add_admin_routes
 from ludocast.serve.routes.classic import add_classic_routes
 from ludocast.serve.routes.inference import add_inference_routes
@@ -38,80 +39,46 @@ if TYPE_CHECKING:
 
 def serve(
     bundle: list[str],
-    host: str = "127.0.0.1",
-    port: int = 8080,
-    drain: float = 30.0,
-    keys: str | None = None,
-    no_auth: bool = False,
-    tls_certificate: str | None = None,
-    tls_key: str | None = None,
-    jobs: Path | None = None,
-    job_files: Path | None = None,
-    job_processes: int = 1,
-    keep_jobs: str = "7d",
-    largest_job: int = 10_240,
-    job_memory: int = 4_096,
-    workers: int = 1,
-    threads: int = 1,
-    device: str = "cpu",
-    torchserve: bool = False,
-    access_log: str = "stderr",
-    log_values: bool = False,
+    listening: Listening,
+    access: Access,
+    scoring: Scoring,
+    jobs: JobOptions,
+    trials: Trials,
+    observing: Observing,
     service_ids: dict[str, str] | None = None,
-    models_folder: str | None = None,
-    canary: str | None = None,
-    shadow: str | None = None,
 ) -> None:
     """Answer predictions over HTTP until stopped.
 
     POST /predict takes one record or a JSON list of records, such as [{"level": 3, "country": "KR"}]; of a model of an
     event log also raw events, {"events": [{"time": "2026-01-31T18:00:00Z", "event": "login"}]}. With several bundles
     the first one answers there, each at /models/NAME/predict. GET /openapi.json describes it for this model, GET
-    /v2/health/ready tells when it answers.
+    /v2/health/ready tells when it answers, and / is a page for people.
 
     Example: ludocast serve --bundle run/bundle --port 8080
 
     Args:
         bundle: Folder of a bundle, RUN/bundle of a training; of several if given again.
-        host: Address to listen on; by default this machine alone can reach it, any other asks for --keys.
-        port: Port to listen on; 0 takes a free one.
-        drain: Seconds that requests have to be answered in once the server is told to stop.
-        keys: File of keys that `ludocast keys add` wrote; requests then need one. It is read again when it changes.
-        no_auth: Let other machines call without a key.
-        tls_certificate: File with the certificate (PEM, with its chain); the server then speaks HTTPS.
-        tls_key: File with the certificate's private key.
-        jobs: Folder for jobs, which score whole tables in the background: uploads, results and the list of them.
-        job_files: Folder whose tables jobs may name in place of an upload.
-        job_processes: Jobs that are scored at the same time.
-        keep_jobs: How long jobs, their uploads and results are kept, such as 7d, 12h or 30m.
-        largest_job: The largest upload of a job in megabytes.
-        job_memory: Megabytes of memory that the process of a job may take.
-        workers: Processes that score. With 1 the server does it itself; one of several may die, and loses nothing.
-        threads: Of onnxruntime, in each process that scores.
-        device: cpu, or cuda where onnxruntime-gpu is installed.
-        torchserve: Have TorchServe run the workers, as `ludocast torchserve` does; needs ludocast[torchserve].
-        access_log: File to which a line of JSON is added for each answer, or stderr, or off.
-        log_values: Have those lines hold what was asked and answered, so values of players.
-        service_ids: Ids of web services of Azure ML Studio (classic) to names of models, for programs that keep theirs.
-        models_folder: Folder out of which POST /admin/models/NAME takes bundles while the server runs.
-        canary: A bundle that answers a share of the requests, such as run2/bundle=5%; the rest is for the live one.
-        shadow: A bundle that is asked the same when there is room; its answers are compared and not given.
+        listening: Where.
+        access: To whom.
+        scoring: By what.
+        jobs: Of whole tables.
+        trials: Other versions.
+        observing: What is written down.
+        service_ids: Ids of web services of Azure ML Studio (classic) to names of models, for programs that keep theirs:
+            --service_ids.ID NAME.
     """
-    trials = Trials.read(models_folder, canary, shadow)
-    job_options = JobOptions(jobs, job_files, job_processes, keep_jobs, largest_job, job_memory)
-    if (tls_certificate is None) != (tls_key is None):
-        raise ValueError("--tls_certificate and --tls_key belong together; give both")
-    context = None if tls_certificate is None or tls_key is None else tls(Path(tls_certificate), Path(tls_key))
-    backend = choose_backend(workers, threads, device, torchserve=torchserve)
-    listening = open_socket(host, port)
+    context = None
+    if listening.tls_certificate is not None and listening.tls_key is not None:
+        context = tls(listening.tls_certificate, listening.tls_key)
+    backend = choose_backend(scoring)
+    listener = open_socket(listening.host, listening.port)
     try:
-        guard = guard_of(listening.getsockname()[0], keys, no_auth)
-        log = open_log(access_log, log_values)
+        guard = guard_of(listener.getsockname()[0], access)
+        log = open_log(observing)
     except (ValueError, OSError):
-        listening.close()
+        listener.close()
         raise
-    server = Server(listening, drain, guard, context, backend, log, job_options, trials)
-    server.service.services = {} if service_ids is None else service_ids
+    server = Server(listener, listening.drain, guard, context, backend, log, jobs, trials, service_ids)
     run_loop(_serve(server, [Path(one) for one in bundle]))
 
 
@@ -127,6 +94,7 @@ class Server:
         log: Of answers; None keeps none.
         jobs: Scoring of whole tables in the background.
         trials: Versions beside those that answer.
+        service_ids: Ids of web services of Azure ML Studio (classic) to names of models.
     """
 
     def __init__(
@@ -139,11 +107,14 @@ class Server:
         log: AccessLog | None = None,
         jobs: JobOptions = NO_JOBS,
         trials: Trials = NO_TRIALS,
+        service_ids: Mapping[str, str] | None = None,
     ) -> None:
         if backend is None:
             backend = choose_backend()
         batcher = Batcher(backend)
         self.service = Service(backend, Deployments(backend, batcher), batcher)
+        if service_ids is not None:
+            self.service.services = service_ids
         self._trials = trials
         self._listening = listening
         self._drain = drain
@@ -170,7 +141,7 @@ class Server:
         for bundle in bundles:
             await self.service.deployments.load(bundle)
         await self._trials.start(self.service.deployments)
-        if self._job_options.folder is not None:
+        if self._job_options.jobs is not None:
             # Not above: what reads and writes tables takes time to load.
             from ludocast.serve.jobs.jobs import Jobs
 

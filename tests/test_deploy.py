@@ -16,6 +16,7 @@ import pytest
 import yaml
 from ludocast.serve.server import serve
 
+from ludocast.__main__ import flat
 from tests.serve.listening import served
 from tests.serve.logistic import write_logistic
 
@@ -55,14 +56,14 @@ def test_containers_start_the_server_with_options_that_it_has() -> None:
     assert start[:2] == ["ludocast", "serve"]
     container = manifests()["Deployment"]["spec"]["template"]["spec"]["containers"][0]
     options = {word for word in (*start, *more, *container["args"]) if word.startswith("--")}
-    assert {option.removeprefix("--") for option in options} <= set(inspect.signature(serve).parameters)
+    assert {option.removeprefix("--") for option in options} <= set(inspect.signature(flat(serve)).parameters)
     # Beyond loopback a key is asked for.
     assert "--keys" in more
     assert "--no_auth" not in options
 
 
 def test_containers_are_given_the_time_that_the_server_needs_to_end() -> None:
-    drain = inspect.signature(serve).parameters["drain"].default
+    drain = inspect.signature(flat(serve)).parameters["drain"].default
     pod = manifests()["Deployment"]["spec"]["template"]["spec"]
     pause = int(re.search(r"sleep\((\d+)\)", pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][-1])[1])  # type: ignore[index]
     assert pod["terminationGracePeriodSeconds"] > drain + pause

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 from ludocast.serve.calls import Answer, Call
+from ludocast.serve.observe.inputs import InputCounts
 
 _LENGTHS = struct.Struct("<IQ")  # bytes of the header, bytes of the payload
 
@@ -55,10 +56,11 @@ def unpack_calls(header: Header, payload: bytes) -> list[Call]:
     ]
 
 
-def pack_answers(answers: Sequence[Answer]) -> bytes:
-    """Answers to calls."""
+def pack_answers(answers: Sequence[Answer], inputs: InputCounts | None = None) -> bytes:
+    """Answers to calls, and what was counted of their inputs and those before."""
     listed = [(one.status, len(one.body), one.content_type, one.headers, one.rows, one.error) for one in answers]
-    return pack({"answers": listed}, [one.body for one in answers])
+    counted = {} if inputs is None else {"inputs": _listed(inputs)}
+    return pack({"answers": listed, **counted}, [one.body for one in answers])
 
 
 def unpack_answers(header: Header, payload: bytes) -> list[Answer]:
@@ -68,6 +70,20 @@ def unpack_answers(header: Header, payload: bytes) -> list[Answer]:
         Answer(status, body, content_type, headers, rows, error)
         for (status, _, content_type, headers, rows, error), body in zip(header["answers"], bodies, strict=True)
     ]
+
+
+def pack_inputs(inputs: InputCounts) -> bytes:
+    """What was counted of inputs."""
+    return pack({"inputs": _listed(inputs)})
+
+
+def unpack_inputs(header: Header) -> InputCounts:
+    """The counts of `pack_inputs` or `pack_answers`; none where none were sent."""
+    return {(model, version, column): counts for model, version, column, counts in header.get("inputs", ())}
+
+
+def _listed(inputs: InputCounts) -> list[tuple[str, str, str, list[int]]]:
+    return [(*of, counts) for of, counts in inputs.items()]
 
 
 def _cut(payload: bytes, sizes: Sequence[int]) -> Iterator[bytes]:

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ludocast.serve.backends.frames import Frames, Header, pack, pack_answers, unpack_calls
+from ludocast.serve.backends.frames import Frames, Header, pack, pack_answers, pack_inputs, unpack_calls
 
 if TYPE_CHECKING:
     from ludocast.serve.answering import Answering
@@ -41,7 +41,7 @@ def _handled(answering: Answering, header: Header, payload: bytes) -> bytes:
     if "calls" in header:
         return pack_answers(answering.answer(unpack_calls(header, payload)))
     if "take" in header:
-        return pack({"inputs": [(*of, counts) for of, counts in answering.take_inputs().items()]})
+        return pack_inputs(answering.take_inputs())
     key = header["key"]
     if "bundle" not in header:
         answering.unload(key)

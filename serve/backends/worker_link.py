@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ludocast.serve.backends.frames import Frames, Header, pack, pack_calls, unpack_answers
+from ludocast.serve.backends.frames import Frames, Header, pack, pack_calls, unpack_answers, unpack_inputs
 from ludocast.serve.calls import Answer, Call
 from ludocast.serve.manifest import Manifest, parse_manifest
 from ludocast.serve.observe.inputs import InputCounts
@@ -128,7 +128,8 @@ class WorkerLink(asyncio.Protocol):
         self._send(pack_calls(calls))
 
     def kill(self) -> None:
-        """End it at once."""
+        """End it at once; it is given nothing any more, though its end is told a moment later."""
+        self.is_alive = self.is_ready = False
         if self._process is not None:
             self._process.kill()
 
@@ -157,7 +158,7 @@ class WorkerLink(asyncio.Protocol):
             elif "loaded" in header:
                 self._loaded(header)
             elif "inputs" in header:
-                self._tell({(model, version, column): counts for model, version, column, counts in header["inputs"]})
+                self._tell(unpack_inputs(header))
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """The process has ended, or is made to."""

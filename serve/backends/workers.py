@@ -19,7 +19,7 @@ from ludocast.serve.observe.inputs import InputCounts, add_counts
 
 MOST_CRASHES = 3  # of workers over one call, or one bundle
 MOST_KILLS = 10  # the same, of workers that were killed: as memory ran out, or by somebody who had no call in mind
-_BACK_OFF = (0.0, 0.2, 1.0, 5.0)  # seconds before a worker is started again, by how many ended before they were ready
+_BACK_OFF = (0.0, 0.1, 0.5, 2.0)  # seconds before a worker is started again, by how many ended before they were ready
 _KILLED = "scoring this request ended the process that did it, and so it was each time it was tried again"
 _LATE = "not scored before its deadline; try again"
 
@@ -225,19 +225,29 @@ class WorkersBackend:
         print(f"worker {old.pid} ended with {old.exit_code}; another is started", file=sys.stderr)
         if part is not None:
             self._try_again(part, old.exit_code == -signal.SIGKILL)
-        fruitless = self._fruitless[place]
-        await asyncio.sleep(_BACK_OFF[min(fruitless, len(_BACK_OFF) - 1)])
-        self._fruitless[place] += 1
-        link = self._links[place] = WorkerLink(self._options, self._ended)
-        await link.start()
+        link = await self._start(place)
         # Bundles may come and go while it loads.
         while missing := [key for key in self._bundles if key not in link.keys]:
             await self._give(link, missing[0])
             if not link.is_alive:
                 return
-        link.is_ready = link.is_alive
-        self._fruitless[place] = 0
-        self._dispatch()
+        if link.is_alive:
+            link.is_ready = True
+            self._fruitless[place] = 0
+            self._dispatch()
+
+    async def _start(self, place: int) -> WorkerLink:
+        """A process in a place, sooner or later."""
+        while True:
+            await asyncio.sleep(_BACK_OFF[min(self._fruitless[place], len(_BACK_OFF) - 1)])
+            self._fruitless[place] += 1
+            link = self._links[place] = WorkerLink(self._options, self._ended)
+            try:
+                await link.start()
+            except OSError as error:  # no memory, or too many files or processes
+                print(f"a worker could not be started: {error}", file=sys.stderr)
+                continue
+            return link
 
     async def _watch(self) -> None:
         """Kill workers that hang, and refuse what waits too long for one."""

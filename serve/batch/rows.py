@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import pyarrow as pa
-from ludocast.serve.answers import SCORED, answer_names, classic_names
+from ludocast.serve.answers import answer_names, classic_names
 from ludocast.serve.batch.answer import Columns, answer_rows
 from ludocast.serve.batch.answered import Answered
 from ludocast.serve.batch.batch import Batch, Progress, Watcher
@@ -64,11 +64,11 @@ class RowRun:
         reader.check_columns(names)
         read = {item.column for item in reader.inputs}
         self._asked = [name for name in names if name in read]
-        kept = _kept(self.source, self.batch)
         manifest = self.scorer.manifest
         answers = {name: name for name in answer_names(manifest)}
         if self.batch.is_classic:
             answers = classic_names(manifest)
+        kept = _kept(self.source, self.batch, set(answers.values()))
         rows = answered = 0
         self._listed = 0  # broken lines that are in the side file
         for chunk, found in self._answers():
@@ -145,14 +145,13 @@ class RowRun:
             self._listed += 1
 
 
-def _kept(source: Source, batch: Batch) -> Sequence[str]:
+def _kept(source: Source, batch: Batch, ours: Set[str]) -> Sequence[str]:
     names = source.names
     for name in batch.keep if batch.keep is not None else ():
         if name not in names:
             raise ValueError(f'{batch.input} has no column "{name}" to keep; it has {", ".join(names[:10])}')
     kept = list(names if batch.keep is None else batch.keep)
-    ours = ("Scored Labels", "Scored Probabilit") if batch.is_classic else (f"{SCORED}label", f"{SCORED}probabilit")
-    taken = [name for name in kept if name.startswith(ours)]
+    taken = [name for name in kept if name in ours]
     if taken:
         raise ValueError(f'{batch.input} has a column "{taken[0]}" already; name the columns to keep with --keep')
     # The folders of a data set tell the rest.

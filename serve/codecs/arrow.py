@@ -28,7 +28,7 @@ class ArrowStream:
     def read(self, body: bytes, options: Mapping[str, str], manifest: Manifest) -> Table:  # noqa: ARG002
         """See `Codec.read`."""
         # Between its first and its last words a file holds a stream, which tells all that a table needs.
-        table = _read(pa.py_buffer(body[len(_MAGIC) :] if body.startswith(_MAGIC) else body))
+        table, size = _read(pa.py_buffer(body[len(_MAGIC) :] if body.startswith(_MAGIC) else body))
         check_count(table.num_rows)
         names = table.schema.names
         check_names(names)
@@ -37,7 +37,7 @@ class ArrowStream:
         read = {*(item.column for item in manifest.inputs), *(OPTIONS if manifest.task == "items" else ())}
         for name in names:
             if name in read:
-                check_column(name, table[name])
+                check_column(name, table[name], size)
         return table_of(dict(zip(names, table.columns, strict=True)), manifest)
 
     def write(self, manifest: Manifest, table: Table, found: Predictions) -> Written:  # noqa: ARG002
@@ -63,12 +63,12 @@ class ArrowFile(ArrowStream):
         return pa.ipc.new_file(sink, schema)
 
 
-def _read(body: pa.Buffer) -> pa.Table:
+def _read(body: pa.Buffer) -> tuple[pa.Table, int]:
     try:
-        check_unpacked(body)
+        size = check_unpacked(body)
         table = pa.ipc.open_stream(body).read_all()
         table.validate(full=True)  # what comes from a client may point outside of itself
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowKeyError, pa.ArrowTypeError, OSError) as error:
         sentence = (str(error).splitlines() or ["it is cut off"])[0]
         raise RefusedError(400, f"the body is no Arrow IPC stream or file: {sentence[:200]}") from error
-    return table
+    return table, size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -18,8 +19,8 @@ _UINT16, _INT32, _UINT32, _INT64, _BUFFER = (struct.Struct(kind) for kind in ("<
 _HEADER, _BATCH_OF_DICTIONARY, _BUFFERS, _COMPRESSION = 2, 1, 2, 3
 
 
-def check_unpacked(body: pa.Buffer) -> None:
-    """Refuse a stream whose compressed buffers become too large.
+def check_unpacked(body: pa.Buffer) -> int:
+    """Bytes of all buffers of a stream; refuse one whose compressed buffers become too large.
 
     Arrow allocates what the head of a buffer says before it decompresses, so this is asked first.
 
@@ -33,7 +34,7 @@ def check_unpacked(body: pa.Buffer) -> None:
         try:
             message = messages.read_next_message()
         except StopIteration:
-            return
+            return size
         try:
             size += _unpacked_size(message)
         except (struct.error, IndexError) as error:
@@ -75,8 +76,13 @@ def _follow(data: memoryview, position: int) -> int:
     return found
 
 
-def check_column(name: str, column: pa.ChunkedArray) -> None:
+def check_column(name: str, column: pa.ChunkedArray, size: int) -> None:
     """Refuse a column that no model reads, or that becomes too large once its cells stand alone.
+
+    Args:
+        name: Of the column.
+        column: Of a table whose buffers were found right.
+        size: Bytes of these buffers; no text is longer.
 
     Raises:
         RefusedError: 413, 422.
@@ -84,16 +90,18 @@ def check_column(name: str, column: pa.ChunkedArray) -> None:
     if not _is_read(column.type):
         what = "expected numbers, booleans, texts, times, or lists of these"
         raise RefusedError(422, f'column "{name}": {what}, got {str(column.type)[:60]}')
-    values = size = 0
+    is_list = _is_list(column.type)
+    values = len(column)
+    if is_list:
+        values = sum(pc.sum(pc.list_value_length(chunk)).as_py() or 0 for chunk in column.chunks)
+        if values > MOST_VALUES:
+            raise RefusedError(413, f'column "{name}": more than {MOST_VALUES:,} entries of lists; send fewer rows')
+    if values * size <= MOST_TEXT:
+        return
+    found = 0
     for chunk in column.chunks:
-        cells = chunk
-        if _is_list(column.type):
-            values += pc.sum(pc.list_value_length(chunk)).as_py() or 0
-            if values > MOST_VALUES:
-                raise RefusedError(413, f'column "{name}": more than {MOST_VALUES:,} entries of lists; send fewer rows')
-            cells = chunk.flatten()
-        size += _text_bytes(cells)
-        if size > MOST_TEXT:
+        found += _text_bytes(chunk.flatten() if is_list else chunk)
+        if found > MOST_TEXT:
             raise RefusedError(413, f'column "{name}": more than {MOST_TEXT >> 20} MB of text; send fewer rows')
 
 
@@ -106,6 +114,7 @@ def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
+@lru_cache(maxsize=256)
 def _is_read(kind: pa.DataType, is_inside: bool = False) -> bool:
     types = pa.types
     if _is_list(kind):

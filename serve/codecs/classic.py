@@ -66,7 +66,10 @@ class Classic:
                 kinds = [
                     _TYPES[inputs[name].kind] if name in inputs and name not in lists else "String" for _, name in kept
                 ]
-                is_number = [name.startswith(_PROBABILITIES) and not manifest.has_lists for name in names]
+                is_number = [
+                    manifest.has_numbers or (name.startswith(_PROBABILITIES) and not manifest.has_lists)
+                    for name in names
+                ]
                 answer["ColumnTypes"] = [*kinds, *("Double" if yes else "String" for yes in is_number)]
             answer = {"type": "table", "value": {**answer, "Values": values}}
         return Written(orjson.dumps({"Results": {"output1": answer}}))
@@ -82,6 +85,8 @@ def scored_columns(manifest: Manifest, found: Predictions) -> tuple[list[str], l
     if manifest.has_lists:
         lists = (labels, [row.tolist() for row in p])
         return [_LABELS, _PROBABILITIES], [[orjson.dumps(row).decode() for row in rows] for rows in lists]
+    if manifest.has_numbers:
+        return [_LABELS], [[str(value) for value in labels]]
     positive = manifest.positive_index
     if positive is not None:
         return [_LABELS, _PROBABILITIES], [labels, [str(value) for value in p[:, positive].tolist()]]

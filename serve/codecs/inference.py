@@ -58,11 +58,6 @@ class Inference:
 
 def metadata(manifest: Manifest) -> dict[str, Any]:
     """What the protocol tells of a model."""
-    width = -1 if manifest.has_lists else len(manifest.classes)
-    first, second = manifest.outputs
-    outputs = [{"name": first, "datatype": "BYTES", "shape": [-1, -1] if manifest.has_lists else [-1]}]
-    if not manifest.has_lists:
-        outputs.append({"name": "probability", "datatype": "FP32", "shape": [-1]})
     return {
         "name": manifest.name,
         "versions": [manifest.version],
@@ -71,14 +66,30 @@ def metadata(manifest: Manifest) -> dict[str, Any]:
             {"name": item.column, "datatype": _DATATYPES[item.kind], "shape": [-1, 1 if item.form == "cell" else -1]}
             for item in manifest.inputs
         ],
-        "outputs": [*outputs, {"name": second, "datatype": "FP32", "shape": [-1, width]}],
-        "parameters": {} if manifest.has_lists else {"classes": orjson.dumps(manifest.classes).decode()},
+        "outputs": _outputs(manifest),
+        "parameters": {"classes": orjson.dumps(manifest.classes).decode()} if manifest.kind.answer == "class" else {},
     }
+
+
+def _outputs(manifest: Manifest) -> list[dict[str, Any]]:
+    first, second = manifest.outputs
+    if manifest.has_lists:
+        kinds = {first: ("BYTES", [-1, -1]), second: ("FP32", [-1, -1])}
+    elif manifest.has_numbers:
+        kinds = dict.fromkeys(("value", "lower", "upper"), ("FP32", [-1]))
+    else:
+        kinds = {
+            first: ("BYTES", [-1]), "probability": ("FP32", [-1]), second: ("FP32", [-1, len(manifest.classes)]),
+        }  # fmt: skip
+    return [{"name": name, "datatype": kind, "shape": shape} for name, (kind, shape) in kinds.items()]
 
 
 def answer_tensors(manifest: Manifest, found: Predictions) -> dict[str, np.ndarray]:
     """Names to texts or float32: [N], or [N, T] with "" and 0 behind the end of a shorter list."""
     first, second = manifest.outputs
+    if manifest.has_numbers:
+        lower, upper = found.probabilities.T.copy()
+        return {"value": found.labels, "lower": lower, "upper": upper}
     if not manifest.has_lists:
         positive = manifest.positive_index
         p = found.probabilities
@@ -117,7 +128,7 @@ def _wanted(document: Mapping[str, Any], manifest: Manifest) -> dict[str, Any]:
     if name is not None and not isinstance(name, str):
         raise RefusedError(400, '"id": expected text')
     usual = _is_set(document, "binary_data_output")
-    known = [output["name"] for output in metadata(manifest)["outputs"]]
+    known = [output["name"] for output in _outputs(manifest)]
     asked = document.get("outputs")
     if not asked:
         return {"id": name, "outputs": dict.fromkeys(known, usual)}

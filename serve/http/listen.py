@@ -32,9 +32,12 @@ def open_socket(host: str, port: int) -> socket.socket:
     """A socket that listens.
 
     Raises:
-        ValueError: If the port is taken, or the address is none of this machine.
+        ValueError: If the port is taken or not allowed, or the address is none of this machine.
     """
-    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    except socket.gaierror as error:
+        raise ValueError(f"--host {host}: {error.strerror}") from error
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         if sys.platform != "win32":
@@ -46,7 +49,7 @@ def open_socket(host: str, port: int) -> socket.socket:
         listener.close()
         if error.errno == errno.EADDRINUSE:
             raise ValueError(f"port {port} of {host} is taken; choose another with --port") from error
-        raise
+        raise ValueError(f"cannot listen on port {port} of {host}: {error.strerror}") from error
     return listener
 
 
@@ -60,8 +63,9 @@ def tls(certificate: Path, key: Path) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         context.load_cert_chain(certificate, key)
-    except ssl.SSLError as error:
-        raise ValueError(f"{certificate} and {key} are no certificate and its key: {error.reason}") from error
+    except OSError as error:
+        reason = error.reason if isinstance(error, ssl.SSLError) else error.strerror
+        raise ValueError(f"{certificate} and {key} are no certificate and its key: {reason}") from error
     return context
 
 

@@ -22,6 +22,7 @@ from ludocast.serve.jobs.job import CANCELLED, DISK_IS_FULL, DONE, ENDED, FAILED
 from ludocast.serve.jobs.options import JobOptions
 from ludocast.serve.jobs.store import Store
 
+_OF_CSV = ("encoding", "delimiter")
 MOST_DEATHS = 3  # of a job's process without getting on in between
 _CLEAN_SECONDS = 60.0
 
@@ -37,9 +38,9 @@ class Jobs:
     """
 
     def __init__(self, options: JobOptions) -> None:
-        assert options.folder is not None
+        assert options.jobs is not None
         self.options = options
-        self._folder = options.folder.absolute()
+        self._folder = options.jobs.absolute()
         self._files = self._folder / "files"
         self._files.mkdir(parents=True, exist_ok=True)
         self._lock = locked(self._folder)
@@ -61,7 +62,7 @@ class Jobs:
                 shutil.rmtree(folder, ignore_errors=True)
         self._may_run.set()
         self._changed.set()
-        self._tasks = [asyncio.create_task(self._work()) for _ in range(self.options.processes)]
+        self._tasks = [asyncio.create_task(self._work()) for _ in range(self.options.job_processes)]
         self._tasks.append(asyncio.create_task(self._clean()))
 
     async def stop(self) -> None:
@@ -179,19 +180,25 @@ class Jobs:
             for job in jobs:
                 await self._halt(job)
                 shutil.rmtree(work_folder(job.result), ignore_errors=True)
-            places = [job.input for job in jobs if job.is_upload]
-            places += [place for job in jobs for place in (job.result, job.bad_rows)]
-            files = [str(place) for place in places if place.is_file()]
+            plain = ("utf-8", None)
+            places = {place: plain for job in jobs for place in (job.result, job.bad_rows)}
+            uploads = [job for job in jobs if job.is_upload]
+            places |= {
+                job.input: (job.options.get("encoding", plain[0]), job.options.get("delimiter")) for job in uploads
+            }
+            files = {str(place): how for place, how in places.items() if place.is_file()}
             task = {
                 "purge": files, "column": column, "value": value, "names": {f"{self._files}/": ""},
-                "megabytes": self.options.memory,
+                "megabytes": self.options.job_memory,
             }  # fmt: skip
             told = await run_child(task, lambda _: None)
+            for job in uploads:  # as they are written now
+                job.options = {name: value for name, value in job.options.items() if name not in _OF_CSV}
         except DiedError as error:
             raise RefusedError(500, "the purge did not come to its end; try again") from error
         finally:
             for job in jobs:
-                if job.state == RUNNING:
+                if job.state in (QUEUED, RUNNING):
                     self.begin(job)
             self._may_run.set()
         if "error" in told:
@@ -228,11 +235,11 @@ class Jobs:
 
     async def _score(self, job: Job) -> Told:
         names = {str(job.input): job.name, str(job.result): "the result", f"{self._files}/": ""}
-        if self.options.files is not None:
-            names[f"{self.options.files.absolute()}/"] = ""
+        if self.options.job_files is not None:
+            names[f"{self.options.job_files.absolute()}/"] = ""
         task = {
             "bundle": str(job.bundle), "input": str(job.input), "output": str(job.result), "options": job.options,
-            "names": {**names, str(job.bundle): f"the bundle of {job.model}"}, "megabytes": self.options.memory,
+            "names": {**names, str(job.bundle): f"the bundle of {job.model}"}, "megabytes": self.options.job_memory,
         }  # fmt: skip
 
         def watch(told: Told) -> None:

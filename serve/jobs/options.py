@@ -11,38 +11,39 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 @dataclass(frozen=True)
 class JobOptions:
-    """Scoring of whole tables in the background.
+    """Jobs, which score whole tables in the background.
 
     Attributes:
-        folder: Where uploads, results and the list of jobs are kept; without it there are no jobs.
-        files: Folder whose tables jobs may name as input; jobs of Azure's clients write their results there too.
-        processes: Jobs that are scored at the same time.
-        keep: How long jobs, uploads and results are kept, such as 7d, 12h or 30m.
-        largest: The largest upload in megabytes.
-        memory: Megabytes that the process of a job may take.
+        jobs: Folder for jobs: uploads, results and the list of them; without it there are none.
+        job_files: Folder whose tables jobs may name in place of an upload; programs of Azure ML Studio (classic) get
+            their results there too.
+        job_processes: Jobs that are scored at the same time.
+        keep_jobs: How long jobs, their uploads and results are kept, such as 7d, 12h or 30m.
+        largest_job: The largest upload of a job in megabytes.
+        job_memory: Megabytes of memory that the process of a job may take.
     """
 
-    folder: Path | None = None
-    files: Path | None = None
-    processes: int = 1
-    keep: str = "7d"
-    largest: int = 10_240
-    memory: int = 4_096
+    jobs: Path | None = None
+    job_files: Path | None = None
+    job_processes: int = 1
+    keep_jobs: str = "7d"
+    largest_job: int = 10_240
+    job_memory: int = 4_096
 
     def __post_init__(self) -> None:
-        if self.folder is not None and not self.folder.absolute().parent.is_dir():
-            raise ValueError(f"--jobs: there is no folder {self.folder.absolute().parent}")
-        if self.files is not None and not self.files.is_dir():
-            raise ValueError(f"--job_files: there is no folder {self.files}")
-        if min(self.processes, self.largest, self.memory) < 1:
+        if self.jobs is not None and not self.jobs.absolute().parent.is_dir():
+            raise ValueError(f"--jobs: there is no folder {self.jobs.absolute().parent}")
+        if self.job_files is not None and not self.job_files.is_dir():
+            raise ValueError(f"--job_files: there is no folder {self.job_files}")
+        if min(self.job_processes, self.largest_job, self.job_memory) < 1:
             raise ValueError("--job_processes, --largest_job and --job_memory are 1 or more")
         if self.seconds <= 0:
-            raise ValueError(f'--keep_jobs is a time such as 7d, 12h or 30m, got "{self.keep}"')
+            raise ValueError(f'--keep_jobs is a time such as 7d, 12h or 30m, got "{self.keep_jobs}"')
 
     @property
     def seconds(self) -> float:
-        """How long jobs are kept; 0 where `keep` says nothing."""
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", self.keep)
+        """How long jobs are kept; 0 where `keep_jobs` says nothing."""
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", self.keep_jobs)
         return 0.0 if found is None else float(found[1]) * _UNITS[found[2]]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,36 +20,39 @@ from ludocast.serve.tables.write import csv_line, table_writer
 _BAD_ROWS = ".bad_rows.csv"
 
 
-def purge_files(files: Sequence[Path], column: str, value: str) -> dict[str, Any]:
-    """Write tables anew without the rows in which a column has a value, compared as text.
+def purge_files(files: Mapping[Path, Reading], column: str, value: str) -> dict[str, Any]:
+    """Write tables anew without the rows in which a column has a value, compared as text; CSV as UTF-8 with commas.
+
+    Lines that no row can be made of go too, and so does a table that cannot be read: nobody can say whose they are.
 
     Args:
-        files: Tables, each replaced when its new one is whole.
+        files: Tables and how they are read; each is replaced when its new one is whole.
         column: Such as that of players' ids.
         value: That is sought.
 
     Returns:
-        "rows", how many were taken out, and "without_column", how many tables have no such column.
-
-    Raises:
-        ValueError: If a table cannot be read.
+        "rows", how many were taken out; "without_column" and "removed", how many tables have no such column and how
+        many could not be read.
     """
-    rows = absent = 0
-    for file in files:
-        found = _purge_side_file(file, column, value) if file.name.endswith(_BAD_ROWS) else _purge(file, column, value)
-        rows += max(found, 0)
-        absent += found < 0
-    return {"rows": rows, "without_column": absent}
+    told = {"rows": 0, "without_column": 0, "removed": 0}
+    for path, reading in files.items():
+        try:
+            is_side = path.name.endswith(_BAD_ROWS)
+            found = _purge_side_file(path, column, value) if is_side else _purge(path, reading, column, value)
+        except (ValueError, pa.ArrowException):
+            path.unlink()
+            told["removed"] += 1
+        else:
+            told["rows"] += max(found, 0)
+            told["without_column"] += found < 0
+    return told
 
 
-def _purge(path: Path, column: str, value: str) -> int:
+def _purge(path: Path, reading: Reading, column: str, value: str) -> int:
     """How many rows were taken out; -1 where there is no such column."""
     kind, made, taken = format_of(path), path.with_name(f"{path.name}.purged"), 0
     try:
-        with (
-            open_table(path, kind, Reading(leave_out=True), path.with_name("purge")) as source,
-            made.open("wb") as file,
-        ):
+        with open_table(path, kind, reading, path.with_name("purge")) as source, made.open("wb") as file:
             if column not in source.names:
                 return -1
             writer = table_writer(file, kind, path)
@@ -62,7 +65,7 @@ def _purge(path: Path, column: str, value: str) -> int:
             writer.close()
             file.flush()
             os.fsync(file.fileno())
-        if taken:
+        if taken or source.broken:
             made.replace(path)
     finally:
         made.unlink(missing_ok=True)

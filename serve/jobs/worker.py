@@ -20,20 +20,28 @@ from ludocast.serve.jobs.job import DISK_IS_FULL
 from ludocast.serve.jobs.purge import purge_files
 from ludocast.serve.notes import sentences
 from ludocast.serve.suggest_options import options_of_records
+from ludocast.serve.tables.source import Reading
 
 _TOLD_SECONDS = 0.2
 
 
 def main() -> None:
     """Do what the first line of standard input says."""
-    task = json.loads(sys.stdin.readline())
+    line = sys.stdin.readline()
+    if not line:  # the server ended before it could say what to do
+        return
+    task = json.loads(line)
     threading.Thread(target=_end_with_server, daemon=True).start()
     if sys.platform != "win32":
         os.nice(10)  # requests come first
         _limit_memory(task["megabytes"] << 20)
     try:
         if "purge" in task:
-            _tell({"done": purge_files([Path(one) for one in task["purge"]], task["column"], task["value"])})
+            files = {
+                Path(path): Reading(encoding, delimiter, leave_out=True)
+                for path, (encoding, delimiter) in task["purge"].items()
+            }
+            _tell({"done": purge_files(files, task["column"], task["value"])})
         else:
             _score(task)
     except MemoryError:

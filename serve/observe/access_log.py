@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 from ludocast.serve.http.message import Request, Response
+from ludocast.serve.options import Observing
 
 _EACH_SECONDS = 0.2
 _MOST_WAITING = 100_000  # lines; where nobody reads them, more are counted and dropped
@@ -130,8 +131,9 @@ class AccessLog:
                 os.close(number)
 
 
-def open_log(where: str, log_values: bool) -> AccessLog | None:
-    """Of a command line: "stderr", "off" or a file's name."""
+def open_log(observing: Observing) -> AccessLog | None:
+    """The log that is asked for; None for none."""
+    where = observing.access_log
     if where == "off":
         return None
-    return AccessLog(None if where == "stderr" else Path(where), log_values)
+    return AccessLog(None if where == "stderr" else Path(where), observing.log_values)

@@ -11,7 +11,7 @@ import sys
 import time
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,9 +46,6 @@ class Family:
     kind: str
     told: str
     samples: Iterable[tuple[str, Labels, float]]
-
-
-Collector = Callable[[], Iterable[Family]]
 
 
 @dataclass(slots=True)
@@ -88,9 +85,6 @@ class Metrics:
 
     Args:
         service: That answers.
-
-    Attributes:
-        collectors: Of others, asked at each scrape; add yours.
     """
 
     def __init__(self, service: Service) -> None:
@@ -100,7 +94,6 @@ class Metrics:
         self._rows: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._batches = Histogram(_CALLS)
         self._inputs: InputCounts = {}
-        self.collectors: list[Collector] = [_process]
         service.batcher.on_batch = self._batches.add
 
     def __call__(self, request: Request, response: Response, seconds: float) -> None:
@@ -144,8 +137,20 @@ class Metrics:
                 [("", {"model": model, "version": version, "column": column}, numbers[place])
                  for (model, version, column), numbers in self._inputs.items()],
             )  # fmt: skip
-        for collect in self.collectors:
-            yield from collect()
+        yield Family(
+            "ludocast_shadow_answers_total", "counter", "Answers of a shadow beside those that were given.",
+            list(self._shadows()),
+        )  # fmt: skip
+        yield from _process()
+
+    def _shadows(self) -> Iterator[tuple[str, Labels, float]]:
+        for name in self._service.deployments.names:
+            deployment = self._service.deployments.deployment(name)
+            if deployment.shadow is not None:
+                version, shadow = deployment.shadow
+                labels = {"model": name, "version": version.manifest.version}
+                for result in ("same", "numbers_differ", "labels_differ", "failed", "skipped"):
+                    yield "", {**labels, "result": result}, getattr(shadow.counts, result)
 
 
 def _lines(families: Iterable[Family]) -> Iterator[str]:

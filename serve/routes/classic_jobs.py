@@ -47,7 +47,7 @@ def add_classic_job_routes(router: Router, service: Service, jobs: Jobs) -> None
         if document.get("GlobalParameters"):
             raise RefusedError(400, "GlobalParameters: a batch takes none; put their values into a column of the table")
         version = service.deployments.version(service.model_of(request.names["id"]))
-        path = file_in(jobs.options.files, _location(document, "Input"))
+        path = file_in(jobs.options.job_files, _location(document, "Input"))
         if not path.is_file():
             raise RefusedError(400, "Input: there is no such file; put it below the server's folder of files")
         job_id = jobs.new_id()
@@ -57,7 +57,7 @@ def add_classic_job_routes(router: Router, service: Service, jobs: Jobs) -> None
         name, place = _output(document)
         result = job.result
         if place is not None:
-            result = file_in(jobs.options.files, place)
+            result = file_in(jobs.options.job_files, place)
             if result == path or result.is_dir():
                 raise RefusedError(400, f"{name}: its location is that of the input, or a folder")
             result.parent.mkdir(parents=True, exist_ok=True)

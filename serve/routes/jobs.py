@@ -28,7 +28,7 @@ _QUERY.append({"name": "Idempotency-Key", "in": "header", "schema": _TEXT})
 _TABLE = {
     "required": True,
     "content": {
-        "text/csv": {"schema": _TEXT},
+        "text/csv": {},  # of any text: a schema would say of what JSON it is
         **json_content({"type": "object", "required": ["input"], "properties": {"input": _TEXT, "model": _TEXT}}),
     },
 }
@@ -66,7 +66,7 @@ def add_job_routes(router: Router, service: Service, jobs: Jobs) -> None:
 
     async def create_by_path(request: Request, stream: AsyncIterator[bytes]) -> Response:
         document = await read_document(stream)
-        path = file_in(jobs.options.files, document.pop("input", None))
+        path = file_in(jobs.options.job_files, document.pop("input", None))
         if not path.exists():
             raise RefusedError(404, "there is no such file in the server's folder of files")
         model, output, options = document.pop("model", None), document.pop("output", None), document.pop("options", {})
@@ -117,7 +117,7 @@ def add_job_routes(router: Router, service: Service, jobs: Jobs) -> None:
             raise RefusedError(422, 'expected {"column": "player_id", "value": "P0000001"}')
         return json_response(await jobs.purge(request.key, column, str(value)))
 
-    largest = jobs.options.largest << 20
+    largest = jobs.options.largest_job << 20
     asked = operation("jobs", "Have a table scored in the background.", parameters=_QUERY, requestBody=_TABLE)
     asked["responses"]["202"] = asked["responses"].pop("200")
     created = Route(awaited(create), scope="jobs", largest_body=largest, streams=True, document=asked)

@@ -39,6 +39,7 @@ def describe(manifest: Manifest) -> dict[str, Any]:
         "classes": manifest.classes,
         "positive": manifest.positive,
         "threshold": manifest.threshold,
+        "coverage": manifest.coverage,
         "takes_events": FEATURES_FILE in manifest.files,
         "metrics": manifest.metrics,
         "examples": manifest.check_rows.rows,

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from ludocast.serve.http.application import Guard
 from ludocast.serve.http.message import RefusedError, Request
+from ludocast.serve.options import Access
 from ludocast.serve.safety.keys import Key, Rate, digest, read_keys
 
 _RELOAD_SECONDS = 0.5  # between two looks at the file of keys
@@ -165,23 +166,22 @@ class OpenGuard:
             raise RefusedError(403, sentence)
 
 
-def guard_of(address: str, keys: str | None, no_auth: bool) -> Guard:
+def guard_of(address: str, access: Access) -> Guard:
     """By keys where there are some; without keys the server has to be this machine's own.
 
     Args:
         address: That it listens on.
-        keys: File of keys.
-        no_auth: Whether other machines may call without a key.
+        access: Keys, or that there are none.
 
     Raises:
         ValueError: If they could, and nobody said that they may.
     """
-    if keys is not None:
-        if no_auth:
+    if access.keys is not None:
+        if access.no_auth:
             raise ValueError("--keys asks for keys and --no_auth for none; give one of them")
-        return KeyGuard(Path(keys))
+        return KeyGuard(access.keys)
     is_loopback = ipaddress.ip_address(address.partition("%")[0]).is_loopback
-    if not is_loopback and not no_auth:
+    if not is_loopback and not access.no_auth:
         raise ValueError(
             f"{address} can be reached from other machines; make a key (ludocast keys add NAME) and give --keys FILE, "
             "or let everybody predict with --no_auth"

@@ -1,6 +1,6 @@
 // What a model answered, and what would change it.
 
-import { breakable, element, percent } from "./api.js";
+import { breakable, element, number, percent } from "./api.js";
 
 const STEPS = 7;  // values that a number is set to
 const MOST = 8;  // columns shown
@@ -26,6 +26,10 @@ function body(model, found) {
       element("ol", { class: "items" }, ...found.labels.map((label, place) =>
         element("li", {}, element("span", { class: "tag" }, label), ` ${percent(found.probabilities[place])}`)))];
   }
+  if (found.value !== undefined) {
+    return [element("p", { class: "verdict" }, element("b", {}, number(found.value)), element("span", {}, "predicted value")),
+      element("p", { class: "soft" }, `${percent(model.coverage)} of true values are to lie within ${number(found.lower)} and ${number(found.upper)}`)];
+  }
   const p = found.probability;
   const threshold = model.threshold ?? null;
   const meter = element("div", { class: threshold !== null && p >= threshold ? "meter high" : "meter" }, element("i", {}));
@@ -44,7 +48,7 @@ function body(model, found) {
       threshold === null ? "" : ` (${model.positive} from ${percent(threshold)} on)`), rest ?? ""];
 }
 
-// Records of the same player with one column changed, and which column and value each has.
+// Records of the same row with one column changed, and which column and value each has.
 export function variations(model, record) {
   const records = [], changes = [];
   for (const input of model.inputs) {
@@ -70,9 +74,11 @@ function valuesOf(input) {
   return [...new Set(whole ? values.map(Math.round) : values)];
 }
 
-// A span a column: the least and the highest probability if that column alone were another.
+// A span a column: the least and the highest probability, or value, if that column alone were another.
 export function whatIf(model, now, changes, predictions) {
-  const score = (one) => model.positive !== null ? one.probability : one.probabilities[now.label];
+  const isNumber = now.value !== undefined;
+  const score = (one) => isNumber ? one.value : model.positive !== null ? one.probability : one.probabilities[now.label];
+  const said = isNumber ? number : percent;
   const current = score(now);
   const spans = new Map();
   predictions.forEach((one, place) => {
@@ -86,14 +92,15 @@ export function whatIf(model, now, changes, predictions) {
   const kinds = new Map(model.inputs.map((input) => [input.column, input.kind]));
   const shown = [...spans.values()].sort((a, b) => b.high - b.low - (a.high - a.low)).slice(0, MOST).filter((one) => one.high > one.low);
   if (!shown.length) return null;
+  const limits = isNumber ? [Math.min(...shown.map((one) => one.low)), Math.max(...shown.map((one) => one.high))] : [0, 1];
   const rows = shown.map((span) => {
     const text = [[span.low, span.lowAt], [span.high, span.highAt]].filter(([, at]) => at !== null)
-      .map(([p, at]) => `${percent(p)} at ${shownValue(at, kinds.get(span.column))}`).join(", ");
+      .map(([p, at]) => `${said(p)} at ${shownValue(at, kinds.get(span.column))}`).join(", ");
     return element("tr", {}, element("th", { scope: "row" }, ...breakable(span.column), element("br"), element("small", {}, text)),
-      element("td", {}, drawSpan(span, current, `${span.column}: ${text}`)));
+      element("td", {}, drawSpan(span, current, limits, `${span.column}: ${text}`)));
   });
   return element("div", {}, element("h3", {}, "What would change it"),
-    element("p", { class: "soft" }, "Each column alone set to other values of the training; the dot is this player. It tells of the model, not of causes."),
+    element("p", { class: "soft" }, "Each column alone set to other values of the training; the dot is this row. It tells of the model, not of causes."),
     element("table", { class: "what-if" }, element("tbody", {}, ...rows)));
 }
 
@@ -102,7 +109,7 @@ function shownValue(value, kind) {
   return typeof value === "number" ? String(Number(value.toPrecision(4))) : String(value);
 }
 
-function drawSpan(span, current, title) {
+function drawSpan(span, current, [least, most], title) {
   const ns = "http://www.w3.org/2000/svg";
   const svg = document.createElementNS(ns, "svg");
   svg.setAttribute("viewBox", "0 0 200 24");
@@ -114,8 +121,8 @@ function drawSpan(span, current, title) {
     for (const [key, value] of Object.entries({ x1, x2, y1: 12, y2: 12, class: name })) made.setAttribute(key, value);
     svg.append(made);
   };
-  const at = (p) => 6 + 188 * p;
-  line(at(0), at(1), "track");
+  const at = (p) => 6 + 188 * (p - least) / (most - least);
+  line(at(least), at(most), "track");
   line(at(span.low), at(span.high), "span");
   const dot = document.createElementNS(ns, "ellipse");
   for (const [key, value] of Object.entries({ cx: at(current), cy: 12, rx: 4.5, ry: 6, class: "now" })) dot.setAttribute(key, value);

@@ -43,6 +43,8 @@ export function element(name, attributes = {}, ...children) {
   return made;
 }
 
+export function number(value) { return String(Number(value.toPrecision(4))); }
+
 export function percent(p) { return `${(100 * p).toFixed(p > 0.0995 && p < 0.9995 ? 1 : 2)} %`; }
 export function count(n) { return Math.round(n).toLocaleString("en"); }
 

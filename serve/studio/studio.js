@@ -50,13 +50,13 @@ async function choose(name) {
     .map(([title, one]) => element("div", { class: "number" }, element("b", {}, (one.value ?? one).toFixed(4)), title.replaceAll("_", " "),
       one.low === undefined ? null : element("small", {}, element("br"), `${one.low.toFixed(3)} to ${one.high.toFixed(3)}`))));
   form = new PlayerForm(part("fields"), model);
-  part("answer").replaceChildren(element("p", { class: "soft" }, "Fill in a player and press Predict."));
+  part("answer").replaceChildren(element("p", { class: "soft" }, "Fill in the form and press Predict."));
   await ask();
 }
 
 function about(one) {
   const what = { items: `suggests among ${count(one.classes.length)} items`, tags: "labels each step", next: "tells what is likely next" }[one.task]
-    ?? (one.positive === null ? `tells ${count(one.classes.length)} classes apart` : `tells how likely ${one.positive} is`);
+    ?? (one.coverage !== null ? "predicts a number" : one.positive === null ? `tells ${count(one.classes.length)} classes apart` : `tells how likely ${one.positive} is`);
   return `version ${one.version}, made ${one.created.slice(0, 10)}; ${what} from ${count(one.inputs.length)} column${one.inputs.length === 1 ? "" : "s"}`;
 }
 
@@ -68,7 +68,7 @@ async function ask() {
     const answer = await predict(of.name, [record]);
     if (number !== asked) return;
     showAnswer(part("answer"), of, answer, null);
-    if (answer.predictions[0].probability === undefined) return;
+    if (answer.predictions[0].items || answer.predictions[0].labels) return;
     const { records, changes } = variations(of, record);
     if (!records.length || records.length > MOST_VARIATIONS) return;
     const others = await predict(of.name, records);

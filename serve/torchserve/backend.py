@@ -7,11 +7,11 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from ludocast.serve.backends.frames import Frames, pack_calls, unpack_answers
+from ludocast.serve.backends.frames import Frames, pack_calls, unpack_answers, unpack_inputs
 from ludocast.serve.bundle import read_manifest
 from ludocast.serve.calls import Answer, Call, Done
 from ludocast.serve.manifest import Manifest, ManifestError
-from ludocast.serve.observe.inputs import InputCounts
+from ludocast.serve.observe.inputs import InputCounts, add_counts
 from ludocast.serve.torchserve.archive import MISSING, write_archive
 from ludocast.serve.torchserve.launch import TOKENS, TorchServe, start_torchserve
 from ludocast.serve.torchserve.ludocast_handler import FRAME
@@ -39,6 +39,7 @@ class TorchServeBackend:
     def __init__(self, workers: int = 1, deadline: float = 30.0) -> None:
         self.on_room: Callable[[], None] | None = None
         self._workers, self._deadline = workers, deadline
+        self._inputs: InputCounts = {}
         self._loaded: dict[str, tuple[Path, Manifest]] = {}
         self._torchserve: TorchServe | None = None
         self._tokens: Mapping[str, str] = {}  # of TorchServe, by what they are for
@@ -76,8 +77,9 @@ class TorchServeBackend:
         self._tasks.add(task)
 
     async def take_inputs(self) -> InputCounts:
-        """See `Backend.take_inputs`; of its workers none can be asked, so inputs are not counted here."""
-        return {}
+        """See `Backend.take_inputs`; a worker tells what it has counted once a second, with its answers."""
+        inputs, self._inputs = self._inputs, {}
+        return inputs
 
     async def close(self) -> None:
         """See `Backend.close`."""
@@ -119,6 +121,7 @@ class TorchServeBackend:
                     body = await answer.read()
                     if answer.status == 200:
                         ((header, payload),) = Frames().feed(body)
+                        add_counts(self._inputs, unpack_inputs(header))
                         return unpack_answers(header, payload)
             except (aiohttp.ClientError, TimeoutError):
                 pass

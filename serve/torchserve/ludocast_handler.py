@@ -5,6 +5,7 @@ TorchServe takes the one class that a handler's module defines, so there is no o
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import orjson
 from ludocast.serve.answering import Answering
 from ludocast.serve.backends.frames import Frames, pack_answers, unpack_calls
 from ludocast.serve.calls import Answer, Call
+from ludocast.serve.observe.inputs import InputCounts
 
 FRAME = "application/vnd.ludocast.calls"  # of the server before TorchServe: many calls in one request
 
@@ -24,6 +26,7 @@ class LudocastHandler:
         """Load the bundle, with its checks; a failure ends the worker, and TorchServe tells why."""
         self._name = context.model_name
         self._answering = Answering()
+        self._told = 0.0
         self._answering.load(self._name, Path(context.system_properties["model_dir"]))
 
     def handle(self, data: Sequence[dict[str, Any]], context: Any) -> list[bytes]:
@@ -40,14 +43,23 @@ class LudocastHandler:
         answers |= zip(plain, self._answering.answer(calls), strict=True)
         for place in set(range(len(data))) - set(plain):
             ((header, payload),) = Frames().feed(bodies[place])
-            answers[place] = Answer(200, pack_answers(self._answering.answer(unpack_calls(header, payload))), FRAME)
-        found = []
+            found = self._answering.answer(unpack_calls(header, payload))
+            answers[place] = Answer(200, pack_answers(found, self._inputs()), FRAME)
+        written = []
         for place in range(len(data)):
             answer = answers[place]
             context.set_response_content_type(place, answer.content_type)
             context.set_response_status(code=answer.status, idx=place)
-            found.append(answer.body if answer.status == 200 else orjson.dumps({"error": answer.error}))
-        return found
+            written.append(answer.body if answer.status == 200 else orjson.dumps({"error": answer.error}))
+        return written
+
+    def _inputs(self) -> InputCounts | None:
+        """What was counted, once a second: TorchServe lets no worker be asked."""
+        now = time.monotonic()
+        if now - self._told < 1:
+            return None
+        self._told = now
+        return self._answering.take_inputs()
 
 
 def _body(request: dict[str, Any]) -> bytes:

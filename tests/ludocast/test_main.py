@@ -86,6 +86,7 @@ def test_fields_of_a_dataclass_are_options_of_their_own() -> None:
     words = parser_words(function, ["--path=x", "--tags", "b,c", "--deep", "--count=2"])
     assert auto_cli(function, args=words, as_positional=False) == (Where(Path("x"), ["b", "c"], True), 2, False)
     assert auto_cli(function, args=["--path=x"], as_positional=False) == (Where(Path("x")), 1, False)
+    assert function.groups == dict.fromkeys(("path", "tags", "deep"), "Where things are")  # type: ignore[attr-defined]
     assert flat(main) is main
 
 
@@ -118,6 +119,16 @@ def test_every_command_explains_itself() -> None:
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         assert "usage: ludocast" in done.stdout
+
+
+def test_help_shows_options_under_their_headings(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["serve", "--help"])
+    options = capsys.readouterr().out.partition("\noptions:\n")[2]
+    sections = {part.partition(":")[0]: part for part in options.split("\n\n")[1:]}
+    assert "--bundle" in options.split("\n\n")[0]
+    assert "--tls_key" in sections["Where the server listens, and how it ends"]
+    assert "--keep_jobs" in sections["Jobs, which score whole tables in the background"]
 
 
 def test_help_of_training_teaches() -> None:

@@ -67,7 +67,7 @@ def logistic_model(terms: Sequence[Term] = TERMS, bias: float = BIAS, threshold:
         "Cast", [graph.op("Squeeze", [above, graph.constant(np.array([1], np.int64))])], to=TensorProto.INT64
     )
     graph.op("LabelEncoder", [number], "label", keys_int64s=[0, 1], values_strings=["N", "Y"], default_string="?")
-    return graph.model([term.input for term in terms], 2)
+    return graph.model([term.input for term in terms], _classes(2))
 
 
 def softmax_model() -> bytes:
@@ -78,7 +78,11 @@ def softmax_model() -> bytes:
     graph.op("Softmax", [scores], "probabilities", axis=1)
     best = graph.op("ArgMax", [scores], axis=1, keepdims=0)
     graph.op("LabelEncoder", [best], "label", keys_int64s=[0, 1, 2], values_strings=list("abc"), default_string="?")
-    return graph.model([SOFTMAX_INPUT], 3)
+    return graph.model([SOFTMAX_INPUT], _classes(3))
+
+
+def _classes(count: int) -> list[tuple[str, int, list[str | int]]]:
+    return [("label", TensorProto.STRING, ["N"]), ("probabilities", TensorProto.FLOAT, ["N", count])]
 
 
 SOFTMAX_INPUT = Input("age", "x0", "number", None, (-2, 2))
@@ -102,6 +106,23 @@ def write_logistic(folder: Path, **changes: Any) -> Path:
 def write_softmax(folder: Path) -> Path:
     """A bundle of `softmax_model`."""
     write_bundle(folder, softmax_model(), name="three", inputs=[SOFTMAX_INPUT], classes=list("abc"))
+    return folder
+
+
+def write_numbers(folder: Path) -> Path:
+    """A bundle of "regression": value 100 · age (missing is 0), and bounds 50 below and 100 above."""
+    graph = _Graph()
+    x = graph.part(Term(SOFTMAX_INPUT, weight=1.0))
+    value = graph.op("Mul", [x, graph.constant(np.array([100], np.float32))])
+    graph.op("Add", [value, graph.constant(np.array([[-50, 100]], np.float32))], "bounds")
+    graph.op("Squeeze", [value, graph.constant(np.array([1], np.int64))], "value")
+    outputs: list[tuple[str, int, list[str | int]]] = [
+        ("value", TensorProto.FLOAT, ["N"]),
+        ("bounds", TensorProto.FLOAT, ["N", 2]),
+    ]
+    model = graph.model([SOFTMAX_INPUT], outputs)
+    fields: dict[str, Any] = {"inputs": [SOFTMAX_INPUT], "classes": [], "task": "regression", "coverage": 0.9}
+    write_bundle(folder, model, name="numbers", **fields)
     return folder
 
 
@@ -135,15 +156,12 @@ class _Graph:
         product = self.op("Mul", [x, self.constant(np.array([term.weight], np.float32))])
         return self.op("Where", [self.op("IsNaN", [x]), self.constant(np.array([term.missing], np.float32)), product])
 
-    def model(self, inputs: Sequence[Input], classes: int) -> bytes:
+    def model(self, inputs: Sequence[Input], outputs: Sequence[tuple[str, int, list[str | int]]]) -> bytes:
         graph = helper.make_graph(
             self.nodes,
             "logistic",
             [helper.make_tensor_value_info(item.tensor, _TYPES[item.dtype], ["N", 1]) for item in inputs],
-            [
-                helper.make_tensor_value_info("label", TensorProto.STRING, ["N"]),
-                helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", classes]),
-            ],
+            [helper.make_tensor_value_info(name, kind, shape) for name, kind, shape in outputs],
             self.constants,
         )
         opsets = [helper.make_opsetid("", 20), helper.make_opsetid("ai.onnx.ml", 3)]

@@ -20,7 +20,7 @@ import pytest
 from ludocast.serve.bundle import Bundle, write_bundle
 from ludocast.serve.check_rows import check_rows
 from ludocast.serve.check_sequences import UNSEEN
-from ludocast.serve.manifest import FORMAT, TABLES, Input
+from ludocast.serve.manifest import FORMAT, Input
 
 from tests.serve.logistic import TERMS, by_hand, logistic_model, write_logistic, write_softmax
 
@@ -78,7 +78,7 @@ def test_a_bundle_holds_its_model_its_hash_and_what_was_said_of_it(tmp_path: Pat
     )
     files = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
     assert files == ["b/bundle.json", "b/model.onnx", "b/notes/a.txt"]
-    assert document(tmp_path / "b")["format"] == TABLES
+    assert document(tmp_path / "b")["format"] == 1
 
 
 def test_a_version_may_be_given(tmp_path: Path) -> None:
@@ -367,7 +367,7 @@ def left(folder: Path) -> list[str]:
     [
         ({"model": b"no model"}, "onnxruntime cannot load model.onnx ("),
         ({"inputs": [term.input for term in TERMS[:2]]}, "input x2 is tensor(string) in model.onnx and absent in bundle.json"),
-        ({"classes": ["N", "Y", "Z"], "positive": None}, "the model answers shapes (10,) and (10, 2), not [N], [N, classes]"),
+        ({"classes": ["N", "Y", "Z"], "positive": None}, "the model answers shapes (10,) and (10, 2), not [N], [N, 3]"),
         ({"classes": ["N", "yes"], "positive": "yes"}, "the model answers labels that are no classes"),
         ({"positive": "Z"}, '"positive" has to be one of two classes, or null'),
         ({"metrics": {"auc": float("nan")}}, "bundle.json cannot hold this"),

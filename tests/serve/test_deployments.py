@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import threading
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -129,6 +131,11 @@ def test_a_shadow_is_compared_and_not_heard(models: Path) -> None:
         assert counts["skipped"] < 21
         assert counts["same"] <= 1  # both refuse the wrong one
         assert counts["numbers_differ"] or counts["labels_differ"]
+        with urllib.request.urlopen(url + "/metrics", timeout=20) as answer:
+            told = re.findall(r'ludocast_shadow_answers_total\{.*result="(\w+)"\} (\d+)', answer.read().decode())
+        assert {result: int(count) for result, count in told} == {
+            result: counts[result] for result in ("same", "numbers_differ", "labels_differ", "failed", "skipped")
+        }
         assert "shadow" not in _back(url)[1]
 
 
@@ -240,11 +247,11 @@ def test_wrong_shares(text: str) -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (("absent", None, None), "--models_folder: there is no folder absent"),
+        ((Path("absent"), None, None), "--models_folder: there is no folder absent"),
         ((None, "run/bundle", None), "--canary: expected FOLDER=SHARE%"),
         ((None, "run/bundle=2", None), "--canary: expected a share"),
     ],
 )
-def test_wrong_options(options: tuple[str | None, str | None, str | None], sentence: str) -> None:
+def test_wrong_options(options: tuple[Path | None, str | None, Path | None], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
-        Trials.read(*options)
+        Trials(*options)

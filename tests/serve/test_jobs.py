@@ -52,7 +52,7 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def url(bundle: Path, state: Path, files: Path) -> Iterator[str]:
-    with served(bundle, jobs=JobOptions(state, files, largest=1)) as found:
+    with served(bundle, jobs=JobOptions(state, files, largest_job=1)) as found:
         yield found
 
 
@@ -176,7 +176,7 @@ def test_a_small_file_that_is_a_huge_table_fails_its_job_alone(bundle: Path, tmp
     )
     body = sink.getvalue().to_pybytes()
     assert len(body) < 10_000_000
-    with served(bundle, jobs=JobOptions(tmp_path / "jobs", memory=700)) as url:
+    with served(bundle, jobs=JobOptions(tmp_path / "jobs", job_memory=700)) as url:
         job = ask(f"{url}/jobs?filename=t.parquet", body, method="POST")[1]["id"]
         found = ended(url, job)
         assert found["state"] == "failed"
@@ -201,6 +201,13 @@ def test_a_player_is_purged_from_uploads_and_results(url: str, state: Path) -> N
     found = get(f"{url}/jobs/{jobs[0]}/result")[1].decode().splitlines()
     assert [line.split(",")[0] for line in found] == ["id", "2", "3"]
     assert ask(f"{url}/jobs/purge", {"column": "id"})[0] == 422
+    other = "id;age;plan;active;last seen \n1;30;요금;true;\n2;41;basic;false;\n".encode("cp949")
+    job = ask(f"{url}/jobs?encoding=cp949&delimiter=%3B", other, headers=CSV)[1]["id"]
+    broken = ask(f"{url}/jobs?filename=t.parquet", b"PAR1", method="POST")[1]["id"]
+    assert ended(url, broken)["state"] == "failed"
+    assert ended(url, job)["rows"] == 2
+    assert ask(f"{url}/jobs/purge", {"column": "id", "value": "2"})[1]["removed"] == 1
+    assert (state / "files" / job / "input.csv").read_text().splitlines()[1:] == ["1,30,요금,true,"]
 
 
 class Killed:
@@ -208,7 +215,7 @@ class Killed:
 
     def __init__(self, bundle: Path, state: Path, *words: str) -> None:
         self.command = [sys.executable, "-m", "ludocast", "serve", "--bundle", str(bundle), "--port", "0"]
-        self.command += ["--jobs", str(state), *words]
+        self.command += ["--jobs", str(state), "--access_log", "off", *words]
         self.start()
 
     def start(self) -> None:
@@ -268,7 +275,7 @@ def test_jobs_go_on_after_kills_of_their_process_and_of_the_server(bundle: Path,
 
 
 def test_what_ended_is_removed_after_its_time(bundle: Path, tmp_path: Path) -> None:
-    with served(bundle, jobs=JobOptions(tmp_path / "jobs", keep="1s")) as url:
+    with served(bundle, jobs=JobOptions(tmp_path / "jobs", keep_jobs="1s")) as url:
         job = ended(url, ask(f"{url}/jobs", TABLE.encode(), headers=CSV)[1]["id"])["id"]
         until = time.monotonic() + 20
         while ask(f"{url}/jobs/{job}")[0] == 200:

@@ -5,22 +5,25 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shutil
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ludocast.serve.codecs.limits import check_depth
 from ludocast.serve.http.application import Application
 from ludocast.serve.http.connections import Connections, Limits
-from ludocast.serve.http.listen import Listener, open_socket
+from ludocast.serve.http.listen import Listener, open_socket, tls
 from ludocast.serve.http.message import RefusedError, Request, Response
 from ludocast.serve.http.router import Route, Router, direct
 
-from tests.serve.listening import ask, served
+from tests.serve.listening import ask, self_signed, served
 from tests.serve.logistic import write_logistic
 
 ROW = {"age": 30, "plan": "pro", "active": True, "last seen ": 1_700_086_400}
@@ -86,7 +89,7 @@ FAST = Limits(head=2048, head_seconds=0.5, body_seconds=1.0, idle_seconds=1.5, w
 
 
 @contextmanager
-def _limited(limits: Limits) -> Iterator[tuple[str, int]]:
+def _limited(limits: Limits, context: ssl.SSLContext | None = None) -> Iterator[tuple[str, int]]:
     """A server whose one route answers 4 MB."""
 
     def answer(request: Request) -> Response:
@@ -97,7 +100,7 @@ def _limited(limits: Limits) -> Iterator[tuple[str, int]]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    listener = Listener(Connections(Application(router, clock=loop.time), limits), open_socket("127.0.0.1", 0))
+    listener = Listener(Connections(Application(router, clock=loop.time), limits), open_socket("127.0.0.1", 0), context)
     asyncio.run_coroutine_threadsafe(listener.start(), loop).result(20)
     try:
         yield listener._socket.getsockname()
@@ -177,6 +180,17 @@ def test_all_that_was_whole_is_answered_before_a_connection_ends() -> None:
             assert re.findall(rb"X-Request-Id: (\d+)\r\n", found)[:40] == [b"%d" % number for number in range(40)]
             assert found.count(b"HTTP/1.1 200 OK") == 40
             assert time.monotonic() - started < 15
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+@pytest.mark.parametrize("begin", [b"", b"\x16\x03\x01\x02\x00\x01\x00", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"])
+def test_a_handshake_of_tls_that_does_not_end_is_closed(tmp_path: Path, begin: bytes) -> None:
+    with (
+        _limited(FAST, tls(*self_signed(tmp_path))) as address,
+        socket.create_connection(address, timeout=20) as client,
+    ):
+        client.sendall(begin)
+        assert b"HTTP" not in _rest(client)
 
 
 def test_heads_and_bodies_beyond_limits_are_refused() -> None:

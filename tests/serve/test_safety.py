@@ -25,7 +25,7 @@ from ludocast.serve.safety.guard import Bucket, KeyGuard, OpenGuard
 from ludocast.serve.safety.keys import KeyFile, Rate, new_key, read_keys
 
 from ludocast.__main__ import main
-from tests.serve.listening import ROOT, ask, listening, served
+from tests.serve.listening import ROOT, ask, listening, self_signed, served
 from tests.serve.logistic import write_logistic
 
 ROW = {"age": 30, "plan": "pro", "active": True, "last seen ": 1_700_086_400}
@@ -313,12 +313,7 @@ def test_a_user_without_rights_serves_a_bundle_that_cannot_be_written() -> None:
 def test_tls_by_files_to_all_by_no_auth(bundle: Path, tmp_path: Path) -> None:
     if shutil.which("openssl") is None:
         pytest.skip("openssl makes the certificate")
-    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1",
-         "-keyout", str(key), "-out", str(certificate), "-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1"],
-        check=True, capture_output=True,
-    )  # fmt: skip
+    certificate, key = self_signed(tmp_path)
     files = ("--tls_certificate", str(certificate), "--tls_key", str(key))
     with listening(bundle, options=(*files, "--host", "0.0.0.0", "--no_auth")) as url:
         assert url.startswith("https://0.0.0.0:")

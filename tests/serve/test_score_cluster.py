@@ -120,10 +120,9 @@ def test_spark_gives_the_same_bits(bundle: Path, players: Path, local: Path, tmp
         pytest.skip("Spark needs Java 17: apt-get install openjdk-17-jre-headless")
     script = tmp_path / "spark.py"
     script.write_text(SPARK.format(function=documented_function()))
-    done = subprocess.run(
-        [sys.executable, str(script), str(bundle), str(players), str(tmp_path / "out")],
-        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYSPARK_PYTHON": sys.executable}
+    command = [sys.executable, str(script), str(bundle), str(players), str(tmp_path / "out")]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     found = pq.read_table(tmp_path / "out").sort_by("id")
     wanted = pq.read_table(local)

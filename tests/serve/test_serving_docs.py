@@ -26,6 +26,24 @@ def blocks() -> list[str]:
     return re.findall(r"```bash\n(.*?)```", (ROOT / "docs" / "serving.md").read_text(encoding="utf-8"), re.DOTALL)
 
 
+def _environment(folder: Path) -> dict[str, str]:
+    """Where `ludocast` is a command."""
+    command = folder / "bin" / "ludocast"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m ludocast "$@"\n')
+    command.chmod(0o755)
+    return {**os.environ, "PATH": f"{command.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+
+
+def test_the_commands_of_keys_run_as_they_stand_there(tmp_path: Path) -> None:
+    block = next(block for block in blocks() if "ludocast keys add" in block)
+    done = subprocess.run(
+        ["sh", "-ec", block], cwd=tmp_path, env=_environment(tmp_path), capture_output=True, text=True, check=True
+    )
+    assert re.fullmatch(r"ludocast_[\w-]{43}\nshop +predict,jobs +100/s .*\n", done.stdout)
+    assert json.loads((tmp_path / "keys.json").read_text()) == {"keys": []}
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_the_commands_run_as_they_stand_there(tmp_path: Path) -> None:
@@ -33,12 +51,7 @@ def test_the_commands_run_as_they_stand_there(tmp_path: Path) -> None:
     for path in ("players.csv", "tables/week 18/players.csv"):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(TABLE)
-    command = tmp_path / "bin" / "ludocast"
-    command.parent.mkdir()
-    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m ludocast "$@"\n')
-    command.chmod(0o755)
-    path = f"{command.parent}:{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
+    environment = _environment(tmp_path)
 
     def shell(text: str) -> str:
         done = subprocess.run(

@@ -13,7 +13,7 @@ import pytest
 
 from ludocast.__main__ import main
 from tests.serve.listening import listening
-from tests.serve.logistic import by_hand, write_logistic, write_softmax
+from tests.serve.logistic import by_hand, write_logistic, write_numbers, write_softmax
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright")
 CHROMIUM = shutil.which("chromium")
@@ -34,7 +34,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def url(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("served")
-    with listening(bundle, write_softmax(folder / "three"), options=("--jobs", str(folder / "jobs"))) as found:
+    others = write_softmax(folder / "three"), write_numbers(folder / "numbers")
+    with listening(bundle, *others, options=("--jobs", str(folder / "jobs"))) as found:
         yield found
 
 
@@ -106,6 +107,17 @@ def test_another_model_has_another_form(page: Any) -> None:
     page.get_by_role("button", name="Predict").click()
     playwright.expect(page.locator("#answer .verdict")).to_contain_text("probability of b")
     playwright.expect(page.locator("#answer ol li")).to_have_count(3)
+
+
+def test_a_number_is_shown_with_its_interval_and_what_would_change_it(page: Any) -> None:
+    page.get_by_label("Model").select_option("numbers")
+    page.locator("#model-about", has_text="predicts a number from 1 column").wait_for()
+    field(page, "age").fill("1.5")
+    page.get_by_role("button", name="Predict").click()
+    page.locator("#answer .verdict", has_text="150").wait_for()
+    assert "90.0 % of true values are to lie within 100 and 250" in page.locator("#answer").inner_text()
+    page.locator("#answer .what-if").wait_for()
+    assert "-200 at -2, 200 at 2" in page.locator("#answer .what-if").inner_text()
 
 
 def test_pasted_rows_become_a_job_and_its_result_a_download(page: Any, bundle: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -54,6 +55,20 @@ def below(pid: int) -> list[tuple[int, str]]:
 
 def of_torchserve(word: str) -> list[int]:
     return [pid for pid, command in below(os.getpid()) if word in command and "guard" not in command]
+
+
+def test_inputs_are_counted_in_workers_and_told_with_answers(bundle: Path, url: str) -> None:
+    def missing() -> int:
+        with urllib.request.urlopen(url + "/metrics", timeout=20) as answer:
+            found = re.search(r'ludocast_input_missing_total\{.*column="last seen "\} (\d+)', answer.read().decode())
+        return 0 if found is None else int(found[1])
+
+    before = missing()
+    for _ in range(5):
+        assert ask(url + "/predict", ROW)[0] == 200
+    time.sleep(1.1)
+    assert ask(url + "/predict", {**ROW, "last seen ": 0})[0] == 200
+    assert missing() == before + 5
 
 
 def test_the_same_answers_as_in_process(bundle: Path, url: str) -> None:

@@ -24,6 +24,7 @@ from ludocast.serve.backends.workers import WorkersBackend
 from ludocast.serve.batcher import Batcher
 from ludocast.serve.calls import Answer, Call
 from ludocast.serve.device import CUDA
+from ludocast.serve.options import Scoring
 
 from tests.serve.listening import ROOT, ask
 from tests.serve.spinning import ENDLESS, write_spinning
@@ -232,7 +233,7 @@ def test_workers_end_with_a_server_that_is_killed_and_not_by_a_terminal(bundle: 
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"workers": 0}, "one worker and one thread or more, however: workers=0"),
+        ({"workers": 0}, "--workers and --threads are 1 or more, got 0 and 1"),
         ({"device": "gpu"}, 'expected cpu or cuda, got "gpu"'),
         ({"device": "cuda"}, "install onnxruntime-gpu, or take --device cpu"),
     ],
@@ -241,4 +242,4 @@ def test_options_that_cannot_be_are_one_sentence(options: dict[str, Any], senten
     if options == {"device": "cuda"} and CUDA in onnxruntime.get_available_providers():
         pytest.skip("this onnxruntime has CUDA")
     with pytest.raises(ValueError, match=sentence):
-        choose_backend(**options)
+        choose_backend(Scoring(**options))
