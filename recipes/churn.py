@@ -25,6 +25,7 @@ from ludocast.models.trainer import TrainerSettings, check_settings
 from ludocast.recipes.churn_log import FOLDER as SNAPSHOTS
 from ludocast.recipes.churn_log import check_source, definition_of, features_file, log_run
 from ludocast.recipes.churn_table import MOST_ROWS, ChurnTable, read_churn_table
+from ludocast.recipes.kept_answers import keep_answers
 from ludocast.recipes.log_options import LogOptions, SnapshotOptions
 from ludocast.recipes.provenance import git_revision, libraries
 from ludocast.recipes.run_folder import RunFolder
@@ -187,7 +188,8 @@ def train_churn(
             return  # the first process goes on alone
         fitted, held_out = done
         fitted = _with_threshold(fitted, held_out, threshold_by, cost_missed, cost_false_alarm)
-        _write(partial, table, fitted, held_out, out.name if name is None else name, version, seed, definition)
+        rare = RARE if private else 0
+        _write(partial, table, fitted, held_out, out.name if name is None else name, version, seed, definition, rare)
         folder.finish()
     snapshots = out / SNAPSHOTS if run is not None else data if data.is_dir() else None
     _print_summary(out, snapshots)
@@ -242,9 +244,11 @@ def _write(
     version: str | None,
     seed: int,
     definition: Definition | None,
+    rare: int,
 ) -> None:
     print("evaluating on the test part …", flush=True)
-    report = _report(table, fitted, held_out, name, seed)
+    report, probabilities, label = _report(table, fitted, held_out, name, seed)
+    kept = keep_answers(partial, table, probabilities, label, fitted.decide, rare)
     metrics = report.metrics()
     table.schema.write(partial / "schema.json")
     if table.stream is None:  # rows on the disk have their part beside them
@@ -267,19 +271,24 @@ def _write(
         data_sha256=table.sha256,
         git_revision=git_revision(),
         version=version,
-        extra_files=features_file(definition, [item.column for item in inputs]),
+        extra_files=features_file(definition, [item.column for item in inputs]) | kept,
         overwrite=True,  # left by a run that was killed after writing it
     )
 
 
-def _report(table: ChurnTable, fitted: FittedChurn, held_out: HeldOut, name: str, seed: int) -> Report:
+def _report(
+    table: ChurnTable, fitted: FittedChurn, held_out: HeldOut, name: str, seed: int
+) -> tuple[Report, np.ndarray, np.ndarray]:
+    """The report, our probabilities of all test rows, and their labels."""
     split = table.split
     train_columns, train_label = table.part(split.train)
     # Encoded as in training: a row's own label is no part of its mean labels.
     _, train = fit_preprocessing(fitted.schema, train_columns, train_label, seed)
     classic = fit_baselines(train, train_label, len(fitted.classes), seed)
     found = [(_leaderboard(fitted, classic, columns, name), label) for columns, label in table.test_pieces()]
-    return build_report(
+    leaderboard = {key: np.concatenate([piece[key] for piece, _ in found]) for key in found[0][0]}
+    label = np.concatenate([label for _, label in found])
+    report = build_report(
         name=name,
         schema=fitted.schema,
         predict=fitted.predict,
@@ -287,14 +296,15 @@ def _report(table: ChurnTable, fitted: FittedChurn, held_out: HeldOut, name: str
         threshold=fitted.threshold,
         test_columns=table.part(split.test)[0],
         shown=table.shown,
-        test_label=np.concatenate([label for _, label in found]),
-        leaderboard={key: np.concatenate([piece[key] for piece, _ in found]) for key in found[0][0]},
+        test_label=label,
+        leaderboard=leaderboard,
         rows=table.rows,
         described_rows=len(split.train),
         protocol=_protocol(table, fitted, held_out),
         true_probability=None if table.truth is None else table.truth[split.test],
         seed=seed,
     )
+    return report, next(iter(leaderboard.values())), label
 
 
 def _leaderboard(
