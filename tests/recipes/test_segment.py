@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -107,3 +111,54 @@ def test_infinite_values_count_as_missing(tmp_path: Path, capsys: Any) -> None:
         main(["segment", "--data", str(table), "--out", str(tmp_path / "run"), "--method", "kmeans", "--k", "2"]) == 0
     )
     assert 'column "a": 1 infinite or too large numbers count as missing' in capsys.readouterr().out
+
+
+def test_equal_seeds_give_equal_bundles_and_an_earlier_run_gives_the_names(folder: Path, tmp_path: Path) -> None:
+    words = [
+        "segment",
+        "--data",
+        str(folder / "players.csv"),
+        "--exclude",
+        "player_id",
+        "--method",
+        "mixture",
+        "--k",
+        "5",
+    ]
+    assert main([*words, "--name", "m", "--out", str(tmp_path / "a")]) == 0
+    assert main([*words, "--name", "m", "--out", str(tmp_path / "b")]) == 0
+    model = [(tmp_path / run / "bundle" / "model.onnx").read_bytes() for run in "ab"]
+    assert model[0] == model[1]
+    found = Scorer.load(tmp_path / "a" / "bundle").predict(pd.read_csv(folder / "players.csv"))
+    np.testing.assert_allclose(found.probabilities.sum(axis=1), 1, atol=1e-5)
+    # An earlier run with other names: the same groups keep them.
+    manifest = json.loads((tmp_path / "a" / "bundle" / "bundle.json").read_text())
+    assert manifest["classes"] == ["1", "2", "3", "4", "5"]
+    assert manifest["measures"] == ["probabilities"]
+    march, march_groups = simulate_segments(1500, 9, (1, 2, 3, 4, 5))  # other sizes, so another order
+    csv.write_csv(march, tmp_path / "march.csv")
+    words[2] = str(tmp_path / "march.csv")
+    like = ["--like", str(tmp_path / "a"), "--compare", str(folder / "players.csv"), "--out", str(tmp_path / "march")]
+    assert main([*words, *like]) == 0
+    after = Scorer.load(tmp_path / "march" / "bundle").predict(march)
+    before = Scorer.load(tmp_path / "a" / "bundle").predict(march)
+    assert (after.labels == before.labels).mean() > 0.95
+    assert adjusted_rand_score(march_groups, after.labels) >= 0.95
+    names = [one["name"] for one in json.loads((tmp_path / "march" / "metrics.json").read_text())["segments"]]
+    assert sorted(names) == ["1", "2", "3", "4", "5"]
+    assert names != sorted(names)
+    page = (tmp_path / "march" / "report.html").read_text()
+    assert "Drift to players.csv" in page
+    assert "much drift" in page
+
+
+def test_ctrl_c_leaves_nothing(folder: Path, tmp_path: Path) -> None:
+    words = ["segment", "--data", str(folder / "players.csv"), "--exclude", "player_id", "--out", "run"]
+    run = subprocess.Popen([sys.executable, "-m", "ludocast", *words], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    assert run.stdout is not None
+    assert any("trying segments" in line for line in run.stdout)
+    run.send_signal(signal.SIGINT)
+    said, _ = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert "nothing was kept" in said
+    assert list(tmp_path.iterdir()) == []

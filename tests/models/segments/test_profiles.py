@@ -49,9 +49,8 @@ def test_effects_and_medians_are_those_of_the_table(case: tuple[RawColumns, np.n
             a, b = inside.to_numpy(float), outside.to_numpy(float)
             wins = np.sign(a[:, None] - b[None, :]).mean()  # every pair of rows
             assert trait.delta == pytest.approx(wins, abs=1e-9)
-            middle = "median" if trait.value is None else "mean"
-            assert trait.inside == pytest.approx(getattr(inside, middle)(), rel=1e-6)
-            assert trait.outside == pytest.approx(getattr(outside, middle)(), rel=1e-6)
+            assert trait.inside == pytest.approx(getattr(inside, trait.middle)(), rel=1e-6)
+            assert trait.outside == pytest.approx(getattr(outside, trait.middle)(), rel=1e-6)
 
 
 def test_tests_are_those_of_scipy_corrected_for_all(case: tuple[RawColumns, np.ndarray, tuple[Profile, ...]]) -> None:
@@ -88,7 +87,9 @@ def check(claim: str, columns: RawColumns, inside: np.ndarray) -> int:
         assert (delta > 0) == (number[3] in ("higher", "later")), claim
         assert abs(delta) >= (LARGE if number[2] else SMALL), claim
         for said, true in ((number[4], a.median()), (number[5], b.median())):
-            assert float(said.replace(",", "")) == pytest.approx(true, rel=0.006, abs=0.5 if true >= 1000 else 1e-9), claim
+            assert float(said.replace(",", "")) == pytest.approx(true, rel=0.006, abs=0.5 if true >= 1000 else 1e-9), (
+                claim
+            )
         assert mannwhitneyu(a, b).pvalue < LEVEL
         return 1
     text = re.fullmatch(r"(\S+) (\S+) (more|less) often \((\S+) % against (\S+) %\)", claim)
