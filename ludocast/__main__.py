@@ -46,6 +46,9 @@ COMMANDS = {
     "train recommend": Command(
         "ludocast.recipes.recommend:train_recommend", "train a recommender on a table of who had what", True
     ),
+    "segment": Command(
+        "ludocast.recipes.segment:segment", "find segments in a table, and tell in words what sets each apart", True
+    ),
     "profile": Command(
         "ludocast.recipes.profile:profile", "a page of what an event log holds, and of what is wrong with it", True
     ),

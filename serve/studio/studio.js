@@ -24,7 +24,7 @@ async function start() {
     if (error instanceof Refused && [401, 403].includes(error.status)) {
       part("key-form").hidden = false;
       part("key").focus();
-      say("down", error.message);
+      say("down", error.message.split(";")[0]);  // the header that programs send is not for people
     } else {
       say("down", error.message);
       setTimeout(start, 2000);
@@ -56,7 +56,7 @@ async function choose(name) {
 
 function about(one) {
   const what = { items: `suggests among ${count(one.classes.length)} items`, tags: "labels each step", next: "tells what is likely next" }[one.task]
-    ?? (one.coverage !== null ? "predicts a number" : one.positive === null ? `tells ${count(one.classes.length)} classes apart` : `tells how likely ${one.positive} is`);
+    ?? (one.coverage !== null ? "predicts a number" : one.measures !== null ? `tells which of ${count(one.classes.length)} segments` : one.positive === null ? `tells ${count(one.classes.length)} classes apart` : `tells how likely ${one.positive} is`);
   return `version ${one.version}, made ${one.created.slice(0, 10)}; ${what} from ${count(one.inputs.length)} column${one.inputs.length === 1 ? "" : "s"}`;
 }
 
