@@ -23,7 +23,7 @@ def test_values_and_a_slow_bootstrap_agree() -> None:
     assert tuple(found) == COMPARED
     for name, score in (("auc", reference.roc_auc_score), ("log_loss", reference.log_loss)):
         a, b = (float(score(one.label, one.probabilities[:, 1])) for one in (first, second))
-        assert (found[name].first, found[name].second) == (pytest.approx(a), pytest.approx(b))
+        assert [found[name].first, found[name].second] == pytest.approx([a, b])
         assert found[name].difference.value == pytest.approx(b - a)
         generator, slow = np.random.default_rng(1), []
         for _ in range(400):
