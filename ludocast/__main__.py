@@ -65,6 +65,11 @@ COMMANDS = {
     "evaluate": Command(
         "ludocast.recipes.evaluate:evaluate", "how good a bundle is on another table, and what has moved", True
     ),
+    "runs list": Command("ludocast.recipes.runs:runs_list", "the runs in a folder, with their measures", True, True),
+    "runs compare": Command(
+        "ludocast.recipes.runs:runs_compare", "is the second run better than the first?", True, True
+    ),
+    "runs open": Command("ludocast.recipes.runs:runs_open", "show a run's report in the browser", True, True),
     "serve": Command("ludocast.serve.server:serve", "answer predictions over HTTP"),
     "torchserve": Command(
         "ludocast.serve.server:serve", "serve, with TorchServe's workers behind it", given=("--torchserve",)
