@@ -134,6 +134,7 @@ def test_the_blocks_on_item_suggestion_run(tmp_path: Path) -> None:
     assert not {"i1", "i5", "i7"} & set(shown_items)
 
 
+@pytest.mark.slow
 def test_the_blocks_on_segments_run(tmp_path: Path) -> None:
     block, environment = run_blocks("docs/segments.md", tmp_path)
     scored = list(csv.DictReader((tmp_path / "scored.csv").read_text().splitlines()))
