@@ -51,7 +51,7 @@ def test_a_file_is_scored(folder: Path, tmp_path: Path, suffix: str) -> None:
     table, scored = tmp_path / "rows.csv", tmp_path / f"scored.{suffix}"
     table.write_text("age,scored_label\n1.5,a\n,b\n-2,c\n")  # another model's column stays
     main(["score", "--bundle", str(folder), "--input", str(table), "--output", str(scored)])
-    read = {"csv": pd.read_csv, "parquet": pd.read_parquet, "jsonl": lambda path: pd.read_json(path, lines=True)}
+    read: dict[str, Any] = {"csv": pd.read_csv, "parquet": pd.read_parquet, "jsonl": lambda path: pd.read_json(path, lines=True)}
     frame = read[suffix](scored)
     assert list(frame.columns) == ["age", "scored_label", "scored_value", "scored_lower", "scored_upper"]
     assert frame["scored_value"].tolist() == VALUES
