@@ -17,14 +17,15 @@ from ludocast.datamodules.fit_preprocessing import fit_preprocessing
 from ludocast.datamodules.infer import RawColumns
 from ludocast.models.baselines import Predict, fit_baselines
 from ludocast.models.calibration import class_probabilities, cost_threshold, f1_threshold
-from ludocast.models.churn.fit import Choice, FittedChurn, HeldOut, blended, fit_rows
+from ludocast.models.churn.fit import Choice, FittedChurn, fit_rows
 from ludocast.models.interrupt import StopOnCtrlC
+from ludocast.models.learner import HeldOut, blended
 from ludocast.models.ranks import started_ranks, telling_of_lost_processes
 from ludocast.models.same_command import SameCommand
 from ludocast.models.trainer import TrainerSettings, check_settings
 from ludocast.recipes.churn_log import FOLDER as SNAPSHOTS
 from ludocast.recipes.churn_log import check_source, definition_of, features_file, log_run
-from ludocast.recipes.churn_table import MOST_ROWS, ChurnTable, read_churn_table
+from ludocast.recipes.labelled_table import MOST_ROWS, LabelledTable, read_labelled_table
 from ludocast.recipes.log_options import LogOptions, SnapshotOptions
 from ludocast.recipes.provenance import git_revision, libraries
 from ludocast.recipes.run_folder import RunFolder
@@ -159,7 +160,7 @@ def train_churn(
             settings |= run.settings()
             data = run.begin(folder, settings)
         assert data is not None
-        table = read_churn_table(
+        table = read_labelled_table(
             data, label, positive, exclude if exclude is not None else [], schema, split_time, split_group, seed,
             encoding, delimiter, truth, RARE if private else 0, most_rows,
         )  # fmt: skip
@@ -209,7 +210,7 @@ def _check(
 
 
 def _fit(
-    table: ChurnTable, model: Choice, members: int, seed: int, trainer: TrainerSettings, rare: int
+    table: LabelledTable, model: Choice, members: int, seed: int, trainer: TrainerSettings, rare: int
 ) -> tuple[FittedChurn, HeldOut] | None:
     columns, label = table.part(table.split.train)
     validation = None if table.split.validation is None else table.part(table.split.validation)
@@ -235,7 +236,7 @@ def _with_threshold(
 
 def _write(
     partial: Path,
-    table: ChurnTable,
+    table: LabelledTable,
     fitted: FittedChurn,
     held_out: HeldOut,
     name: str,
@@ -272,7 +273,7 @@ def _write(
     )
 
 
-def _report(table: ChurnTable, fitted: FittedChurn, held_out: HeldOut, name: str, seed: int) -> Report:
+def _report(table: LabelledTable, fitted: FittedChurn, held_out: HeldOut, name: str, seed: int) -> Report:
     split = table.split
     train_columns, train_label = table.part(split.train)
     # Encoded as in training: a row's own label is no part of its mean labels.
@@ -309,7 +310,7 @@ def _leaderboard(
     return probabilities | {other: predict(encoded) for other, predict in classic.items()}
 
 
-def _protocol(table: ChurnTable, fitted: FittedChurn, held_out: HeldOut) -> list[str]:
+def _protocol(table: LabelledTable, fitted: FittedChurn, held_out: HeldOut) -> list[str]:
     weights = ", ".join(f"{part} {weight:.0%}" for part, weight in fitted.weights.items() if weight > 0)
     return [
         f"The split is {table.split.rule}; everything fitted is fitted on the training part alone.",
