@@ -53,7 +53,7 @@ def fit_interval(score: np.ndarray, label: np.ndarray, coverage: float = COVERAG
         residual = np.sort(label[rows] - score[rows])
         side = (1 - coverage) / 2
         # The rank of the lower bound is ⌊(n + 1) α/2⌋ from below, of the upper one the same from above, at least 1.
-        rank = max(int(np.floor((len(rows) + 1) * side)), 1)
+        rank = max(int(np.floor((len(rows) + 1) * side + 1e-9)), 1)
         knots.append(float(np.median(score[rows])))
         offset.append([min(float(residual[rank - 1]), 0.0), max(float(residual[-rank]), 0.0)])
     kept = np.unique(knots, return_index=True)[1]  # a tree's scores are few, and bins may share their middle

@@ -47,7 +47,7 @@ class Bayes:
             joint += self.codes[encoded.codes + self.offset].sum(axis=1)
         if self.means is not None:
             return np.asarray(softmax(joint, axis=1) @ self.means[:, None])
-        return joint[:, 1:] - joint[:, :1] if joint.shape[1] == 2 else joint
+        return np.asarray(joint[:, 1:] - joint[:, :1] if joint.shape[1] == 2 else joint)
 
 
 def fit_bayes(encoded: Encoded, label: np.ndarray, classes: int, preprocessing: Preprocessing) -> Bayes:

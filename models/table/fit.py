@@ -115,7 +115,7 @@ def fit_table(
         held_label = validation[1] if classes else (validation[1] - centre) / width
         held = (preprocessing.encode(validation[0]), held_label)
     job = Job(preprocessing, classes, seed, points, prototypes)
-    found = _try_all(learners(wanted, job), encoded, scaled, held, seed, say)
+    found = try_all(learners(wanted, job), encoded, scaled, held, seed, say)
     if not found.models:
         reasons = "; ".join(f"{row.learner}: {row.failed}" for row in found.rows)
         raise ValueError(f"no learner could be fitted ({reasons})")
@@ -146,21 +146,38 @@ def fit_table(
 
 
 @dataclass(frozen=True)
-class _Found:
+class Found:
+    """What came of trying them.
+
+    Attributes:
+        models: Those that were fitted.
+        held_out: Their scores on held-out rows.
+        rows: Of the leaderboard, losses not told yet.
+    """
+
     models: Mapping[str, Model]
     held_out: HeldOut
     rows: tuple[Row, ...]
 
 
-def _try_all(
+def try_all(
     every: Mapping[str, Learner[Model]],
     encoded: Encoded,
     label: np.ndarray,
     held: tuple[Encoded, np.ndarray] | None,
     seed: int,
     say: Callable[[str], None],
-) -> _Found:
-    """All learners, one that fails left out with the reason."""
+) -> Found:
+    """Try and fit all learners; one that fails is left out, with the reason.
+
+    Args:
+        every: By name.
+        encoded: The training rows.
+        label: Of these, int64 [N] or scaled numbers, float64 [N].
+        held: Rows held out for good, with their label; None: each training row is held out once.
+        seed: Of the folds.
+        say: Is told what happens.
+    """
     fold = None
     if held is None:
         count = FOLDS if label.dtype.kind == "f" else int(min(FOLDS, np.bincount(label).min()))
@@ -190,4 +207,4 @@ def _try_all(
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             say(f"note: {name} failed, the others go on: {reason}")
             rows.append(Row(name, None, None, time.monotonic() - start, reason))
-    return _Found(models, HeldOut(logits, held_label, protocol), tuple(rows))
+    return Found(models, HeldOut(logits, held_label, protocol), tuple(rows))

@@ -56,7 +56,7 @@ class Kernel:
 def distances(x: sparse.csr_matrix, points: np.ndarray) -> np.ndarray:
     """Squared distances of rows [N, P] to points [M, P], float64 [N, M]."""
     own = np.asarray(x.multiply(x).sum(axis=1))
-    return np.maximum(own - 2 * np.asarray(x @ points.T) + (points**2).sum(axis=1), 0.0)
+    return np.asarray(np.maximum(own - 2 * np.asarray(x @ points.T) + (points**2).sum(axis=1), 0.0))
 
 
 def fit_kernel(design: Design, encoded: Encoded, label: np.ndarray, classes: int, strength: float, seed: int) -> Kernel:

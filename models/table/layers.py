@@ -55,9 +55,7 @@ def fit_ridge(design: Design, encoded: Encoded, label: np.ndarray, strength: flo
     return Layers(design, [model.coef_.reshape(-1, 1)], [np.atleast_1d(model.intercept_)])
 
 
-def fit_neural(
-    design: Design, encoded: Encoded, label: np.ndarray, classes: int, penalty: float, seed: int
-) -> Layers:
+def fit_neural(design: Design, encoded: Encoded, label: np.ndarray, classes: int, penalty: float, seed: int) -> Layers:
     """A network of two hidden layers; with enough rows a tenth of them tells when to stop."""
     kind = MLPClassifier if classes else MLPRegressor
     model = kind(

@@ -11,9 +11,12 @@ from ludocast.datamodules.preprocess import Encoded
 from ludocast.models.calibration import logits_of
 from ludocast.models.table.design import Design
 from ludocast.models.table.kernel import BLOCK, distances
+from scipy import sparse
 from sklearn.cluster import KMeans
 
-GRID = 2.0**-20  # to which distances are rounded, so that equal ones are equal on every machine; the first row then wins
+GRID = (
+    2.0**-20
+)  # to which distances are rounded, so that equal ones are equal on every machine; the first row then wins
 SETTINGS = (5.0, 15.0, 50.0)
 
 
@@ -55,7 +58,7 @@ class Neighbours:
             found.append(logits_of(np.hstack([1 - shares, shares]) if self.classes == 2 else shares))
         return found
 
-    def _nearest(self, x: np.ndarray, count: int) -> np.ndarray:
+    def _nearest(self, x: sparse.csr_matrix, count: int) -> np.ndarray:
         """Positions of the nearest points, of equally near ones the first, int64 [N, K]."""
         rounded = np.rint(distances(x, self.points) / GRID)
         return np.asarray(np.argsort(rounded, axis=1, kind="stable")[:, :count])

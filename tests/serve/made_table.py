@@ -13,7 +13,9 @@ def made_frame(classes: int, rows: int = 900) -> pd.DataFrame:
     level, country, paid = (generator.integers(0, size, rows) for size in (6, 4, 3))
     gap, power = generator.normal(size=(2, rows))
     act = level / 3 + 1.5 * ((country + paid) % 2) + gap * power + generator.normal(size=rows)  # together, for pairs
-    names = [f"class {k}" for k in np.digitize(act, np.quantile(act, np.arange(1, classes) / classes))] if classes else []
+    names = (
+        [f"class {k}" for k in np.digitize(act, np.quantile(act, np.arange(1, classes) / classes))] if classes else []
+    )
     return pd.DataFrame(
         {
             "spent": generator.gamma(0.5, 1e4, rows).round(2),
