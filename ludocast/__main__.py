@@ -62,6 +62,9 @@ COMMANDS = {
         "ludocast.recipes.interactions:interactions", "turn an event log into a table of who had what", True
     ),
     "score": Command("ludocast.serve.score:score", "score every row of a table"),
+    "evaluate": Command(
+        "ludocast.recipes.evaluate:evaluate", "how good a bundle is on another table, and what has moved", True
+    ),
     "serve": Command("ludocast.serve.server:serve", "answer predictions over HTTP"),
     "torchserve": Command(
         "ludocast.serve.server:serve", "serve, with TorchServe's workers behind it", given=("--torchserve",)
@@ -93,7 +96,7 @@ TRAINING_MODULES = ("torch", "ibis", "duckdb", "pytorch_lightning", "pandas", "s
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code is 0, 2 for input that cannot be used, 130 after Ctrl-C."""
+    """Run one command; the exit code is 0, 1 if a check that was asked for fails, 2 for bad input, 130 after Ctrl-C."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         recipe = words[:1] == ["train"]
@@ -159,10 +162,11 @@ def _run(name: str, options: list[str]) -> int:
     try:
         if function.__module__ == "ludocast.recipes.lightning":
             function([name, *options])
+            code = None
         else:
             from jsonargparse import auto_cli
 
-            auto_cli(
+            code = auto_cli(
                 function, description=_description(function), args=parser_words(function, options),
                 formatter_class=_formatter(getattr(function, "groups", {})), prog=f"ludocast {name}",
                 as_positional=COMMANDS[name].positional, parser_mode="json",
@@ -175,7 +179,7 @@ def _run(name: str, options: list[str]) -> int:
         raise
     except OSError as error:
         return _refuse(_sentence(error))
-    return 0
+    return code if isinstance(code, int) else 0
 
 
 def _description(function: Callable[..., Any]) -> str:

@@ -13,6 +13,7 @@ ECE_BINS = 15
 CELLS = 1 << 18  # rows times resamples worked on at once: what fits the processor's cache
 COVERED = (2.5, 97.5)  # percentiles of a 95 % interval
 NAMES = ("auc", "average_precision", "log_loss", "brier", "ece", "f1", "precision", "recall", "accuracy")
+LOWER_IS_BETTER = ("log_loss", "brier", "ece")
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,14 @@ def compare(
             )
         )
     return standings
+
+
+def independent_difference(first: Interval, second: Interval) -> Interval:
+    """Second minus first, measured on other rows: the intervals' arms add as squares (Zou & Donner 2008, eq. 3)."""
+    value = second.value - first.value
+    below = np.hypot(second.value - second.low, first.high - first.value)
+    above = np.hypot(second.high - second.value, first.value - first.low)
+    return Interval(value, float(value - below), float(value + above))
 
 
 def macro_auc(probabilities: np.ndarray, label: np.ndarray, positive: int | None) -> float:

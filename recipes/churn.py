@@ -24,6 +24,7 @@ from ludocast.models.same_command import SameCommand
 from ludocast.models.trainer import TrainerSettings, check_settings
 from ludocast.recipes.churn_log import FOLDER as SNAPSHOTS
 from ludocast.recipes.churn_log import check_source, definition_of, features_file, log_run
+from ludocast.recipes.kept_answers import keep_answers
 from ludocast.recipes.labelled_run import (
     RARE,
     check_costs,
@@ -192,7 +193,8 @@ def train_churn(
             return  # the first process goes on alone
         fitted, held_out = done
         fitted = with_threshold(fitted, held_out, threshold_by, cost_missed, cost_false_alarm)
-        _write(partial, table, fitted, held_out, out.name if name is None else name, version, seed, definition)
+        rare = RARE if private else 0
+        _write(partial, table, fitted, held_out, out.name if name is None else name, version, seed, definition, rare)
         folder.finish()
     snapshots = out / SNAPSHOTS if run is not None else data if data.is_dir() else None
     _print_summary(out, snapshots)
@@ -233,19 +235,21 @@ def _write(
     version: str | None,
     seed: int,
     definition: Definition | None,
+    rare: int,
 ) -> None:
     print("evaluating on the test part …", flush=True)
     train_columns, train_label = table.part(table.split.train)
     # Encoded as in training: a row's own label is no part of its mean labels.
     _, train = fit_preprocessing(fitted.schema, train_columns, train_label, seed)
     classic = fit_baselines(train, train_label, len(fitted.classes), seed)
-    report = class_report(
+    report, probabilities, label = class_report(
         table, fitted, lambda columns: _leaderboard(fitted, classic, columns, name), _protocol(table, fitted, held_out),
         name, seed,
     )  # fmt: skip
+    kept = keep_answers(partial, table, probabilities, label, fitted.decide, rare)
     write_report(report, partial / "report.html")
     model = export_churn(fitted, f"{name}: {table.schema.label}").SerializeToString()
-    files = features_file(definition, [column.name for column in fitted.schema.inputs])
+    files = features_file(definition, [column.name for column in fitted.schema.inputs]) | kept
     write_run(partial, table, fitted, report.metrics(), model, name, version, files)
 
 

@@ -74,8 +74,8 @@ def class_report(
     name: str,
     seed: int,
     words: Words = PLAYERS,
-) -> Report:
-    """Measure a classifier on the test part.
+) -> tuple[Report, np.ndarray, np.ndarray]:
+    """Measure a classifier on the test part: the report, its probabilities of all test rows, and their labels.
 
     Args:
         table: With its test part.
@@ -88,7 +88,9 @@ def class_report(
     """
     split = table.split
     found = [(leaderboard(columns), label) for columns, label in table.test_pieces()]
-    return build_report(
+    every = {key: np.concatenate([piece[key] for piece, _ in found]) for key in found[0][0]}
+    label = np.concatenate([label for _, label in found])
+    report = build_report(
         name=name,
         schema=fitted.schema,
         predict=fitted.predict,
@@ -96,8 +98,8 @@ def class_report(
         threshold=fitted.threshold,
         test_columns=table.part(split.test)[0],
         shown=table.shown,
-        test_label=np.concatenate([label for _, label in found]),
-        leaderboard={key: np.concatenate([piece[key] for piece, _ in found]) for key in found[0][0]},
+        test_label=label,
+        leaderboard=every,
         rows=table.rows,
         described_rows=len(split.train),
         protocol=protocol,
@@ -105,6 +107,7 @@ def class_report(
         seed=seed,
         words=words,
     )
+    return report, next(iter(every.values())), label
 
 
 def write_run(

@@ -15,6 +15,7 @@ from ludocast.datamodules.number_label import Task
 from ludocast.models.fitted import FittedClasses, FittedNumbers
 from ludocast.models.table.fit import Combine, FittedTable, fit_table
 from ludocast.models.table.learners import learner_names
+from ludocast.recipes.kept_answers import keep_answers
 from ludocast.recipes.labelled_run import (
     RARE,
     check_costs,
@@ -31,8 +32,8 @@ from ludocast.recipes.run_folder import RunFolder
 from ludocast.recipes.stops import telling_of_stops
 from ludocast.serve.graph_table import export_table
 from ludocast.serve.measured import Words
-from ludocast.serve.number_report import build_number_report, write_number_report
-from ludocast.serve.report import write_report
+from ludocast.serve.number_report import NumberReport, build_number_report, write_number_report
+from ludocast.serve.report import Report, write_report
 
 LARGE_GRAPH = 20 << 20  # bytes from which on a graph's size is remarked on
 
@@ -131,7 +132,8 @@ def train_table(
         model = found.model
         if isinstance(model, FittedClasses):
             model = with_threshold(model, found.held_out, threshold_by, cost_missed, cost_false_alarm)
-        _write(partial, table, replace(found, model=model), out.name if name is None else name, version, seed, entity)
+        known_as = out.name if name is None else name
+        _write(partial, table, replace(found, model=model), known_as, version, seed, entity, rare)
         folder.finish()
     print_figures(out)
     print(f"next:   ludocast score --bundle {out / 'bundle'} --input {data} --output scored.csv")
@@ -139,18 +141,33 @@ def train_table(
 
 
 def _write(
-    partial: Path, table: LabelledTable, found: FittedTable, name: str, version: str | None, seed: int, entity: str
+    partial: Path,
+    table: LabelledTable,
+    found: FittedTable,
+    name: str,
+    version: str | None,
+    seed: int,
+    entity: str,
+    rare: int,
 ) -> None:
     print("evaluating on the test part …", flush=True)
     model = found.model
-    metrics = _class_report if isinstance(model, FittedClasses) else _number_report
     graph = export_table(model, f"{name}: {table.schema.label}").SerializeToString()
     if len(graph) > LARGE_GRAPH:
         most = max(model.weights, key=lambda one: model.weights[one])
         hint = "; --knn-prototypes 500 makes it small" if "knn" in model.weights else ""
         print(f"note: the graph has {len(graph) / 2**20:.0f} MB ({most}){hint}", flush=True)
-    document = {**metrics(partial, table, found, name, seed, entity), **_learners(found, len(graph))}
-    write_run(partial, table, model, document, graph, name, version)
+    kept: Mapping[str, bytes] = {}
+    if isinstance(model, FittedClasses):
+        report, probabilities, label = _class_report(table, found, name, seed, entity)
+        kept = keep_answers(partial, table, probabilities, label, model.decide, rare)
+        write_report(report, partial / "report.html")
+        metrics = report.metrics()
+    else:
+        numbers = _number_report(table, found, name, seed)
+        write_number_report(numbers, partial / "report.html")
+        metrics = numbers.metrics()
+    write_run(partial, table, model, {**metrics, **_learners(found, len(graph))}, graph, name, version, kept)
 
 
 def _learners(found: FittedTable, size: int) -> dict[str, Any]:
@@ -177,8 +194,8 @@ def _choice(found: FittedTable) -> str:
 
 
 def _class_report(
-    partial: Path, table: LabelledTable, found: FittedTable, name: str, seed: int, entity: str
-) -> dict[str, Any]:
+    table: LabelledTable, found: FittedTable, name: str, seed: int, entity: str
+) -> tuple[Report, np.ndarray, np.ndarray]:
     fitted = found.model
     assert isinstance(fitted, FittedClasses)
     positive = fitted.schema.positive
@@ -188,18 +205,14 @@ def _class_report(
         return {other: model.predict(columns) for other, model in _every(found, name).items()}
 
     told = protocol(table, _choice(found), fitted, found.held_out)
-    report = class_report(table, fitted, leaderboard, told, name, seed, words)
-    write_report(report, partial / "report.html")
-    return report.metrics()
+    return class_report(table, fitted, leaderboard, told, name, seed, words)
 
 
-def _number_report(
-    partial: Path, table: LabelledTable, found: FittedTable, name: str, seed: int, entity: str  # noqa: ARG001
-) -> dict[str, Any]:  # fmt: skip
+def _number_report(table: LabelledTable, found: FittedTable, name: str, seed: int) -> NumberReport:
     fitted = found.model
     assert isinstance(fitted, FittedNumbers)
     columns, label = table.part(table.split.test)
-    report = build_number_report(
+    return build_number_report(
         name=name,
         schema=fitted.schema,
         predict=fitted.predict,
@@ -217,8 +230,6 @@ def _number_report(
         ],
         seed=seed,
     )
-    write_number_report(report, partial / "report.html")
-    return report.metrics()
 
 
 def _print_leaderboard(found: FittedTable) -> None:

@@ -15,6 +15,7 @@ from ludocast.serve.calls import Answer, Backend, Call
 FEW_BYTES = 1 << 16  # a body up to here shares a batch with others; a larger one is a batch of its own
 MOST_CALLS = 256  # of a batch
 _WATCH_SECONDS = 1.0
+_LATE = Answer(503, error="not scored before its deadline; try again", headers={"Retry-After": "1"})
 Reply = Callable[[Answer], None]
 
 
@@ -78,13 +79,15 @@ class Batcher:
             return
         loop = asyncio.get_running_loop()
         now = loop.time()
+        loop.call_later(_WATCH_SECONDS, self._watch)
         for lane in (self._small, self._large):
             late = [one for one in lane if one.deadline < now]
-            for one in late:
-                lane.remove(one)
-                self._bytes -= len(one.call.body)
-                _refuse_late(one)
-        loop.call_later(_WATCH_SECONDS, self._watch)
+            if late:
+                in_time = [one for one in lane if one.deadline >= now]
+                lane.clear()
+                lane.extend(in_time)
+                self._bytes -= sum(len(one.call.body) for one in late)
+                self._refuse_late(late)
 
     def _schedule(self) -> None:
         if not self._scheduled and self.waiting:
@@ -107,8 +110,7 @@ class Batcher:
         late = [one for one in batch if one.deadline < now]
         if late:
             batch = [one for one in batch if one.deadline >= now]
-            for one in late:
-                _refuse_late(one)
+            self._refuse_late(late)
         if batch:
             if self.on_batch is not None:
                 self.on_batch(len(batch))
@@ -122,6 +124,5 @@ class Batcher:
                 traceback.print_exception(error, file=sys.stderr)
         self._schedule()
 
-
-def _refuse_late(one: _Waiting) -> None:
-    one.reply(Answer(503, error="not scored before its deadline; try again", headers={"Retry-After": "1"}))
+    def _refuse_late(self, late: Sequence[_Waiting]) -> None:
+        self._done(late, [_LATE] * len(late))

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -26,6 +27,7 @@ TITLES = {
     "ece": "calibration error, ECE (lower is better)",
     "f1": "F1",
 }
+SHORT_TITLES = {name: re.split(r",| \(", title)[0] for name, title in TITLES.items()}
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Measured:
         threshold: From which probability on the positive class is answered.
         values: Measures with their intervals.
         leaderboard: Ours first, then the others on the same rows.
-        gains: Empty with more than two classes, as are the charts.
+        gains: Empty with more than two classes, or rows of one alone, as are the charts.
         confusion: int [C, C]: rows are what was.
         charts: SVG figures.
         best_possible: AUC of the true probabilities, where they are known.
@@ -100,8 +102,10 @@ class Measured:
         }
 
     def headline(self) -> list[str]:
-        """The first sentences of a page."""
-        auc = self.values["auc"]
+        """The first sentences of a page; there is none on an AUC where all rows are of one class."""
+        auc = self.values.get("auc")
+        if auc is None:
+            return []
         sentences = [
             f"On rows it has never seen the model reaches an AUC of {auc.value:.3f} ({auc.low:.3f} to {auc.high:.3f})."
         ]
@@ -161,6 +165,7 @@ def measure(
     """
     resamples = min(resamples, max(LEAST_RESAMPLES, RESAMPLED_ROWS // len(label)))
     index = None if positive is None else classes.index(positive)
+    has_curves = index is not None and len(np.unique(label)) == 2
     ours = next(iter(leaderboard.values()))
     best = None
     if true_probability is not None and index is not None:
@@ -174,9 +179,9 @@ def measure(
         threshold=threshold,
         values=classification_metrics(ours, label, index, predicted, seed=seed, resamples=resamples),
         leaderboard=compare(leaderboard, label, index, seed=seed, resamples=resamples),
-        gains=() if index is None else _gains(ours[:, index], label == index),
+        gains=_gains(ours[:, index], label == index) if has_curves and index is not None else (),
         confusion=curves.confusion(label, predicted, len(classes)),
-        charts=() if index is None else _charts(leaderboard, label == index, index, words),
+        charts=_charts(leaderboard, label == index, index, words) if has_curves and index is not None else (),
         best_possible=best,
     )
 

@@ -160,7 +160,7 @@ def _tell(outcome: Outcome, batch: Batch) -> None:
         print(f"note: {sentence}", file=out)
     if outcome.bad:
         what = "left out" if batch.on_error == "skip" else "without an answer"
-        print(f"note: {outcome.bad:,} bad rows {what}: {batch.side_file}", file=out)
+        print(f"note: {outcome.bad:,} bad {'row' if outcome.bad == 1 else 'rows'} {what}: {batch.side_file}", file=out)
     done = "answered" if outcome.what == "users" else "scored"
     where = "" if batch.output == STREAM else f": {batch.output}"
     print(f"{outcome.rows:,} {outcome.what} {done}{where}", file=out)

@@ -28,6 +28,7 @@ MAY_IMPORT = {
 # The serving side runs without torch, pandas and scikit-learn; only these of its files belong to training.
 TRAINING_FILES = {
     *("export.py", "core.py", "report.py", "sequence_report.py", "recommend_report.py", "measured.py", "charts.py"),
+    "evaluation_report.py",
     *("recommend_export.py", "graph_history.py", "graph_item_weights.py", "graph_candidates.py", "graph_because.py"),
     *("graph_contributions.py", "graph_candidate_network.py", "graph_options.py", "graph_sparse_weights.py"),
     *("core_recommend.py", "graph_stable_top.py", "graph_table.py", "number_report.py"),

@@ -39,7 +39,7 @@ class Connection(asyncio.Protocol):
         self._application = connections.application
         self._loop = loop
         self._transport = cast(asyncio.Transport, None)  # until connection_made
-        self._peer, self.has_come = "", False
+        self._peer, self._scheme, self.has_come = "", "http", False
         self._parser = httptools.HttpRequestParser(self)
         self._last = False  # no further request is read
         self._is_new = True  # it has sent nothing yet
@@ -70,6 +70,7 @@ class Connection(asyncio.Protocol):
         self.has_come = True
         name = transport.get_extra_info("peername")
         self._peer = str(name[0]) if isinstance(name, tuple) else ""
+        self._scheme = "http" if transport.get_extra_info("sslcontext") is None else "https"
         self._all.open.add(self)
         self._rest()
 
@@ -141,7 +142,7 @@ class Connection(asyncio.Protocol):
         if self._reading is not None:  # of `framing`
             return
         self._is_new = False
-        self._reading = Request("", "", {}, peer=self._peer)
+        self._reading = Request("", "", {}, peer=self._peer, scheme=self._scheme)
         self._route, self._target, self._pieces, self._expects = None, b"", [], False
         self._head_bytes = self._unparsed_bytes = self._body_bytes = 0
         self._read_until = self._loop.time() + self._limits.head_seconds

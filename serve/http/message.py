@@ -51,6 +51,7 @@ class Request:
         version: Of the model.
         key: Name of the key that the request came with, "" where none is asked for.
         stream: Pieces of the body, where the route asked for them.
+        scheme: "http", or "https" where it came by TLS.
     """
 
     method: str
@@ -66,6 +67,7 @@ class Request:
     version: str = ""
     key: str = ""
     stream: AsyncIterator[bytes] | None = None
+    scheme: str = "http"
 
     @property
     def path(self) -> str:

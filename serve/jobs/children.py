@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 Told = Mapping[str, Any]
+_LONGEST_LINE = 64 << 20  # bytes; the last word has a sentence for each column that is not read, or was not as trained
 
 
 class DiedError(Exception):
@@ -31,7 +32,9 @@ async def run_child(task: Mapping[str, Any], watch: Callable[[Told], None]) -> T
     command = (sys.executable, "-m", "ludocast.serve.jobs.worker")
     pipe = asyncio.subprocess.PIPE
     # A session of its own: Ctrl-C is the server's.
-    process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, start_new_session=True)
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=pipe, stdout=pipe, start_new_session=True, limit=_LONGEST_LINE
+    )
     assert process.stdin is not None
     assert process.stdout is not None
     try:

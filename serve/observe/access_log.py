@@ -18,6 +18,7 @@ from ludocast.serve.options import Observing
 
 _EACH_SECONDS = 0.2
 _MOST_WAITING = 100_000  # lines; where nobody reads them, more are counted and dropped
+_MOST_WITH_VALUES = 4_000  # the same, of lines that hold bodies
 _SHOWN_BYTES = 16 << 10  # of a body, where bodies are logged
 _STDERR = 2
 
@@ -39,6 +40,7 @@ class AccessLog:
     def __init__(self, path: Path | None = None, log_values: bool = False) -> None:
         self._path = path
         self._log_values = log_values
+        self._most_waiting = _MOST_WITH_VALUES if log_values else _MOST_WAITING
         self._waiting: deque[tuple[Any, ...]] = deque()
         self._dropped = self._written = 0
         self._second, self._second_text = -1, ""
@@ -49,7 +51,7 @@ class AccessLog:
 
     def __call__(self, request: Request, response: Response, seconds: float) -> None:
         """See `Observer`."""
-        if len(self._waiting) >= _MOST_WAITING:
+        if len(self._waiting) >= self._most_waiting:
             self._dropped += 1
             return
         size = len(response.body) if response.file is None else response.file.stat().st_size

@@ -145,7 +145,7 @@ def _output(document: Mapping[str, Any]) -> tuple[str, str | None]:
 
 def _reference(job: Job, request: Request) -> Mapping[str, Any]:
     """Where an output can be read: the three parts, one behind the other, are its address."""
-    scheme = request.headers.get("x-forwarded-proto", "http")
+    scheme = request.headers.get("x-forwarded-proto", request.scheme)  # the former of a proxy that ends TLS
     base = f"{'https' if scheme == 'https' else 'http'}://{request.headers.get('host', '')}"
     return {
         "ConnectionString": None,

@@ -28,7 +28,7 @@ _QUERY.append({"name": "Idempotency-Key", "in": "header", "schema": _TEXT})
 _TABLE = {
     "required": True,
     "content": {
-        "text/csv": {"schema": _TEXT},
+        "text/csv": {},  # of any text: a schema would say of what JSON it is
         **json_content({"type": "object", "required": ["input"], "properties": {"input": _TEXT, "model": _TEXT}}),
     },
 }

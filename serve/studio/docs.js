@@ -23,7 +23,7 @@ async function start() {
   }
   const found = await answer.json();
   if (!answer.ok) {
-    say("down", found.error);
+    say("down", found.error.split(";")[0]);
     part("key-form").hidden = ![401, 403].includes(answer.status);
     if (!part("key-form").hidden) part("key").focus();
     return;

@@ -24,7 +24,7 @@ async function start() {
     if (error instanceof Refused && [401, 403].includes(error.status)) {
       part("key-form").hidden = false;
       part("key").focus();
-      say("down", error.message);
+      say("down", error.message.split(";")[0]);  // the header that programs send is not for people
     } else {
       say("down", error.message);
       setTimeout(start, 2000);

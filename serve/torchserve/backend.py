@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -97,6 +98,10 @@ class TorchServeBackend:
             for key in dict.fromkeys(call.model for call in calls):
                 places = [place for place, call in enumerate(calls) if call.model == key]
                 answers |= zip(places, await self._send(key, [calls[place] for place in places]), strict=True)
+        except Exception as error:  # an answer that is none; whoever asked gets one all the same
+            traceback.print_exception(error, file=sys.stderr)
+            failed = Answer(500, error="the server failed to score this request; its log tells why")
+            answers = {place: answers.get(place, failed) for place in range(len(calls))}
         finally:
             task = asyncio.current_task()
             assert task is not None
@@ -192,8 +197,9 @@ class TorchServeBackend:
                     await self._start()
                     for key, (bundle, manifest) in list(self._loaded.items()):
                         await self._register(key, bundle, manifest)
-                except (ValueError, aiohttp.ClientError, TimeoutError) as error:
+                except (ValueError, OSError, aiohttp.ClientError) as error:
                     print(f"TorchServe does not start: {error}", file=sys.stderr)
+                    self._torchserve.stop()  # one that is up without its models would never be started again
                     await asyncio.sleep(1)
 
 

@@ -19,6 +19,10 @@ _CONFIG = """\
 inference_address=http://127.0.0.1:{inference}
 management_address=http://127.0.0.1:{management}
 metrics_address=http://127.0.0.1:{metrics}
+grpc_inference_address=127.0.0.1
+grpc_inference_port={grpc_inference}
+grpc_management_address=127.0.0.1
+grpc_management_port={grpc_management}
 initial_worker_port={worker}
 model_store={store}
 allowed_urls=file://{store}/.*
@@ -101,12 +105,14 @@ def start_torchserve(largest: int) -> TorchServe:
     # Sockets of workers lie there, and their paths have room for 107 bytes.
     folder = Path(tempfile.mkdtemp(prefix="ludocast-"))
     (folder / "store").mkdir()
-    inference, management, metrics, worker = _free_ports(4)
+    inference, management, metrics, grpc_inference, grpc_management, worker = _free_ports(6)
     (folder / "log.xml").write_text(_LOG, encoding="utf-8")
     settings = _CONFIG.format(
         inference=inference,
         management=management,
         metrics=metrics,
+        grpc_inference=grpc_inference,
+        grpc_management=grpc_management,
         worker=worker,
         store=folder / "store",
         largest=largest,

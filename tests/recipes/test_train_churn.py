@@ -17,6 +17,7 @@ import pandas as pd
 import pyarrow.csv as pacsv
 import pytest
 from ludocast.datamodules.simulate import simulate
+from ludocast.recipes.predictions import read_predictions
 from ludocast.serve.scorer import Scorer
 
 ROOT = Path(__file__).parent.parent.parent
@@ -84,6 +85,26 @@ def test_the_bundle_scores_as_the_report_says(game: Path) -> None:
     pairs = (p[hit][:, None] > p[~hit][None]).mean() + 0.5 * (p[hit][:, None] == p[~hit][None]).mean()
     reported = json.loads((game / "run" / "metrics.json").read_text())["metrics"]["auc"]["value"]
     assert pairs == pytest.approx(reported, abs=1e-5)
+
+
+def test_an_evaluation_of_the_test_rows_tells_the_runs_own_figures(game: Path) -> None:
+    data = pd.read_csv(game / "data" / "players.csv", dtype=str, keep_default_na=False)
+    is_test = (pd.read_csv(game / "run" / "split.csv").part == "test").to_numpy()
+    data[is_test].to_csv(game / "test.csv", index=False)
+    done = run("evaluate", "--bundle", "run/bundle", "--data", "test.csv", "--out", "evaluated", cwd=game)
+    assert done.returncode == 0, done.stderr
+    then, now = (json.loads((game / out / "metrics.json").read_text()) for out in ("run", "evaluated"))
+    for name, entry in then["metrics"].items():
+        assert now["metrics"][name]["value"] == pytest.approx(entry["value"], abs=2e-5)
+        assert now["metrics"][name]["low"] == pytest.approx(entry["low"], abs=2e-5)
+    assert now["confusion"] == then["confusion"]
+    score = next(one for one in now["drift"] if one["kind"] == "score")
+    assert score["psi"] < 0.01
+    mine, theirs = read_predictions(game / "run"), read_predictions(game / "evaluated")
+    np.testing.assert_allclose(mine.probabilities, theirs.probabilities, atol=1e-5)
+    assert mine.rows.tolist() == (np.flatnonzero(is_test) + 1).tolist()
+    assert (mine.label == theirs.label).all()
+    assert (mine.predicted == theirs.predicted).all()
 
 
 def test_no_players_row_is_in_the_bundle(game: Path) -> None:

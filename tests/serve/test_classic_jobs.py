@@ -5,8 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import ssl
 import subprocess
 import sys
+import time
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +19,7 @@ from ludocast.serve.jobs.options import JobOptions
 from ludocast.serve.safety.guard import KeyGuard
 
 from ludocast.__main__ import main
-from tests.serve.listening import ask, served
+from tests.serve.listening import ask, listening, self_signed, served
 from tests.serve.logistic import by_hand, write_logistic
 from tests.serve.test_jobs import ended, get
 
@@ -159,3 +162,31 @@ def test_keys_have_their_scopes_and_their_own_jobs(place: Place) -> None:
     front = {"Authorization": f"Bearer {place.other}"}
     assert ask(f"{place.url}/jobs", headers=front)[0] == 403
     assert ask(f"{place.url}/jobs")[0] == 401
+
+
+def test_an_output_of_a_server_that_speaks_https_is_read_by_https(tmp_path: Path) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl makes the certificate")
+    certificate, key = self_signed(tmp_path)
+    context = ssl.create_default_context(cafile=str(certificate))
+    (tmp_path / "in.csv").write_text(TABLE)
+    options = ("--tls_certificate", certificate, "--tls_key", key, "--jobs", tmp_path / "jobs", "--job_files", tmp_path)
+    with listening(write_logistic(tmp_path / "demo"), options=tuple(map(str, options))) as url:
+
+        def answer(address: str, body: bytes | None = None) -> bytes:
+            request = urllib.request.Request(address, body, {"Content-Type": "application/json"})
+            with urllib.request.urlopen(request, timeout=20, context=context) as found:
+                return bytes(found.read())
+
+        jobs = f"{url}/workspaces/w/services/demo/jobs"
+        asked = json.dumps({"Input": {"RelativeLocation": "in.csv"}}).encode()
+        job = f"{jobs}/{json.loads(answer(jobs, asked))}"
+        answer(f"{job}/start", b"")
+        until = time.monotonic() + 60
+        while (told := json.loads(answer(job)))["StatusCode"] != "Finished":
+            assert time.monotonic() < until, told
+            time.sleep(0.05)
+        output = told["Results"]["output1"]
+        assert output["BaseLocation"].startswith(f"{url}/outputs/")
+        table = answer(output["BaseLocation"] + output["RelativeLocation"] + output["SasBlobToken"])
+        assert b"Scored Probabilities" in table

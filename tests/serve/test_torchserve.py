@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -15,7 +16,7 @@ import urllib.request
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,10 @@ def test_an_archive_for_a_torchserve_of_ones_own(bundle: Path, tmp_path: Path) -
     assert main(["export", "torchserve", "--bundle", str(bundle), "--out", str(out)]) == 2
     from ludocast.serve.torchserve.launch import start_torchserve
 
+    taken = socket.socket()
+    with suppress(OSError):  # it is taken already
+        taken.bind(("127.0.0.1", 7070))  # TorchServe's own port of gRPC: another one runs on this machine
+        taken.listen()
     torchserve = start_torchserve(1 << 20)
     try:
         (torchserve.folder / "store" / out.name).write_bytes(out.read_bytes())
@@ -173,6 +178,7 @@ def test_an_archive_for_a_torchserve_of_ones_own(bundle: Path, tmp_path: Path) -
         assert 'column "plan" is absent' in answer["error"]
     finally:
         torchserve.stop()
+        taken.close()
 
 
 def test_a_damaged_bundle_is_a_sentence(bundle: Path, tmp_path: Path) -> None:

@@ -1,0 +1,166 @@
+"""`ludocast evaluate`: how good a bundle is on other rows than those of its training, and how far these have moved."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ludocast.models.metrics import LOWER_IS_BETTER, NAMES
+from ludocast.recipes.evaluated import Evaluated, evaluate_table
+from ludocast.recipes.predictions import Predictions
+from ludocast.recipes.provenance import digest
+from ludocast.recipes.run_folder import RunFolder
+from ludocast.serve.bundle import Bundle
+from ludocast.serve.evaluation_report import EvaluationReport, write_evaluation
+from ludocast.serve.measured import Measured, measure
+from ludocast.serve.scorer import Scorer
+
+DRIFT = "drift"
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What a pipeline asks for.
+
+    Attributes:
+        name: A measure, or `DRIFT`, the largest stability index of a column.
+        limit: That it must not pass.
+        is_least: Whether it must not fall below, rather than rise above.
+    """
+
+    name: str
+    limit: float
+    is_least: bool
+
+    def passes(self, value: float) -> bool:
+        """Whether a value is on the right side; the limit itself is."""
+        return value >= self.limit if self.is_least else value <= self.limit
+
+    def sentence(self, value: float) -> str:
+        """How it went."""
+        wanted = "at least" if self.is_least else "at most"
+        return f"{self.name} is {value:.4f}, wanted is {wanted} {self.limit:g}"
+
+
+def evaluate(
+    bundle: Path,
+    data: Path,
+    label: str | None = None,
+    out: Path = Path("evaluation"),
+    fail_below: list[str] | None = None,
+    fail_above: list[str] | None = None,
+    encoding: str = "utf-8",
+    delimiter: str | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> int:
+    """Evaluate a bundle on another table than that of its training.
+
+    Tells every measure with its interval beside that of the training, and which columns have moved from what the
+    training has seen. Without labels it tells the latter alone. OUT gets report.html, metrics.json and
+    predictions.parquet.
+
+    In a pipeline --fail_below auc=0.8 makes the exit code 1 where the AUC is lower, and --fail_above drift=0.25 where
+    a column's stability index (PSI) is higher and chance does not explain it.
+
+    Example: ludocast evaluate --bundle run/bundle --data june.csv --fail_below auc=0.8
+
+    Args:
+        bundle: Folder of the bundle, RUN/bundle of a training.
+        data: Table of one row a player: CSV, Parquet, JSON Lines or XLSX, or a folder of Parquet files.
+        label: Column with the outcome; by default that of the training, if the table has it.
+        out: Folder of what is written.
+        fail_below: Measures and the least that they may be, such as auc=0.8; comma-separated or given again.
+        fail_above: Measures that are better low, or drift, and the most that they may be, such as log_loss=0.5.
+        encoding: Of a CSV file, such as cp949.
+        delimiter: Of a CSV file; found by itself.
+        seed: Of the intervals' resamples.
+        overwrite: Replace what lies at OUT.
+    """
+    gates = _gates(fail_below, fail_above)
+    folder = RunFolder(out, resume=None, overwrite=overwrite)
+    scorer = Scorer(Bundle.load(bundle))
+    found = evaluate_table(scorer, data, label, encoding, delimiter)
+    sha256 = digest(data)
+    measured = _measured(scorer, found, seed)
+    report = EvaluationReport(scorer.manifest, str(data), found.rows, measured, found.drifts, found.notes)
+    outcomes = [(gate, _value(gate, report, found)) for gate in gates]  # before anything is written
+    partial = folder.begin({"bundle": scorer.manifest.files["model.onnx"], "data_sha256": sha256, "label": found.label})
+    if measured is not None and found.answers is not None:
+        _predictions(scorer, found, sha256).write(partial)
+    gated = [{**vars(gate), "value": value, "passed": gate.passes(value)} for gate, value in outcomes]
+    _write_json(partial / "metrics.json", {**report.metrics(), "data_sha256": sha256, "gates": gated})
+    write_evaluation(report, partial / "report.html")
+    folder.finish()
+    for sentence in (*report.lead(), *report.warnings()):
+        print(sentence)
+    print(f"report: {out / 'report.html'}", flush=True)
+    failed = [gate.sentence(value) for gate, value in outcomes if not gate.passes(value)]
+    for sentence in failed:
+        print(f"failed: {sentence}", flush=True)
+    return 1 if failed else 0
+
+
+def _gates(below: list[str] | None, above: list[str] | None) -> list[Gate]:
+    found = []
+    for option, words, is_least in (("--fail_below", below, True), ("--fail_above", above, False)):
+        for word in words if words is not None else ():
+            name, _, text = word.partition("=")
+            if name not in (*NAMES, DRIFT):
+                raise ValueError(f'{option} names one of {", ".join((*NAMES, DRIFT))}, got "{name}"')
+            is_better_low = name == DRIFT or name in LOWER_IS_BETTER
+            if is_better_low == is_least:
+                other = "--fail_above" if is_least else "--fail_below"
+                better = "low" if is_better_low else "high"
+                raise ValueError(f"{name} is better {better}: give it to {other}")
+            try:
+                found.append(Gate(name, float(text), is_least))
+            except ValueError:
+                raise ValueError(f'{option} is a name and a number such as auc=0.8, got "{word}"') from None
+    return found
+
+
+def _value(gate: Gate, report: EvaluationReport, found: Evaluated) -> float:
+    """What a gate asks about.
+
+    Raises:
+        ValueError: If it is not known.
+    """
+    if gate.name == DRIFT:
+        if found.drifts is None:
+            raise ValueError(
+                "the bundle keeps nothing of its training to tell drift by; leave drift out, or train again"
+            )
+        return max((one.psi for one in found.drifts if one.level != "none"), default=0.0)
+    if report.measured is None:
+        raise ValueError(f"{gate.name} needs labels, and the table has none; name their column with --label")
+    if gate.name not in report.measured.values:
+        raise ValueError(f"{gate.name} is not defined where all rows are of one class")
+    return report.measured.values[gate.name].value
+
+
+def _measured(scorer: Scorer, found: Evaluated, seed: int) -> Measured | None:
+    if found.answers is None:
+        return None
+    manifest, answers = scorer.manifest, found.answers
+    return measure(
+        {manifest.name: answers.probabilities}, answers.label, answers.predicted, classes=manifest.classes,
+        positive=manifest.positive, who=f"rows with {found.label} = {manifest.positive}",
+        rows={"test": len(answers.label)}, threshold=manifest.threshold, seed=seed,
+    )  # fmt: skip
+
+
+def _predictions(scorer: Scorer, found: Evaluated, sha256: str) -> Predictions:
+    answers = found.answers
+    assert answers is not None
+    return Predictions(
+        sha256, answers.rows, answers.label, answers.predicted, answers.probabilities, scorer.manifest.classes,
+        scorer.manifest.positive,
+    )  # fmt: skip
+
+
+def _write_json(path: Path, document: dict[str, Any]) -> None:
+    text = json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,213 @@
+"""A table answered by a bundle, some rows at a time: what was answered, what was true, and what the columns held."""
+
+# N rows, C classes
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from ludocast.datamodules.infer import check_column, label_values
+from ludocast.datamodules.reference import REFERENCE_FILE, ColumnReference, Reference, read_reference
+from ludocast.models.drift import Drift, drifts
+from ludocast.serve.bundle import Bundle, read_model
+from ludocast.serve.feeds import Feeds
+from ludocast.serve.manifest import Manifest
+from ludocast.serve.notes import Note, sentences
+from ludocast.serve.scorer import Predictions, Scorer
+from ludocast.serve.tables.formats import format_of
+from ludocast.serve.tables.read import open_table
+from ludocast.serve.tables.source import Reading, Source
+
+SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Of the rows whose label is known.
+
+    Attributes:
+        rows: Their numbers, from 1, int64 [N].
+        label: Class index, int64 [N].
+        predicted: Class index that was answered, int64 [N].
+        probabilities: float32 [N, C].
+    """
+
+    rows: np.ndarray
+    label: np.ndarray
+    predicted: np.ndarray
+    probabilities: np.ndarray
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What a table says of a bundle.
+
+    Attributes:
+        rows: All of the table.
+        label: Column of the label; None where there is none.
+        answers: None where no row has a label.
+        drifts: The largest first; None of a bundle that keeps nothing of its training.
+        notes: Sentences on the table.
+    """
+
+    rows: int
+    label: str | None
+    answers: Answers | None
+    drifts: Sequence[Drift] | None
+    notes: Sequence[str]
+
+
+def evaluate_table(scorer: Scorer, data: Path, label: str | None, encoding: str, delimiter: str | None) -> Evaluated:
+    """Answer a table.
+
+    Args:
+        scorer: Of a classifier.
+        data: The table.
+        label: Its column of labels; None for that of the training, if the table has it.
+        encoding: Of CSV.
+        delimiter: Of CSV; None is found.
+
+    Raises:
+        ValueError: If the bundle is no classifier, or the table does not fit it; the sentence says why.
+    """
+    if scorer.manifest.task != "classification":
+        raise ValueError(f"{scorer.bundle.folder} has the task {scorer.manifest.task}; this evaluates classifiers")
+    reference = reference_of(scorer.bundle)
+    reading = Reading(encoding, delimiter)
+    with (
+        tempfile.TemporaryDirectory() as unpacked,
+        open_table(data, format_of(data), reading, Path(unpacked) / "plain") as source,
+    ):
+        table = _Table(scorer, reference, _label(source, label, reference))
+        for _, chunk in source.chunks:
+            table.add(chunk)
+    if table.rows == 0:
+        raise ValueError(f"{data} has no rows; an evaluation needs some")
+    return table.evaluated()
+
+
+def reference_of(bundle: Bundle) -> Reference | None:
+    """What a bundle keeps of its training; None of one that was made without.
+
+    Raises:
+        ValueError: If it is damaged.
+    """
+    if REFERENCE_FILE not in bundle.manifest.files:
+        return None
+    try:
+        return read_reference(read_model(bundle.folder, bundle.manifest, REFERENCE_FILE))
+    except ValueError as error:
+        raise ValueError(f"bundle {bundle.folder}: {error}") from error
+
+
+def _label(source: Source, label: str | None, reference: Reference | None) -> str | None:
+    if label is not None:
+        check_column(pa.table({name: [] for name in source.names}), label)
+        return label
+    return reference.label if reference is not None and reference.label in source.names else None
+
+
+class _Table:
+    """The sums over the chunks of a table."""
+
+    def __init__(self, scorer: Scorer, reference: Reference | None, label: str | None) -> None:
+        self.scorer, self.reference, self.label = scorer, reference, label
+        self.rows = self.unlabelled = 0
+        self._answers: list[Answers] = []
+        self._columns: list[ColumnReference] | None = None
+        self._score: ColumnReference | None = None
+        self._notes: Counter[Note] = Counter()
+        manifest = scorer.manifest
+        self._tensors = {item.column: item.tensor for item in manifest.inputs}
+        self._index = {name: position for position, name in enumerate(manifest.classes)}
+
+    def add(self, chunk: pa.RecordBatch) -> None:
+        """Answer some rows."""
+        read = {name: chunk.column(name) for name in chunk.schema.names if name in self._tensors}
+        found = self.scorer.predict_columns(read, self.rows)
+        self._notes.update(found.notes)
+        if self.reference is not None and isinstance(found.feeds, Feeds):
+            self._count(self.reference, found, found.feeds)
+        if self.label is not None:
+            self._answers.append(self._labelled(chunk, found))
+        self.rows += chunk.num_rows
+
+    def _count(self, reference: Reference, found: Predictions, feeds: Feeds) -> None:
+        columns = [
+            column.count(feeds.tensors[self._tensors[column.name]][:, 0])
+            for column in reference.columns
+            if column.name in self._tensors
+        ]
+        score = reference.score.count(shown_score(found.probabilities, self.scorer.manifest))
+        before = self._columns
+        self._columns = columns if before is None else [a + b for a, b in zip(before, columns, strict=True)]
+        self._score = score if self._score is None else self._score + score
+
+    def _labelled(self, chunk: pa.RecordBatch, found: Predictions) -> Answers:
+        manifest, name = self.scorer.manifest, self.label
+        assert name is not None
+        values = _texts(chunk, name, manifest)
+        known = np.flatnonzero(values != "")
+        self.unlabelled += len(values) - len(known)
+        strange = sorted({str(value) for value in values[known]} - set(manifest.classes))
+        if strange:
+            raise ValueError(
+                f'the label "{name}" holds {", ".join(map(repr, strange[:SHOWN]))}, and the bundle knows '
+                f"{', '.join(map(repr, manifest.classes[:SHOWN]))}; is it another column?"
+            )
+        label, predicted = (
+            np.array([self._index[str(value)] for value in texts[known]], np.int64) for texts in (values, found.labels)
+        )
+        return Answers(self.rows + 1 + known, label, predicted, found.probabilities[known])
+
+    def evaluated(self) -> Evaluated:
+        """All chunks together."""
+        answers = None
+        if self._answers:
+            parts = ("rows", "label", "predicted", "probabilities")
+            answers = Answers(*(np.concatenate([getattr(one, part) for one in self._answers]) for part in parts))
+        notes = sentences(self._notes)
+        if self.label is not None and self.unlabelled:
+            notes.append(f"{self.unlabelled:,} of {self.rows:,} rows have no label; the measures are without them")
+        if answers is not None and len(answers.label) == 0:
+            answers = None
+        return Evaluated(self.rows, self.label, answers, self._drifts(answers), notes)
+
+    def _drifts(self, answers: Answers | None) -> list[Drift] | None:
+        reference, columns, score = self.reference, self._columns, self._score
+        if reference is None or columns is None or score is None:
+            return None
+        names = {column.name for column in columns}
+        then = [column for column in reference.columns if column.name in names] + [reference.score]
+        now = [*columns, score]
+        if answers is not None:
+            known = tuple(reference.classes)
+            counts = np.bincount(answers.label, minlength=len(self.scorer.manifest.classes))
+            by_name = dict(zip(self.scorer.manifest.classes, counts.tolist(), strict=True))
+            first = ColumnReference(
+                reference.label, "label", 0, tuple(reference.classes.values()), names=known, distinct=len(known)
+            )
+            then.append(first)
+            now.append(replace(first, counts=tuple(by_name.get(name, 0) for name in known)))
+        return drifts(then, now)
+
+
+def shown_score(probabilities: np.ndarray, manifest: Manifest) -> np.ndarray:
+    """Of each row the probability of the positive class, else of the likeliest one; float32 [N]."""
+    positive = manifest.positive_index
+    return probabilities.max(axis=1) if positive is None else probabilities[:, positive]
+
+
+def _texts(chunk: pa.RecordBatch, name: str, manifest: Manifest) -> np.ndarray:
+    """Labels as text, "" where missing; true and false are read in any case where these are the classes."""
+    table = pa.table({name: chunk.column(name)})
+    texts = label_values(table, name, frozenset(manifest.missing_tokens))
+    if set(manifest.classes) == {"true", "false"}:
+        return np.array([text.strip().lower() for text in texts.tolist()], object)
+    return texts

@@ -1,0 +1,68 @@
+"""What a training keeps for later: its answers on the test rows for comparisons, counts of its columns for drift."""
+
+# N rows, C classes
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from ludocast.datamodules.infer import RawColumns
+from ludocast.datamodules.reference import REFERENCE_FILE, Reference, describe_column
+from ludocast.datamodules.schema import Schema
+from ludocast.recipes.labelled_table import LabelledTable
+from ludocast.recipes.predictions import Predictions
+
+
+def keep_answers(
+    folder: Path,
+    table: LabelledTable,
+    probabilities: np.ndarray,
+    label: np.ndarray,
+    decide: Callable[[np.ndarray], np.ndarray],
+    rare: int,
+) -> dict[str, bytes]:
+    """Write the answers on the test rows into the run's folder; return what goes into the bundle.
+
+    Args:
+        folder: Of the run.
+        table: It learnt from.
+        probabilities: Of all test rows [N, C].
+        label: Class index of these, int64 [N].
+        decide: Probabilities to class index.
+        rare: Texts of fewer training rows are not named in the bundle.
+    """
+    schema, split = table.schema, table.split
+    rows = split.test + 1 if table.stream is None else np.arange(1, len(label) + 1)
+    order = np.argsort(rows, kind="stable")
+    Predictions(
+        table.sha256, rows[order], label[order], decide(probabilities)[order], probabilities[order], schema.classes,
+        schema.positive,
+    ).write(folder)  # fmt: skip
+    columns, train_label = table.part(split.train)
+    return {REFERENCE_FILE: reference_of_training(schema, columns, train_label, probabilities, rare).to_json()}
+
+
+def reference_of_training(
+    schema: Schema, columns: RawColumns, label: np.ndarray, probabilities: np.ndarray, rare: int
+) -> Reference:
+    """Counts of a training.
+
+    Args:
+        schema: Of the table.
+        columns: Of the training rows.
+        label: Class index of these.
+        probabilities: Of the test rows [N, C].
+        rare: Texts of fewer rows are not named.
+    """
+    positive = schema.positive_index
+    shown = probabilities.max(axis=1) if positive is None else probabilities[:, positive]
+    title = "probability of the answer" if schema.positive is None else f"probability of {schema.positive}"
+    score = replace(describe_column(title, "number", shown), kind="score")
+    counts: Mapping[str, int] = dict(
+        zip(schema.classes, np.bincount(label, minlength=len(schema.classes)).tolist(), strict=True)
+    )
+    described = tuple(describe_column(one.name, one.kind, columns[one.name], rare) for one in schema.inputs)
+    return Reference(schema.label, counts, score, described)

@@ -1,0 +1,82 @@
+"""What a model answered on the rows that measure it, kept beside the figures, to be compared with another model's."""
+
+# N rows, C classes
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+PREDICTIONS_FILE = "predictions.parquet"
+_KEY = b"ludocast"
+_PROBABILITY = "probability_"
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Answers on rows whose label is known.
+
+    Attributes:
+        data_sha256: Of the table.
+        rows: Numbers of the rows, from 1, int64 [N]: in the table, or where it is a folder that training read in
+            pieces, among the test rows.
+        label: Class index, int64 [N].
+        predicted: Class index that was answered, int64 [N].
+        probabilities: float32 [N, C].
+        classes: Names, C.
+        positive: The class whose probability is wanted; None with more than two.
+    """
+
+    data_sha256: str
+    rows: np.ndarray
+    label: np.ndarray
+    predicted: np.ndarray
+    probabilities: np.ndarray
+    classes: tuple[str, ...]
+    positive: str | None
+
+    def write(self, folder: Path) -> None:
+        """Write as `PREDICTIONS_FILE` of a folder."""
+        names = pa.array(self.classes, pa.string())
+        columns = {
+            "row": pa.array(self.rows, pa.int64()),
+            "label": pa.DictionaryArray.from_arrays(pa.array(self.label, pa.int32()), names),
+            "predicted": pa.DictionaryArray.from_arrays(pa.array(self.predicted, pa.int32()), names),
+            **{
+                f"{_PROBABILITY}{name}": pa.array(self.probabilities[:, k], pa.float32())
+                for k, name in enumerate(self.classes)
+            },
+        }
+        about = {"data_sha256": self.data_sha256, "classes": self.classes, "positive": self.positive}
+        table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(about, ensure_ascii=False).encode()})
+        pq.write_table(table, folder / PREDICTIONS_FILE, compression="zstd")
+
+
+def read_predictions(folder: Path) -> Predictions:
+    """Read what `Predictions.write` wrote.
+
+    Raises:
+        ValueError: If the folder has none, or they are damaged.
+    """
+    path = folder / PREDICTIONS_FILE
+    if not path.is_file():
+        raise ValueError(f"{folder} has no {PREDICTIONS_FILE}; train or evaluate again with this ludocast")
+    try:
+        table = pq.read_table(path)
+        about = json.loads(table.schema.metadata[_KEY])
+        classes, positive = tuple(map(str, about["classes"])), about["positive"]
+        names = pa.array(classes, pa.string())
+        label, predicted = (
+            pa.compute.index_in(table[which].cast(pa.string()), names).to_numpy().astype(np.int64)
+            for which in ("label", "predicted")
+        )
+        probabilities = np.stack([table[f"{_PROBABILITY}{name}"].to_numpy() for name in classes], axis=1)
+        rows = table["row"].to_numpy()
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged ({type(error).__name__} {error}); train or evaluate again") from error
+    return Predictions(str(about["data_sha256"]), rows, label, predicted, probabilities, classes, positive)

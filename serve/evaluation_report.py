@@ -1,0 +1,144 @@
+"""The page of an evaluation: how good a bundle is on another table, then and now, and which columns have moved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ludocast.models.drift import Drift
+from ludocast.models.metrics import LOWER_IS_BETTER, Interval, independent_difference
+from ludocast.serve.charts import bar_chart
+from ludocast.serve.manifest import Manifest
+from ludocast.serve.measured import SHORT_TITLES, TITLES, Measured
+from ludocast.serve.page import render_page
+
+SHOWN_BARS = 15
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """All that the page shows.
+
+    Attributes:
+        manifest: Of the bundle.
+        data: Name of the table.
+        rows: All of the table.
+        measured: None where no row has a label.
+        drifts: The largest first; None of a bundle that keeps nothing of its training.
+        notes: Sentences on the table.
+    """
+
+    manifest: Manifest
+    data: str
+    rows: int
+    measured: Measured | None
+    drifts: Sequence[Drift] | None
+    notes: Sequence[str]
+
+    def then(self) -> dict[str, Interval]:
+        """Measures of the training's own test, as the bundle holds them."""
+        return {name: Interval(**entry) for name, entry in self.manifest.metrics.items() if _is_interval(entry)}
+
+    def changes(self) -> dict[str, Interval]:
+        """Now minus then, of what is known of both."""
+        if self.measured is None:
+            return {}
+        then = self.then()
+        return {
+            name: independent_difference(then[name], now) for name, now in self.measured.values.items() if name in then
+        }
+
+    def metrics(self) -> dict[str, Any]:
+        """The figures as JSON."""
+        now = None if self.measured is None else self.measured.metrics()
+        kept = ("threshold", "metrics", "gain", "confusion")
+        return {
+            "evaluation_of": {"name": self.manifest.name, "version": self.manifest.version},
+            "data": self.data,
+            "rows": {"all": self.rows, "labelled": 0 if self.measured is None else self.measured.rows["test"]},
+            **{name: None if now is None else now[name] for name in kept},
+            "metrics_in_training": {name: asdict(value) for name, value in self.then().items()},
+            "changes": {name: asdict(value) for name, value in self.changes().items()},
+            "drift": None if self.drifts is None else [asdict(one) for one in self.drifts],
+            "warnings": self.warnings(),
+        }
+
+    def lead(self) -> list[str]:
+        """The page in a few sentences."""
+        return [self._quality(), self._drift()]
+
+    def _quality(self) -> str:
+        measured = self.measured
+        if measured is None:
+            return f"None of the {self.rows:,} rows has a label, so only what the model was asked about can be judged."
+        name = "auc" if "auc" in measured.values else "accuracy"
+        now, then = measured.values[name], self.then().get(name)
+        title, rows = SHORT_TITLES.get(name, name), measured.rows["test"]
+        said = f"On {rows:,} labelled rows the {title} is {now.value:.3f} ({now.low:.3f} to {now.high:.3f})"
+        if then is None:
+            return f"{said}."
+        change = self.changes()[name]
+        size = f"{abs(change.value):.3f}"
+        if change.low <= 0 <= change.high:
+            return f"{said}; in training's own test it was {then.value:.3f}, and chance explains the difference."
+        way = "less" if change.value < 0 else "more"
+        return f"{said}: {size} {way} than the {then.value:.3f} of training's own test, and chance does not explain it."
+
+    def _drift(self) -> str:
+        if self.drifts is None:
+            return "The bundle keeps nothing of its training's columns, so drift is not told; train again to have it."
+        moved = [one for one in self.drifts if one.level != "none"]
+        if not moved:
+            return (
+                f"None of {len(self.drifts)} columns (score and label among them) has moved more than chance explains."
+            )
+        names = ", ".join(f'"{one.name}"' for one in moved[:5])
+        return f"{len(moved)} of {len(self.drifts)} columns have moved: {names}{', …' if len(moved) > 5 else ''}."
+
+    def warnings(self) -> list[str]:
+        """A sentence for each column that has moved, each measure that is worse, and each of the table."""
+        worse = [
+            f"{SHORT_TITLES.get(name, name)} is worse than in training by {abs(one.value):.3f} "
+            f"({min(abs(one.low), abs(one.high)):.3f} to {max(abs(one.low), abs(one.high)):.3f})"
+            for name, one in self.changes().items()
+            if (one.low > 0 if name in LOWER_IS_BETTER else one.high < 0)
+        ]
+        moved = [] if self.drifts is None else [one.sentence() for one in self.drifts if one.level != "none"]
+        return [*worse, *moved, *self.notes]
+
+
+def _is_interval(entry: Any) -> bool:
+    return (
+        isinstance(entry, Mapping)
+        and set(entry) == {"value", "low", "high"}
+        and all(type(number) in (int, float) for number in entry.values())
+    )
+
+
+def write_evaluation(report: EvaluationReport, path: Path) -> None:
+    """Write the page: one file, no script, nothing from elsewhere."""
+    drifts = report.drifts if report.drifts is not None else ()
+    shown = [one for one in drifts if one.psi >= 0.005][:SHOWN_BARS]
+    chart = None
+    if shown:
+        names, values = [one.name for one in shown], [one.psi for one in shown]
+        chart = bar_chart("Which columns have moved", names, values, [0.0] * len(shown), "stability index, PSI", False)
+    page = render_page(
+        "evaluation.html.jinja",
+        name=report.manifest.name,
+        version=report.manifest.version,
+        data=report.data,
+        rows=report.rows,
+        lead=report.lead(),
+        measured=report.measured,
+        titles=TITLES,
+        short_titles=SHORT_TITLES,
+        then=report.then(),
+        changes=report.changes(),
+        warnings=report.warnings(),
+        drifts=report.drifts,
+        drift_chart=chart,
+    )
+    path.write_text(page, encoding="utf-8")

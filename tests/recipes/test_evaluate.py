@@ -1,0 +1,181 @@
+"""`ludocast evaluate` from the command line: its measures, its drift, its exit code, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from ludocast.datamodules.reference import REFERENCE_FILE, Reference, describe_column
+from ludocast.recipes.predictions import read_predictions
+from sklearn import metrics as sklearn_metrics
+
+from ludocast.__main__ import main
+from tests.serve.logistic import by_hand, write_logistic, write_softmax
+
+KINDS = {"age": "number", "plan": "category", "active": "boolean"}
+
+
+def table(rows: int, seed: int, age: float = 30) -> pd.DataFrame:
+    """Rows of the model of `tests/serve/logistic.py`, whose labels follow it."""
+    generator = np.random.default_rng(seed)
+    frame = pd.DataFrame({
+        "age": generator.normal(age, 12, rows).round(1),
+        "plan": np.array(["basic", "pro", "other"])[generator.integers(3, size=rows)],
+        "active": np.array(["true", "false"])[generator.integers(2, size=rows)],
+        "last seen ": "2023-11-16T22:13:20Z",
+    })  # fmt: skip
+    return frame.assign(left=np.where(generator.random(rows) < chances(frame), "Y", "N"))
+
+
+def chances(frame: pd.DataFrame) -> np.ndarray:
+    cells = zip(frame["age"], frame["plan"], frame["active"], strict=True)
+    return np.array([by_hand(age, plan, active, 2.0) for age, plan, active in cells])
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With what training would have kept of its rows and answers."""
+    frame = table(3000, 1)
+    p = chances(frame)
+    columns = tuple(
+        describe_column(name, kind, frame[name].to_numpy(np.float32 if kind == "number" else object))
+        for name, kind in KINDS.items()
+    )
+    counts = frame["left"].value_counts()
+    score = describe_column("probability of Y", "number", p.astype(np.float32))
+    reference = Reference("left", {"N": int(counts["N"]), "Y": int(counts["Y"])}, score, columns)
+    auc = float(sklearn_metrics.roc_auc_score(frame["left"] == "Y", p))
+    return write_logistic(
+        tmp_path_factory.mktemp("made") / "bundle",
+        metrics={"auc": {"value": auc, "low": auc - 0.02, "high": auc + 0.02}},
+        extra_files={REFERENCE_FILE: reference.to_json()},
+    )
+
+
+def test_the_measures_are_those_of_the_rows(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frame = table(900, 2)
+    frame.loc[5:44, "left"] = ""
+    data, out = tmp_path / "june.csv", tmp_path / "evaluation"
+    frame.to_csv(data, index=False)
+    assert main(["evaluate", "--bundle", str(bundle), "--data", str(data), "--out", str(out)]) == 0
+    told = capsys.readouterr().out
+    labelled = frame[frame["left"] != ""]
+    p, hit = chances(labelled), (labelled["left"] == "Y").to_numpy()
+    document = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    assert document["rows"] == {"all": 900, "labelled": 860}
+    measured = {name: entry["value"] for name, entry in document["metrics"].items()}
+    assert measured["auc"] == pytest.approx(sklearn_metrics.roc_auc_score(hit, p), abs=1e-5)
+    assert measured["log_loss"] == pytest.approx(sklearn_metrics.log_loss(hit, p), abs=1e-5)
+    assert measured["brier"] == pytest.approx(sklearn_metrics.brier_score_loss(hit, p), abs=1e-5)
+    assert measured["accuracy"] == pytest.approx(((p >= 0.5) == hit).mean())
+    assert "chance explains the difference" in told
+    assert "40 of 900 rows have no label" in told
+    assert {one["level"] for one in document["drift"]} == {"none"}
+    assert {one["name"] for one in document["drift"]} == {*KINDS, "probability of Y", "left"}
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "<script" not in page
+    assert "http" not in page.replace("http://www.w3.org", "")
+    kept = read_predictions(out)
+    assert kept.rows.tolist() == (np.flatnonzero(frame["left"] != "") + 1).tolist()
+    np.testing.assert_allclose(kept.probabilities[:, 1], p, atol=1e-5)
+    assert (kept.label == hit).all()
+
+
+def test_what_has_moved_is_told_and_fails_where_it_is_asked_to(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = table(900, 3, age=45)
+    frame["left"] = np.random.default_rng(0).permutation(frame["left"].to_numpy())
+    frame.loc[:250, "plan"] = "<b>new</b>"
+    data, out = tmp_path / "june.parquet", tmp_path / "evaluation"
+    frame.to_parquet(data)
+    asked = ["evaluate", "--bundle", str(bundle), "--data", str(data), "--out", str(out)]
+    gates = ["--fail-below", "auc=0.8,accuracy=0.01", "--fail_above", "drift=0.2"]
+    assert main([*asked, *gates]) == 1
+    told = capsys.readouterr().out
+    assert "AUC is worse than in training by" in told
+    assert '"age" has moved a lot' in told
+    assert '"plan" has moved a lot' in told
+    assert "hold values that training has not seen" in told
+    assert '"active" has moved' not in told
+    assert "failed: auc is 0." in told
+    assert "failed: drift is" in told
+    assert "failed: accuracy" not in told
+    document = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    assert [(gate["name"], gate["passed"]) for gate in document["gates"]] == [
+        ("auc", False), ("accuracy", True), ("drift", False),
+    ]  # fmt: skip
+    assert main([*asked, "--overwrite", "--fail-below", "auc=0.3"]) == 0
+
+
+def test_without_labels_drift_is_told_alone(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, out = tmp_path / "june.csv", tmp_path / "evaluation"
+    table(300, 4).drop(columns="left").to_csv(data, index=False)
+    asked = ["evaluate", "--bundle", str(bundle), "--data", str(data), "--out", str(out)]
+    assert main(asked) == 0
+    assert "None of the 300 rows has a label" in capsys.readouterr().out
+    assert sorted(path.name for path in out.iterdir()) == ["metrics.json", "report.html", "settings.json"]
+    assert main([*asked, "--overwrite", "--fail-below", "auc=0.5"]) == 2
+    assert "auc needs labels" in capsys.readouterr().err
+    assert (out / "metrics.json").exists()
+
+
+def test_an_old_bundle_and_one_class_and_three_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old = write_logistic(tmp_path / "old")
+    frame = table(200, 5)
+    frame[frame["left"] == "Y"].to_csv(tmp_path / "one.csv", index=False)
+    asked = ["evaluate", "--bundle", str(old), "--data", str(tmp_path / "one.csv"), "--label", "left"]
+    assert main([*asked, "--out", str(tmp_path / "one")]) == 0
+    told = capsys.readouterr().out
+    assert "the accuracy is" in told
+    assert "keeps nothing of its training's columns, so drift is not told" in told
+    assert main([*asked, "--out", str(tmp_path / "gated"), "--fail_above", "drift=0.1"]) == 2
+    assert main([*asked, "--out", str(tmp_path / "gated"), "--fail_below", "auc=0.1"]) == 2
+    assert not (tmp_path / "gated").exists()
+    assert not (tmp_path / "gated.partial").exists()
+    three = write_softmax(tmp_path / "three")
+    ages = pd.DataFrame({"age": np.random.default_rng(8).normal(size=60), "y": ["a", "b", "c"] * 20})
+    ages.to_csv(tmp_path / "three.csv", index=False)
+    asked = ["evaluate", "--bundle", str(three), "--data", str(tmp_path / "three.csv"), "--label", "y"]
+    assert main([*asked, "--out", str(tmp_path / "of three")]) == 0
+    measured = json.loads((tmp_path / "of three" / "metrics.json").read_text(encoding="utf-8"))["metrics"]
+    p = np.exp(np.outer(ages["age"], [0, 1, -1]))
+    p /= p.sum(axis=1, keepdims=True)
+    expected = sklearn_metrics.roc_auc_score(ages["y"], p, multi_class="ovr")
+    assert measured["auc"]["value"] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--label", "lefft"], 'did you mean "left"'),
+        (["--label", "plan"], "is it another column?"),
+        (["--fail_below", "acu=0.5"], "one of auc, average_precision, log_loss"),
+        (["--fail_below", "log_loss=0.5"], "better low: give it to --fail_above"),
+        (["--fail_above", "auc=0.5"], "better high: give it to --fail_below"),
+        (["--fail_below", "auc"], "a name and a number such as auc=0.8"),
+        (["--data", "nothing.csv"], "there is no file nothing.csv"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    bundle: Path, tmp_path: Path, words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = tmp_path / "june.csv", tmp_path / "evaluation"
+    table(50, 6).to_csv(data, index=False)
+    assert main(["evaluate", "--bundle", str(bundle), "--data", str(data), "--out", str(out), *words]) == 2
+    error = capsys.readouterr().err
+    assert sentence in error
+    assert error.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["june.csv"]
+
+
+def test_a_cell_that_does_not_fit_is_named(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frame = table(20, 7).astype({"age": object})
+    frame.loc[11, "age"] = "old"
+    frame.to_csv(tmp_path / "june.csv", index=False)
+    out = tmp_path / "evaluation"
+    assert main(["evaluate", "--bundle", str(bundle), "--data", str(tmp_path / "june.csv"), "--out", str(out)]) == 2
+    assert 'row 12, column "age"' in capsys.readouterr().err
