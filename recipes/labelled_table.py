@@ -236,7 +236,7 @@ def _check_parts(label: np.ndarray, split: Split, schema: Schema) -> None:
     for name, rows in parts.items():
         if rows is None:
             continue
-        if not len(rows):
+        if not len(rows) and not schema.classes:
             raise ValueError(f"the {name} part (split {split.rule}) has no row; more rows are needed, or another split")
         absent = set(range(len(schema.classes))) - set(label[rows].tolist())
         if absent:
