@@ -117,6 +117,20 @@ def compare(
     return standings
 
 
+def measures_of_weights(
+    probabilities: np.ndarray, label: np.ndarray, positive: int | None, predicted: np.ndarray
+) -> Callable[[np.ndarray], np.ndarray]:
+    """What `bootstrap` resamples: row weights [B, N] to the measures of `NAMES`, [B, M]; NaN where not defined.
+
+    Args:
+        probabilities: As `classification_metrics`, and all that follow.
+        label: The same.
+        positive: The same.
+        predicted: The same.
+    """
+    return _Measures(probabilities, label, positive, predicted)
+
+
 def independent_difference(first: Interval, second: Interval) -> Interval:
     """Second minus first, measured on other rows: the intervals' arms add as squares (Zou & Donner 2008, eq. 3)."""
     value = second.value - first.value

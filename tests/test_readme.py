@@ -1,4 +1,4 @@
-"""Every command block of the README and of docs/sequences.md, recommend.md, event_log.md, telco.md runs, in its order."""
+"""Every command block of the README and of docs of sequences, items, segments, event logs and tables runs, in order."""
 
 from __future__ import annotations
 
@@ -132,6 +132,30 @@ def test_the_blocks_on_item_suggestion_run(tmp_path: Path) -> None:
     assert len(shown_items) == 3
     assert all(int(item[1:]) % 2 for item in shown_items)  # swords
     assert not {"i1", "i5", "i7"} & set(shown_items)
+
+
+@pytest.mark.slow
+def test_the_blocks_on_segments_run(tmp_path: Path) -> None:
+    block, environment = run_blocks("docs/segments.md", tmp_path)
+    scored = list(csv.DictReader((tmp_path / "scored.csv").read_text().splitlines()))
+    assert len(scored) == 1000
+    known = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert {row["scored_segment"] for row in scored} == {one["name"] for one in known["segments"]}
+    july = json.loads((tmp_path / "run_july" / "metrics.json").read_text())
+    assert july["drift"]["rows"] == [1000, 1000]
+    if shutil.which("curl") is None:
+        pytest.skip("the request needs curl")
+    record, answer = served(block, tmp_path, environment)
+    wanted = Scorer.load(tmp_path / "run" / "bundle").predict(record)
+    (found,) = answer["predictions"]
+    assert list(found) == ["segment", known_measure(block), "anomaly"]
+    assert found["segment"] == wanted.labels[0]
+    assert found["anomaly"] == pytest.approx(float(wanted.probabilities[0, -1]), abs=1e-6)
+
+
+def known_measure(block: str) -> str:
+    """What the document's answer tells of each segment."""
+    return "probabilities" if '"probabilities"' in block else "distances"
 
 
 @pytest.mark.slow

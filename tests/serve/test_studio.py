@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ from typing import Any
 import pytest
 
 from ludocast.__main__ import main
-from tests.serve.listening import listening
+from tests.serve.listening import ROOT, listening
 from tests.serve.logistic import by_hand, write_logistic, write_numbers, write_softmax
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright")
@@ -98,6 +101,30 @@ def test_a_wrong_cell_is_named_and_marked_and_the_keyboard_is_enough(page: Any) 
     page.keyboard.press("ArrowRight")
     playwright.expect(page.get_by_role("tab", name="Python")).to_be_focused()
     playwright.expect(page.locator("#snippet")).to_contain_text("from ludocast.serve.client import Client")
+
+
+@pytest.mark.parametrize(
+    ("language", "command"),
+    [
+        ("curl", ("sh", "-ec")),
+        ("Python", (sys.executable, "-c")),
+        ("JavaScript", ("node", "--input-type=module", "-e")),
+    ],
+)
+def test_programs_on_the_page_run_as_they_stand_there(page: Any, language: str, command: tuple[str, ...]) -> None:
+    if shutil.which(language if language == "curl" else command[0]) is None:
+        pytest.skip(f"{language} is not installed")
+    field(page, "age").fill("31")
+    field(page, "plan").fill("pro")
+    field(page, "active").fill("true")
+    field(page, "last seen").fill("")
+    page.get_by_role("tab", name=language).click()
+    playwright.expect(page.locator("#snippet")).to_contain_text("31")
+    program = page.locator("#snippet").inner_text()
+    done = subprocess.run([*command, program], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    found = re.search(r"""["']?probability["']?: *([\d.]+)""", done.stdout)
+    assert found is not None, done.stdout
+    assert float(found[1]) == pytest.approx(by_hand(31, "pro", "true", None), abs=1e-6)
 
 
 def test_another_model_has_another_form(page: Any) -> None:
