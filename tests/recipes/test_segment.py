@@ -14,13 +14,20 @@ import numpy as np
 import pandas as pd
 import pyarrow.csv as csv
 import pytest
+from jsonschema import Draft202012Validator, ValidationError
 from ludocast.datamodules.simulate_segments import simulate_segments
 from ludocast.serve.client import Client
+from ludocast.serve.manifest import ManifestError, parse_manifest
 from ludocast.serve.scorer import Scorer
 from sklearn.metrics import adjusted_rand_score
 
 from ludocast.__main__ import main
 from tests.serve.listening import ask, served
+
+ROW = {
+    "level": 60, "days_played": 27, "night_share": 0.3, "spent": 700, "subscribed": True, "country": "KR",
+    "device": "computer", "joined": "2026-03-01",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +62,8 @@ def test_every_row_of_a_file_gets_its_segment(folder: Path, tmp_path: Path) -> N
 
 
 def test_every_protocol_gives_the_same_answer(folder: Path, url: str) -> None:
-    row = {"level": 60, "days_played": 27, "night_share": 0.3, "spent": 700, "subscribed": True, "country": "KR",
-           "device": "computer", "joined": "2026-03-01"}  # fmt: skip
-    found = Scorer.load(folder / "run" / "bundle").predict([row])
-    answer = ask(f"{url}/predict", [row])[1]["predictions"][0]
+    found = Scorer.load(folder / "run" / "bundle").predict([ROW])
+    answer = ask(f"{url}/predict", [ROW])[1]["predictions"][0]
     assert answer["segment"] == found.labels[0]
     assert [*answer["distances"].values(), answer["anomaly"]] == found.probabilities[0].tolist()
     outputs = ask(f"{url}/v2/models/run")[1]["outputs"]
@@ -67,7 +72,44 @@ def test_every_protocol_gives_the_same_answer(folder: Path, url: str) -> None:
         ("distances", [-1, 5]),
         ("anomaly", [-1]),
     ]
-    assert Client(url).predict([row]).predictions[0] == answer
+    assert Client(url).predict([ROW]).predictions[0] == answer
+
+
+def test_the_classic_service_answers_as_its_clustering_did(folder: Path, url: str) -> None:
+    names = [*ROW, "player_id"]
+    asked = {"Inputs": {"input1": {"ColumnNames": names, "Values": [[str(value) for value in ROW.values()] + ["p1"]]}}}
+    place = f"{url}/workspaces/w/services/run/execute?api-version=2.0&details=true"
+    value = ask(place, {**asked, "GlobalParameters": {}})[1]["Results"]["output1"]["value"]
+    assert value["ColumnNames"] == [*names, "Assignments", *(f"DistancesToClusterCenter no.{k}" for k in range(5))]
+    assert value["ColumnTypes"][-6:] == ["String", *["Double"] * 5]
+    found = Scorer.load(folder / "run" / "bundle").predict([ROW])
+    assert value["Values"][0][-6] == found.labels[0]
+    assert [float(text) for text in value["Values"][0][-5:]] == pytest.approx(found.probabilities[0, :5].tolist())
+
+
+def test_the_openapi_document_describes_the_answer(url: str) -> None:
+    document = ask(f"{url}/openapi.json")[1]
+    schema = {"$ref": "#/components/schemas/Prediction", "components": document["components"]}
+    answer = ask(f"{url}/predict", [ROW])[1]["predictions"][0]
+    Draft202012Validator(schema).validate(answer)
+    with pytest.raises(ValidationError):
+        Draft202012Validator(schema).validate({**answer, "segment": "6"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"measures": []}, '"measures" has to be one of distances, probabilities'),
+        ({"measures": ["distances", "odd"]}, '"measures" has to be one of distances, probabilities'),
+        ({"measures": ["distances"]}, '"check_rows.probabilities" has to hold one number a class'),
+        ({"format": 2}, '"task" has to be'),
+    ],
+)
+def test_what_a_manifest_says_is_checked(folder: Path, changes: dict[str, Any], sentence: str) -> None:
+    document = json.loads((folder / "run" / "bundle" / "bundle.json").read_text())
+    with pytest.raises(ManifestError) as caught:
+        parse_manifest(json.dumps({**document, **changes}))
+    assert sentence in str(caught.value)
 
 
 def refused(capsys: Any, *words: str) -> str:
