@@ -40,11 +40,17 @@ COMMANDS = {
     "train churn": Command(
         "ludocast.recipes.churn:train_churn", "train a churn model on a player table or an event log", True
     ),
+    "train table": Command(
+        "ludocast.recipes.table:train_table", "train the classic learners on any table, for classes or a number", True
+    ),
     "train sequence": Command(
         "ludocast.recipes.sequence:train_sequence", "train a recurrent network on events, a text or tagged words", True
     ),
     "train recommend": Command(
         "ludocast.recipes.recommend:train_recommend", "train a recommender on a table of who had what", True
+    ),
+    "segment": Command(
+        "ludocast.recipes.segment:segment", "find segments in a table, and tell in words what sets each apart", True
     ),
     "profile": Command(
         "ludocast.recipes.profile:profile", "a page of what an event log holds, and of what is wrong with it", True
@@ -62,6 +68,11 @@ COMMANDS = {
     "evaluate": Command(
         "ludocast.recipes.evaluate:evaluate", "how good a bundle is on another table, and what has moved", True
     ),
+    "runs list": Command("ludocast.recipes.runs:runs_list", "the runs in a folder, with their measures", True, True),
+    "runs compare": Command(
+        "ludocast.recipes.runs:runs_compare", "is the second run better than the first?", True, True
+    ),
+    "runs open": Command("ludocast.recipes.runs:runs_open", "show a run's report in the browser", True, True),
     "serve": Command("ludocast.serve.server:serve", "answer predictions over HTTP"),
     "torchserve": Command(
         "ludocast.serve.server:serve", "serve, with TorchServe's workers behind it", given=("--torchserve",)

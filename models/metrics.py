@@ -75,8 +75,8 @@ def classification_metrics(
     found = {}
     for k, name in enumerate(NAMES):
         if np.isfinite(values[k]):
-            interval = _interval(values[k], resampled[:, k])
-            found[name] = _reflected(interval) if name == "ece" else interval
+            around = interval(values[k], resampled[:, k])
+            found[name] = _reflected(around) if name == "ece" else around
     return found
 
 
@@ -103,18 +103,32 @@ def compare(
     standings = []
     for k, name in enumerate(candidates):
         own, loss = k, count + k
-        auc_behind = _interval(value[0] - value[own], resampled[:, 0] - resampled[:, own])
-        loss_behind = _interval(value[loss] - value[count], resampled[:, loss] - resampled[:, count])
+        auc_behind = interval(value[0] - value[own], resampled[:, 0] - resampled[:, own])
+        loss_behind = interval(value[loss] - value[count], resampled[:, loss] - resampled[:, count])
         standings.append(
             Standing(
                 name,
-                _interval(value[own], resampled[:, own]),
-                _interval(value[loss], resampled[:, loss]),
+                interval(value[own], resampled[:, own]),
+                interval(value[loss], resampled[:, loss]),
                 auc_behind if k > 0 else None,
                 loss_behind if k > 0 else None,
             )
         )
     return standings
+
+
+def measures_of_weights(
+    probabilities: np.ndarray, label: np.ndarray, positive: int | None, predicted: np.ndarray
+) -> Callable[[np.ndarray], np.ndarray]:
+    """What `bootstrap` resamples: row weights [B, N] to the measures of `NAMES`, [B, M]; NaN where not defined.
+
+    Args:
+        probabilities: As `classification_metrics`, and all that follow.
+        label: The same.
+        positive: The same.
+        predicted: The same.
+    """
+    return _Measures(probabilities, label, positive, predicted)
 
 
 def independent_difference(first: Interval, second: Interval) -> Interval:
@@ -162,7 +176,8 @@ def _counts(rows: int, seed: int, resamples: int) -> Iterator[np.ndarray]:
         yield np.bincount(drawn.ravel(), minlength=size * rows).reshape(size, rows).astype(np.float64)
 
 
-def _interval(value: float, resampled: np.ndarray) -> Interval:
+def interval(value: float, resampled: np.ndarray) -> Interval:
+    """A measure with the interval of its resamples [B], those that are not defined left out."""
     known = resampled[np.isfinite(resampled)]
     low, high = np.percentile(known, COVERED) if len(known) else (value, value)
     return Interval(float(value), float(low), float(high))

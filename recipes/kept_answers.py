@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +13,17 @@ import numpy as np
 from ludocast.datamodules.infer import RawColumns
 from ludocast.datamodules.reference import REFERENCE_FILE, Reference, describe_column
 from ludocast.datamodules.schema import Schema
-from ludocast.recipes.churn_table import ChurnTable
-from ludocast.recipes.predictions import Predictions
+from ludocast.datamodules.user_item_splits import UserItemSplit
+from ludocast.models.recommend.metrics import user_metrics
+from ludocast.recipes.labelled_table import LabelledTable
+from ludocast.recipes.predictions import Predictions, UserScores
+
+COMPARED_CUTS = (10, 20)
 
 
 def keep_answers(
     folder: Path,
-    table: ChurnTable,
+    table: LabelledTable,
     probabilities: np.ndarray,
     label: np.ndarray,
     decide: Callable[[np.ndarray], np.ndarray],
@@ -66,3 +71,19 @@ def reference_of_training(
     )
     described = tuple(describe_column(one.name, one.kind, columns[one.name], rare) for one in schema.inputs)
     return Reference(schema.label, counts, score, described)
+
+
+def keep_user_scores(folder: Path, sha256: str, split: UserItemSplit, ranked: np.ndarray) -> None:
+    """Write how well each user was answered into the run's folder.
+
+    Args:
+        folder: Of the run.
+        sha256: Of the table of pairs.
+        split: What was hidden.
+        ranked: Items by rank of the users of whom something is hidden, int64 [U, K].
+    """
+    users = np.flatnonzero(np.diff(split.hidden.indptr))
+    sought = hashlib.sha256(split.hidden.indptr.tobytes() + split.hidden.indices.tobytes()).hexdigest()
+    measures = user_metrics(ranked, split.hidden[users], COMPARED_CUTS)
+    kept = {name: values for name, values in measures.items() if name.startswith(("ndcg", "recall"))}
+    UserScores(sha256, f"{split.rule} ({sought[:16]})", users, kept).write(folder)

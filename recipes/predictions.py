@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 PREDICTIONS_FILE = "predictions.parquet"
+USERS_FILE = "users.parquet"
 _KEY = b"ludocast"
 _PROBABILITY = "probability_"
 
@@ -80,3 +82,43 @@ def read_predictions(folder: Path) -> Predictions:
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is damaged ({type(error).__name__} {error}); train or evaluate again") from error
     return Predictions(str(about["data_sha256"]), rows, label, predicted, probabilities, classes, positive)
+
+
+@dataclass(frozen=True)
+class UserScores:
+    """How well a recommender found what was hidden from it, by user.
+
+    Attributes:
+        data_sha256: Of the table of pairs.
+        hidden: Rule by which pairs were hidden, and what tells the hidden pairs from others.
+        users: Positions of the users asked, ascending, int64 [U].
+        measures: Such as "ndcg@10", float64 [U] each.
+    """
+
+    data_sha256: str
+    hidden: str
+    users: np.ndarray
+    measures: Mapping[str, np.ndarray]
+
+    def write(self, folder: Path) -> None:
+        """Write as `USERS_FILE` of a folder."""
+        about = {"data_sha256": self.data_sha256, "hidden": self.hidden}
+        table = pa.table({"user": pa.array(self.users, pa.int64()), **self.measures})
+        table = table.replace_schema_metadata({_KEY: json.dumps(about, ensure_ascii=False).encode()})
+        pq.write_table(table, folder / USERS_FILE, compression="zstd")
+
+
+def read_user_scores(folder: Path) -> UserScores:
+    """Read what `UserScores.write` wrote.
+
+    Raises:
+        ValueError: If the folder has none, or they are damaged.
+    """
+    path = folder / USERS_FILE
+    try:
+        table = pq.read_table(path)
+        about = json.loads(table.schema.metadata[_KEY])
+        each = {name: table[name].to_numpy() for name in table.column_names}
+        return UserScores(str(about["data_sha256"]), str(about["hidden"]), each.pop("user"), each)
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged ({type(error).__name__} {error}); train again") from error

@@ -35,6 +35,7 @@ from ludocast.models.recommend.rerank import Reranker, RerankSettings
 from ludocast.models.recommend.scale import fewer_draws, is_large, notes_of_size, of_some_users
 from ludocast.models.recommend.stored_weights import store_at
 from ludocast.models.trainer import TrainerSettings
+from ludocast.recipes.kept_answers import keep_user_scores
 from ludocast.recipes.recommend_answers import Answered, longer, write_suggestions
 from ludocast.recipes.recommend_bundle import write_recommend_bundle
 from ludocast.recipes.recommend_cold import (
@@ -193,6 +194,7 @@ def train_recommend(
         players = None if table is None else learn_new_players(table, found, seed, trainer)
         best = shippable_first(_chosen(parts, FAMILIES if model == "auto" else (model,), rerank, trainer))
         report, measured_model = _report(title, parts, best, about.names, seed, weights_precision)
+        keep_user_scores(partial, parts.sha256, parts.test, report.leaderboard[0].evaluation.ranked)
         shipped = _on_all_pairs(measured_model, best[0], found.history)
         del measured_model
         repeatable = {"never": None, "auto": repeated.is_repeated, "always": np.ones(len(found.items), bool)}[repeats]

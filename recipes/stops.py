@@ -31,5 +31,9 @@ def telling_of_stops(folder: RunFolder) -> Iterator[None]:
         folder.discard()
         raise OSError(error.errno, f"{NO_SPACE[error.errno]}; nothing was kept", str(folder.out)) from error
     except (KeyboardInterrupt, SystemExit) as stop:  # Lightning makes the one into the other
+        if folder.resume is None:
+            folder.discard()
+            print("\nstopped; nothing was kept", flush=True)
+            raise KeyboardInterrupt from stop
         print(f"\nstopped; --resume goes on with {folder.partial}", flush=True)
         raise KeyboardInterrupt from stop

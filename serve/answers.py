@@ -11,10 +11,11 @@ from ludocast.serve.manifest import Manifest
 from ludocast.serve.scorer import Predictions
 
 SCORED = "scored_"
+_ONE = {"distances": "distance", "probabilities": "probability"}
 
 
 def answer_records(manifest: Manifest, found: Predictions) -> list[dict[str, Any]]:
-    """One record a row: label and probabilities, value and bounds, lists of labels and probabilities, or items."""
+    """One record a row: label and probabilities, value and bounds, a segment, lists of labels, or items."""
     if manifest.task == "items":
         return [{"items": _items(found, row)} for row in range(len(found.labels))]
     pairs = zip(found.labels.tolist(), found.probabilities.tolist(), strict=True)
@@ -23,6 +24,12 @@ def answer_records(manifest: Manifest, found: Predictions) -> list[dict[str, Any
     if manifest.has_numbers:
         return [{"value": value, "lower": bounds[0], "upper": bounds[1]} for value, bounds in pairs]
     positive, classes = manifest.positive_index, manifest.classes
+    if manifest.measures is not None:
+        measure, *more = manifest.measures
+        return [
+            {"segment": segment, measure: dict(zip(classes, p, strict=False)), **dict(zip(more, p[-1:], strict=False))}
+            for segment, p in pairs
+        ]
     return [
         {
             "label": label,
@@ -39,6 +46,9 @@ def answer_names(manifest: Manifest) -> list[str]:
         return [f"{SCORED}{output}" for output in manifest.outputs]
     if manifest.has_numbers:
         return [f"{SCORED}{name}" for name in ("value", "lower", "upper")]
+    if manifest.measures is not None:
+        one, more = _ONE[manifest.measures[0]], manifest.measures[1:]
+        return [f"{SCORED}{name}" for name in ("segment", *(f"{one}_{name}" for name in manifest.classes), *more)]
     names = [f"{SCORED}label", f"{SCORED}probability"]
     if manifest.positive_index is None:
         names += [f"{SCORED}probability_{name}" for name in manifest.classes]
@@ -50,6 +60,10 @@ def classic_names(manifest: Manifest) -> dict[str, str]:
     label, probability = f"{SCORED}label", f"{SCORED}probability"
     if manifest.has_numbers:
         return {f"{SCORED}value": "Scored Labels"}
+    if manifest.measures is not None:
+        segment, *measured = answer_names(manifest)[: len(manifest.classes) + 1]
+        column = "DistancesToClusterCenter no." if manifest.measure == "distances" else "Probability of cluster no."
+        return {segment: "Assignments"} | {name: f"{column}{k}" for k, name in enumerate(measured)}
     if manifest.has_lists:
         label, probability = (f"{SCORED}{output}" for output in manifest.outputs)
     if manifest.has_lists or manifest.positive_index is not None:
@@ -74,6 +88,8 @@ def answer_columns(manifest: Manifest, found: Predictions, is_text: bool) -> lis
         return [pa.array(rows, pa.list_(kind)) for rows, kind in zip(lists, (pa.string(), pa.float32()), strict=True)]
     if manifest.has_numbers:
         return [pa.array(found.labels), *(pa.array(bound) for bound in p.T.copy())]
+    if manifest.measures is not None:
+        return [pa.array(found.labels.tolist(), pa.string()), *(pa.array(measure) for measure in p.T.copy())]
     positive = manifest.positive_index
     columns = [
         pa.array(found.labels.tolist(), pa.string()),

@@ -103,6 +103,7 @@ def write_bundle(
     version: str | None = None,
     task: str = "classification",
     coverage: float | None = None,
+    measures: Sequence[str] | None = None,
     sequence: SequenceInputs | None = None,
     step: tuple[StepGraph, bytes] | None = None,
     pairs: PairColumns | None = None,
@@ -127,6 +128,7 @@ def write_bundle(
         version: The first 12 hex digits of the model's SHA-256 when None.
         task: One of `serve.tasks.TASKS`.
         coverage: Of "regression", the share of true values that is to lie within the bounds.
+        measures: Of "segments", what is told of each, then "anomaly" where there is a score of the row.
         sequence: What the lists of a row are to each other; None where rows hold no lists.
         step: Of sequences a graph that takes one step, and its content.
         pairs: Of "items" the columns of the table that was learnt from.
@@ -165,6 +167,7 @@ def write_bundle(
         git_revision=git_revision,
         task=task,
         coverage=coverage,
+        measures=None if measures is None else tuple(measures),
         sequence=sequence,
         step=None if step is None else step[0],
         pairs=pairs,

@@ -21,9 +21,8 @@ def check_answers(manifest: Manifest, label: np.ndarray[Any, Any], probabilities
     Raises:
         ManifestError: With the first row that differs.
     """
-    {"class": _check, "lists": _check_lists, "number": _check_numbers}[manifest.kind.answer](
-        manifest, label, probabilities
-    )
+    check = {"lists": _check_lists, "number": _check_numbers}.get(manifest.kind.answer, _check)
+    check(manifest, label, probabilities)
 
 
 def _check_lists(manifest: Manifest, labels: np.ndarray[Any, Any], probabilities: np.ndarray[Any, Any]) -> None:
@@ -86,5 +85,5 @@ def _close_call(manifest: Manifest, probabilities: np.ndarray[Any, Any]) -> bool
     """Whether a difference within the tolerance may turn the label."""
     if manifest.positive_index is not None and manifest.threshold is not None:
         return bool(abs(probabilities[manifest.positive_index] - manifest.threshold) <= TOLERANCE)
-    best = np.sort(probabilities)
-    return bool(best[-1] - best[-2] <= 2 * TOLERANCE)
+    best = np.sort(probabilities[: len(manifest.classes)] * (-1 if manifest.measure == "distances" else 1))
+    return len(best) > 1 and bool(best[-1] - best[-2] <= 2 * TOLERANCE)

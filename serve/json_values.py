@@ -28,6 +28,14 @@ def a_number(value: Any) -> float:
     return float(value)
 
 
+def a_share(value: Any) -> float:
+    """A number between 0 and 1."""
+    share = a_number(value)
+    if not 0 < share < 1:
+        raise TypeError(f"is a share between 0 and 1, got {share:g}")
+    return share
+
+
 def a_count(value: Any) -> int:
     """A whole number from 1 to 2³¹."""
     if type(value) is not int or not 1 <= value <= 2**31:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from ludocast.serve.json_values import (
     a_count,
     a_number,
+    a_share,
     a_text,
     an_object,
     first_line,
@@ -19,7 +20,7 @@ from ludocast.serve.json_values import (
     shown,
     texts_by_name,
 )
-from ludocast.serve.tasks import OUTPUTS, TASKS, Task
+from ludocast.serve.tasks import OUTPUTS, TASKS, Task, measured, some_measures
 
 FORMAT = 3  # older formats load for ever; a newer one is refused
 SEQUENCES = 2  # the first with sequences; what has none, and an older task, is written as 1, which older releases read
@@ -128,7 +129,8 @@ class Manifest:
     """All that `bundle.json` holds.
 
     `positive` and `threshold` are None where there are not two classes, `coverage` where answers are no numbers: it is
-    the share of true values that is to lie within the bounds.
+    the share of true values that is to lie within the bounds. Of "segments" alone `measures` tell what is told of each:
+    "distances" or "probabilities", and "anomaly" behind it where there is a score of the row.
     """
 
     name: str
@@ -150,6 +152,7 @@ class Manifest:
     step: StepGraph | None = None
     pairs: PairColumns | None = None
     coverage: float | None = None
+    measures: tuple[str, ...] | None = None
 
     @property
     def kind(self) -> Task:
@@ -172,9 +175,14 @@ class Manifest:
         return self.kind.answer == "number"
 
     @property
+    def measure(self) -> str | None:
+        """What is told of each segment; None of another task."""
+        return None if self.measures is None else self.measures[0]
+
+    @property
     def widths(self) -> int:
         """Numbers a row of the second output, where answers are no lists."""
-        return 2 if self.has_numbers else len(self.classes)
+        return 2 if self.has_numbers else measured(self.classes, self.measures)
 
     @property
     def positive_index(self) -> int | None:
@@ -198,7 +206,7 @@ class Manifest:
             del fields["sequence"], fields["step"]
             for item in fields["inputs"]:
                 del item["form"]
-        for name in ("pairs", "coverage"):
+        for name in ("pairs", "coverage", "measures"):
             if fields[name] is None:
                 del fields[name]
         number = max(self.kind.format, 1 if self.sequence is None else SEQUENCES)
@@ -253,6 +261,7 @@ def _manifest(document: dict[str, Any], version: int, has_sequences: bool) -> Ma
     taken = set(OUTPUTS) if version == 1 else {name for one in TASKS.values() for name in one.outputs}
     inputs = _inputs(document, has_sequences, taken)
     files = _files(take.get("files", an_object))
+    measures = take.get("measures", some_measures) if kind.answer == "segment" else None
     positive = take.get("positive", optional(a_text))
     if positive is not None and (positive not in classes or len(classes) != 2):
         raise ManifestError('bundle.json: "positive" has to be one of two classes, or null')
@@ -265,7 +274,7 @@ def _manifest(document: dict[str, Any], version: int, has_sequences: bool) -> Ma
         positive=positive,
         threshold=take.get("threshold", optional(a_number)),
         files=files,
-        check_rows=_check_rows(take.get("check_rows", an_object), kind, len(classes)),
+        check_rows=_check_rows(take.get("check_rows", an_object), kind, measured(classes, measures)),
         created=take.get("created", a_text),
         metrics=take.get("metrics", an_object),
         libraries=take.get("libraries", texts_by_name),
@@ -275,7 +284,8 @@ def _manifest(document: dict[str, Any], version: int, has_sequences: bool) -> Ma
         sequence=_sequence(take.get("sequence", an_object), inputs) if has_sequences else None,
         step=_step(take.get("step", optional(an_object)), files) if has_sequences else None,
         pairs=_pairs(document) if task == "items" else None,
-        coverage=_coverage(take.get("coverage", a_number)) if kind.answer == "number" else None,
+        coverage=take.get("coverage", a_share) if kind.answer == "number" else None,
+        measures=measures,
     )
 
 
@@ -286,12 +296,6 @@ def _classes(classes: tuple[str, ...], kind: Task) -> tuple[str, ...]:
     elif len(classes) < (2 if kind.answer == "class" else 1) or len(set(classes)) != len(classes):
         raise ManifestError('bundle.json: "classes" has to hold two different labels or more')
     return classes
-
-
-def _coverage(share: float) -> float:
-    if not 0 < share < 1:
-        raise ManifestError(f'bundle.json: "coverage" is a share between 0 and 1, got {share:g}')
-    return share
 
 
 def _pairs(document: dict[str, Any]) -> PairColumns:
@@ -386,12 +390,12 @@ def _files(entries: dict[str, Any]) -> dict[str, str]:
 def _check_rows(entry: dict[str, Any], kind: Task, classes: int) -> CheckRows:
     take = _Taker(entry, "check_rows.")
     rows = take.get("rows", list_of(an_object))
-    labels: dict[str, Callable[[Any], Any]] = {"class": a_text, "lists": list_of(a_text), "number": a_number}
-    label = take.get("label", list_of(labels[kind.answer]))
+    labels: dict[str, Callable[[Any], Any]] = {"lists": list_of(a_text), "number": a_number}
+    label = take.get("label", list_of(labels.get(kind.answer, a_text)))
     probabilities = take.get("probabilities", list_of(list_of(a_number)))
     if not rows or not len(rows) == len(label) == len(probabilities):
         raise ManifestError('bundle.json: "check_rows" has to hold as many rows as labels and probabilities')
-    width, of = {"class": (classes, "class"), "lists": (None, "label"), "number": (2, "bound")}[kind.answer]
+    width, of = {"lists": (None, "label"), "number": (2, "bound")}.get(kind.answer, (classes, "class"))
     sizes = [len(names) for names in label] if width is None else [width] * len(label)
     if [len(row) for row in probabilities] != sizes:
         raise ManifestError(f'bundle.json: "check_rows.probabilities" has to hold one number a {of}')

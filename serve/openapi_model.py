@@ -187,6 +187,17 @@ def _prediction(manifest: Manifest) -> dict[str, Any]:
                 "upper": {"type": "number", "description": within},
             },
         }
+    if manifest.measures is not None:
+        measure, *more = manifest.measures
+        number = {"type": "number"}
+        each = {"type": "object", "properties": dict.fromkeys(manifest.classes, number)}
+        score = {**number, "description": "Below 0.5 ordinary, near 1 odd."}
+        segment = {"type": "string", "enum": list(manifest.classes)}
+        return {
+            "type": "object",
+            "required": ["segment", *manifest.measures],
+            "properties": {"segment": segment, measure: each, **dict.fromkeys(more, score)},
+        }
     return {
         "type": "object",
         "required": ["label", "probability", "probabilities"],

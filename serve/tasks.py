@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ludocast.serve.json_values import a_text, list_of
+
 OUTPUTS = ("label", "probabilities")
 VALUES = ("value", "bounds")
+MEASURES, ANOMALY = ("distances", "probabilities"), "anomaly"  # of "segments"
 
 
 @dataclass(frozen=True)
@@ -16,12 +20,13 @@ class Task:
     Attributes:
         outputs: Names of its two outputs.
         answer: "class", a label and a probability a class; "lists" of labels and probabilities, which only bundles of
-            sequences give; or "number", a value and the lower and upper bound of an interval around it.
+            sequences give; "number", a value and the lower and upper bound of an interval around it; or "segment", a
+            label and a distance or probability a label, then the anomaly score where there is one.
         format: Of `bundle.json`, the first that knows the task: a release that does not know it refuses the file.
     """
 
     outputs: tuple[str, str]
-    answer: Literal["class", "lists", "number"]
+    answer: Literal["class", "lists", "number", "segment"]
     format: int
 
 
@@ -33,4 +38,22 @@ TASKS = {
     "next": Task(("labels", "probabilities"), "lists", 2),
     "items": Task(("items", "scores"), "lists", 2),
     "regression": Task(VALUES, "number", 3),
+    "segments": Task(("segment", "measures"), "segment", 3),
 }
+
+
+def some_measures(value: object) -> tuple[str, ...]:
+    """What is told of segments, one of `MEASURES`, then `ANOMALY` where it is.
+
+    Raises:
+        TypeError: If it is something else.
+    """
+    names = list_of(a_text)(value)
+    if names[:1] not in {(name,) for name in MEASURES} or names[1:] not in ((), (ANOMALY,)):
+        raise TypeError(f'has to be one of {", ".join(MEASURES)}, with or without "{ANOMALY}" behind it')
+    return names
+
+
+def measured(classes: Sequence[str], measures: Sequence[str] | None) -> int:
+    """Numbers of an answer: one a class, and the anomaly score."""
+    return len(classes) + (measures is not None and ANOMALY in measures)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
+from ludocast.serve.answers import classic_names
 from ludocast.serve.codecs.codec import Table, Written, check_count, check_names, read_json
 from ludocast.serve.http.message import RefusedError
 from ludocast.serve.json_values import shown
@@ -67,7 +68,9 @@ class Classic:
                     _TYPES[inputs[name].kind] if name in inputs and name not in lists else "String" for _, name in kept
                 ]
                 is_number = [
-                    manifest.has_numbers or (name.startswith(_PROBABILITIES) and not manifest.has_lists)
+                    manifest.has_numbers
+                    or (name.startswith(_PROBABILITIES) and not manifest.has_lists)
+                    or (manifest.measures is not None and name != names[0])
                     for name in names
                 ]
                 answer["ColumnTypes"] = [*kinds, *("Double" if yes else "String" for yes in is_number)]
@@ -87,6 +90,9 @@ def scored_columns(manifest: Manifest, found: Predictions) -> tuple[list[str], l
         return [_LABELS, _PROBABILITIES], [[orjson.dumps(row).decode() for row in rows] for rows in lists]
     if manifest.has_numbers:
         return [_LABELS], [[str(value) for value in labels]]
+    if manifest.measures is not None:
+        measured = [[str(value) for value in column] for column in p.T.tolist()[: len(manifest.classes)]]
+        return list(classic_names(manifest).values()), [labels, *measured]
     positive = manifest.positive_index
     if positive is not None:
         return [_LABELS, _PROBABILITIES], [labels, [str(value) for value in p[:, positive].tolist()]]

@@ -67,7 +67,9 @@ def metadata(manifest: Manifest) -> dict[str, Any]:
             for item in manifest.inputs
         ],
         "outputs": _outputs(manifest),
-        "parameters": {"classes": orjson.dumps(manifest.classes).decode()} if manifest.kind.answer == "class" else {},
+        "parameters": {"classes": orjson.dumps(manifest.classes).decode()}
+        if manifest.kind.answer in ("class", "segment")
+        else {},
     }
 
 
@@ -77,6 +79,10 @@ def _outputs(manifest: Manifest) -> list[dict[str, Any]]:
         kinds = {first: ("BYTES", [-1, -1]), second: ("FP32", [-1, -1])}
     elif manifest.has_numbers:
         kinds = dict.fromkeys(("value", "lower", "upper"), ("FP32", [-1]))
+    elif manifest.measures is not None:
+        measure, *more = manifest.measures
+        kinds = {first: ("BYTES", [-1]), measure: ("FP32", [-1, len(manifest.classes)])}
+        kinds |= dict.fromkeys(more, ("FP32", [-1]))
     else:
         kinds = {
             first: ("BYTES", [-1]), "probability": ("FP32", [-1]), second: ("FP32", [-1, len(manifest.classes)]),
@@ -90,6 +96,10 @@ def answer_tensors(manifest: Manifest, found: Predictions) -> dict[str, np.ndarr
     if manifest.has_numbers:
         lower, upper = found.probabilities.T.copy()
         return {"value": found.labels, "lower": lower, "upper": upper}
+    if manifest.measures is not None:
+        measure, *more = manifest.measures
+        p, size = found.probabilities, len(manifest.classes)
+        return {first: found.labels, measure: p[:, :size], **dict(zip(more, p.T[size:], strict=True))}
     if not manifest.has_lists:
         positive = manifest.positive_index
         p = found.probabilities

@@ -1,7 +1,7 @@
 """Counts of a server, in the text format of Prometheus.
 
-Source: https://prometheus.io/docs/instrumenting/exposition_formats (version 0.0.4). Its client library takes five times
-as long a request as these dictionaries (`benchmarks/serving_observe.py`).
+Source: https://prometheus.io/docs/instrumenting/exposition_formats (version 0.0.4). Its client library takes several
+times as long a request as these dictionaries (`benchmarks/serving_observe.py`).
 """
 
 from __future__ import annotations

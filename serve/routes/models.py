@@ -40,6 +40,7 @@ def describe(manifest: Manifest) -> dict[str, Any]:
         "positive": manifest.positive,
         "threshold": manifest.threshold,
         "coverage": manifest.coverage,
+        "measures": manifest.measures,
         "takes_events": FEATURES_FILE in manifest.files,
         "metrics": manifest.metrics,
         "examples": manifest.check_rows.rows,

@@ -30,6 +30,16 @@ function body(model, found) {
     return [element("p", { class: "verdict" }, element("b", {}, number(found.value)), element("span", {}, "predicted value")),
       element("p", { class: "soft" }, `${percent(model.coverage)} of true values are to lie within ${number(found.lower)} and ${number(found.upper)}`)];
   }
+  if (found.segment !== undefined) {
+    const [measure] = model.measures;
+    const isDistance = measure === "distances";
+    const each = Object.entries(found[measure]).sort((a, b) => isDistance ? a[1] - b[1] : b[1] - a[1]).slice(0, MOST);
+    return [element("p", { class: "verdict" }, element("b", {}, found.segment), element("span", {}, "segment")),
+      element("p", { class: "soft" }, isDistance ? "Distance to each, the nearest first" : "Probability of each"),
+      element("ul", { class: "items" }, ...each.map(([name, one]) =>
+        element("li", {}, element("span", { class: "tag" }, name), ` ${isDistance ? number(one) : percent(one)}`))),
+      found.anomaly === undefined ? "" : element("p", {}, `anomaly score ${number(found.anomaly)}: below 0.5 ordinary, near 1 odd`)];
+  }
   const p = found.probability;
   const threshold = model.threshold ?? null;
   const meter = element("div", { class: threshold !== null && p >= threshold ? "meter high" : "meter" }, element("i", {}));
@@ -74,10 +84,11 @@ function valuesOf(input) {
   return [...new Set(whole ? values.map(Math.round) : values)];
 }
 
-// A span a column: the least and the highest probability, or value, if that column alone were another.
+// A span a column: the least and the highest probability, value or distance, if that column alone were another.
 export function whatIf(model, now, changes, predictions) {
-  const isNumber = now.value !== undefined;
-  const score = (one) => isNumber ? one.value : model.positive !== null ? one.probability : one.probabilities[now.label];
+  const isSegment = now.segment !== undefined;
+  const isNumber = now.value !== undefined || (isSegment && model.measures[0] === "distances");
+  const score = (one) => isSegment ? one[model.measures[0]][now.segment] : isNumber ? one.value : model.positive !== null ? one.probability : one.probabilities[now.label];
   const said = isNumber ? number : percent;
   const current = score(now);
   const spans = new Map();

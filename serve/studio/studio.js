@@ -56,7 +56,7 @@ async function choose(name) {
 
 function about(one) {
   const what = { items: `suggests among ${count(one.classes.length)} items`, tags: "labels each step", next: "tells what is likely next" }[one.task]
-    ?? (one.coverage !== null ? "predicts a number" : one.positive === null ? `tells ${count(one.classes.length)} classes apart` : `tells how likely ${one.positive} is`);
+    ?? (one.coverage !== null ? "predicts a number" : one.measures !== null ? `tells which of ${count(one.classes.length)} segments` : one.positive === null ? `tells ${count(one.classes.length)} classes apart` : `tells how likely ${one.positive} is`);
   return `version ${one.version}, made ${one.created.slice(0, 10)}; ${what} from ${count(one.inputs.length)} column${one.inputs.length === 1 ? "" : "s"}`;
 }
 

@@ -190,6 +190,20 @@ def test_equal_seeds_give_equal_runs() -> None:
     assert found[0].equals(found[1])
 
 
+def test_two_recommenders_are_compared_by_the_users_of_their_test(capsys: pytest.CaptureFixture[str]) -> None:
+    for out, model in (("a", "popularity"), ("b", "ease")):
+        assert main(["train", "recommend", *COLUMNS, "--model", model, "--out", out]) == 0
+    kept = pq.read_table("b/users.parquet").to_pandas()
+    reported = json.loads(Path("b", "metrics.json").read_text())["metrics"]["ndcg@10"]["value"]
+    assert kept["ndcg@10"].mean() == pytest.approx(reported)
+    capsys.readouterr()
+    assert main(["runs", "compare", "a", "b"]) == 0
+    assert "b is better than a: NDCG@10" in capsys.readouterr().out
+    assert train("--model", "ease", "--share", "0.4") == 0
+    assert main(["runs", "compare", "a", "run"]) == 2
+    assert "other rows of the same data" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [

@@ -1,0 +1,128 @@
+"""How many segments, and by which method: silhouette, BIC and stability of each candidate, and the rule."""
+
+# N rows, D components, K segments
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from ludocast.models.segments.methods import METHODS
+from ludocast.models.segments.partition import Mixture, Partition, assign
+from sklearn.metrics import adjusted_rand_score, silhouette_score
+
+MOST = 10  # segments that are tried
+SAMPLE = 3000  # rows that the criteria are measured on
+HALVES = 5  # fits anew, on half of these rows each
+STABLE = 0.8  # agreement from which on a number of segments is stable
+RULE = (
+    f"Of the numbers of segments that are stable (adjusted Rand index {STABLE} or more between the segments of the "
+    f"sample and those found anew on {HALVES} halves of it) the one with the highest silhouette is taken, of a mixture "
+    "the one with the lowest BIC; where none is stable, the most stable one. Of several methods the one is taken whose "
+    "choice has the highest stability plus silhouette."
+)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What was measured of a method and a number of segments.
+
+    Attributes:
+        silhouette: Mean over rows, −1 to 1: how much nearer a row lies to its own segment than to the next.
+        bic: Bayesian information criterion, less is better; of prototypes as of equal round normal distributions.
+        stability: Mean adjusted Rand index.
+    """
+
+    method: str
+    k: int
+    silhouette: float
+    bic: float
+    stability: float
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The candidates in the order of trial, and the chosen one."""
+
+    candidates: tuple[Candidate, ...]
+    chosen: Candidate
+
+
+def choose(z: np.ndarray, methods: Sequence[str], k: int | None, most: int, seed: int) -> Choice:
+    """Measure candidates and choose by `RULE`.
+
+    Args:
+        z: Points [N, D].
+        methods: To try.
+        k: Number of segments; None to try 2 to `MOST`.
+        most: No more segments than this, the number of different rows.
+        seed: Of the sample, its halves and all fits.
+    """
+    rng = np.random.default_rng(seed)
+    sample = z if len(z) <= SAMPLE else z[np.sort(rng.choice(len(z), SAMPLE, False))]
+    halves = [np.sort(rng.permutation(len(sample))[: max(len(sample) // 2, 1)]) for _ in range(HALVES)]
+    # A half has to have rows for the segments.
+    counts = [k] if k is not None else list(range(2, max(min(MOST, most, len(sample) // 4), 2) + 1))
+    found = [_measured(sample, method, count, halves, seed) for method in methods for count in counts]
+    each = [_best([one for one in found if one.method == method]) for method in methods]
+    return Choice(tuple(found), max(each, key=lambda one: round(one.stability + one.silhouette, 3)))
+
+
+def _best(candidates: Sequence[Candidate]) -> Candidate:
+    stable = [one for one in candidates if one.stability >= STABLE]
+    if not stable:
+        return max(candidates, key=lambda one: one.stability)
+    if stable[0].method == "mixture":
+        return min(stable, key=lambda one: one.bic)
+    return max(stable, key=lambda one: one.silhouette)
+
+
+def _measured(z: np.ndarray, method: str, k: int, halves: Sequence[np.ndarray], seed: int) -> Candidate:
+    partition = METHODS[method](z, k, seed).partition
+    owner = assign(partition, z)
+    silhouette = float(silhouette_score(z, owner)) if 2 <= len(np.unique(owner)) < len(z) else 0.0
+    agreements = [
+        adjusted_rand_score(owner, assign(METHODS[method](z[half], k, seed + 1 + i).partition, z))
+        for i, half in enumerate(halves)
+        if len(np.unique(z[half], axis=0)) >= k
+    ]
+    stability = float(np.mean(agreements)) if agreements else 0.0
+    return Candidate(method, k, silhouette, bic(partition, z, owner), stability)
+
+
+def bic(partition: Partition, z: np.ndarray, owner: np.ndarray) -> float:
+    """−2 ln L + p ln N."""
+    rows, width = z.shape
+    k = partition.size
+    if isinstance(partition, Mixture):
+        logs = partition.log_densities(z)
+        top = logs.max(axis=1)
+        likelihood = float((top + np.log(np.exp(logs - top[:, None]).sum(axis=1))).sum())
+        free = k * width + (k - 1) + k * (width * (width + 1) // 2 if partition.is_full else width)
+        return float(-2 * likelihood + free * np.log(rows))
+    sizes = np.bincount(owner, minlength=k)
+    means = np.array([z[owner == i].mean(axis=0) if sizes[i] else np.zeros(width) for i in range(k)])
+    squares = float(((z - means[owner]) ** 2).sum())
+    variance = max(squares / (rows * width), 1e-12)
+    likelihood = float((sizes * np.log(np.maximum(sizes, 1) / rows)).sum())
+    likelihood -= 0.5 * rows * width * (float(np.log(2 * np.pi * variance)) + 1)
+    return float(-2 * likelihood + (k * width + k) * np.log(rows))
+
+
+def segment_stability(z: np.ndarray, partition: Partition, method: str, seed: int) -> np.ndarray:
+    """Mean Jaccard index of each segment with its nearest one of each half found anew (Hennig, 2007), float64 [K]."""
+    rng = np.random.default_rng(seed)
+    sample = z if len(z) <= SAMPLE else z[rng.choice(len(z), SAMPLE, False)]
+    owner = assign(partition, sample)
+    total = np.zeros(partition.size)
+    for i in range(HALVES):
+        half = sample[rng.permutation(len(sample))[: max(len(sample) // 2, 1)]]
+        if len(np.unique(half, axis=0)) < partition.size:
+            continue
+        other = assign(METHODS[method](half, partition.size, seed + 1 + i).partition, sample)
+        both = np.zeros((partition.size, partition.size))
+        np.add.at(both, (owner, other), 1)
+        union = both.sum(axis=1, keepdims=True) + both.sum(axis=0) - both
+        total += (both / np.maximum(union, 1)).max(axis=1)
+    return total / HALVES

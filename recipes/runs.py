@@ -1,0 +1,246 @@
+"""`ludocast runs`: what is in a folder of runs, whether one is better than another, and their reports."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import webbrowser
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ludocast.models.comparison import Classified, Comparison, compare_classifiers, compare_means
+from ludocast.recipes.predictions import (
+    PREDICTIONS_FILE,
+    USERS_FILE,
+    Predictions,
+    UserScores,
+    read_predictions,
+    read_user_scores,
+)
+from ludocast.serve.measured import SHORT_TITLES
+
+METRICS_FILE, REPORT_FILE = "metrics.json", "report.html"
+SHOWN = ("auc", "log_loss", "ndcg@10", "recall@20", "perplexity", "accuracy", "r2", "mae", "rmse")
+MOST_SHOWN = 3
+DEPTH = 4  # folders below the one that is named
+
+
+def runs_list(folder: Path, by: str | None = None) -> None:
+    """List the runs in a folder: what each is, of when, and its measures on its own test.
+
+    Tests of different data do not compare; `ludocast runs compare` says whether two can.
+
+    Example: ludocast runs list runs --by auc
+
+    Args:
+        folder: That holds runs, or folders of them.
+        by: Measure by which they are sorted, the highest first; by default by name.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"there is no folder {folder}")
+    found = [(path, read_metrics(path)) for path in run_folders(folder)]
+    if not found:
+        raise ValueError(f"{folder} holds no runs (folders with {METRICS_FILE} and {REPORT_FILE})")
+    if by is not None:
+        known = sorted({name for _, document in found for name in figures(document)})
+        if by not in known:
+            raise ValueError(f'no run here has the measure "{by}"; there is {", ".join(known)}')
+        found.sort(key=lambda one: -figures(one[1]).get(by, float("-inf")))
+    rows = [("run", "when", "test", *_shown(document for _, document in found))]
+    names = rows[0][3:]
+    for path, document in found:
+        each = figures(document)
+        rows.append((
+            str(path.relative_to(folder)) if path != folder else path.name,
+            f"{dt.datetime.fromtimestamp((path / METRICS_FILE).stat().st_mtime):%Y-%m-%d %H:%M}",
+            _test_rows(document),
+            *(f"{each[name]:.4f}" if name in each else "" for name in names),
+        ))  # fmt: skip
+    print_table(rows)
+
+
+def runs_compare(
+    first: Path,
+    second: Path,
+    measure: str | None = None,
+    level: float = 0.95,
+    unpaired: bool = False,
+    seed: int = 0,
+) -> None:
+    """Say whether the second run is better than the first: a paired bootstrap over the rows of their test.
+
+    Both have to have been tested on the same rows: trained on the same data with the same seed and split, or evaluated
+    on one table by `ludocast evaluate`. Recommenders are compared by the users of their test.
+
+    A verdict is wrong for equal models in 5 of 100 comparisons at level 0.95; a table of several measures holds as many
+    verdicts, so choose one measure beforehand.
+
+    Example: ludocast runs compare runs/a runs/b --measure log_loss
+
+    Args:
+        first: Folder of a run or of an evaluation.
+        second: Another one.
+        measure: That the verdict is about; by default AUC, or of recommenders NDCG@10.
+        level: Of the intervals.
+        unpaired: Compare models that were tested on different rows, as two samples; differences have to be larger.
+        seed: Of the resamples.
+    """
+    if not 0.5 <= level < 1:
+        raise ValueError(f"--level is a number from 0.5 to below 1, got {level:g}")
+    found = compared(first, second, level, unpaired, seed)
+    usual = "auc" if "auc" in found else next(iter(found))
+    name = usual if measure is None else measure
+    if name not in found:
+        raise ValueError(f'--measure is one of {", ".join(found)}, got "{name}"')
+    a, b = _names(first, second)
+    rows: list[Sequence[str]] = [("measure", a, b, "difference", f"{100 * level:g} % interval", f"{b} is")]
+    for key, one in found.items():
+        d = one.difference
+        said = "not told apart" if one.verdict == "open" else one.verdict
+        interval = f"{d.low:+.4f} to {d.high:+.4f}"
+        rows.append((_title(key), f"{one.first:.4f}", f"{one.second:.4f}", f"{d.value:+.4f}", interval, said))
+    print_table(rows)
+    print(f"\n{found[name].sentence(a, b, _title(name))}", flush=True)
+
+
+def runs_open(run: Path) -> None:
+    """Show a run's report in the browser.
+
+    Args:
+        run: Folder of a run or of an evaluation.
+    """
+    page = run / REPORT_FILE
+    if not page.is_file():
+        raise ValueError(f"{run} has no {REPORT_FILE}; give the folder of a run")
+    print(page, flush=True)
+    if not webbrowser.open(page.resolve().as_uri()):
+        print("no browser was found; open the file yourself", flush=True)
+
+
+def compared(first: Path, second: Path, level: float, unpaired: bool, seed: int) -> dict[str, Comparison]:
+    """Every measure of two runs.
+
+    Raises:
+        ValueError: If they cannot be compared; the sentence says why.
+    """
+    kinds = [_kind(path) for path in (first, second)]
+    if kinds[0] != kinds[1]:
+        raise ValueError(f"{first} is a {kinds[0]} and {second} a {kinds[1]}; these have no measure in common")
+    if kinds[0] == "recommender":
+        return _compared_recommenders(first, second, level, unpaired, seed)
+    a, b = read_predictions(first), read_predictions(second)
+    if (a.classes, a.positive) != (b.classes, b.positive):
+        raise ValueError(f"{first} tells {_told(a)}, {second} {_told(b)}; these do not compare")
+    if not unpaired:
+        same = len(a.rows) == len(b.rows) and bool((a.rows == b.rows).all() and (a.label == b.label).all())
+        _check_same(first, second, a.data_sha256 == b.data_sha256, same)
+    return compare_classifiers(_classified(a), _classified(b), level=level, paired=not unpaired, seed=seed)
+
+
+def _compared_recommenders(first: Path, second: Path, level: float, unpaired: bool, seed: int) -> dict[str, Comparison]:
+    a, b = read_user_scores(first), read_user_scores(second)
+    if not unpaired:
+        _check_same(first, second, a.data_sha256 == b.data_sha256, _same_users(a, b))
+    return compare_means(a.measures, b.measures, level=level, paired=not unpaired, seed=seed)
+
+
+def _same_users(a: UserScores, b: UserScores) -> bool:
+    return a.hidden == b.hidden and len(a.users) == len(b.users) and bool((a.users == b.users).all())
+
+
+def _check_same(first: Path, second: Path, is_same_data: bool, are_same_rows: bool) -> None:
+    if is_same_data and are_same_rows:
+        return
+    what = "other rows of the same data" if is_same_data else "other data"
+    raise ValueError(
+        f"{second} was tested on {what} than {first}: a difference of the rows would count as one of the models. Train "
+        "both on the same data with the same --seed and split, evaluate both on one table (`ludocast evaluate`), or "
+        "compare them as two samples with --unpaired"
+    )
+
+
+def _classified(one: Predictions) -> Classified:
+    positive = None if one.positive is None else one.classes.index(one.positive)
+    return Classified(one.probabilities, one.label, one.predicted, positive)
+
+
+def _told(one: Predictions) -> str:
+    return "/".join(one.classes) if one.positive is None else f'"{one.positive}"'
+
+
+def _kind(run: Path) -> str:
+    for file, kind in ((PREDICTIONS_FILE, "classifier"), (USERS_FILE, "recommender")):
+        if (run / file).is_file():
+            return kind
+    what = f"neither {PREDICTIONS_FILE} nor {USERS_FILE}" if run.is_dir() else "no such folder"
+    raise ValueError(f"{run}: {what}; give a run or an evaluation of this ludocast, or train it again")
+
+
+def _names(first: Path, second: Path) -> tuple[str, str]:
+    a, b = first.resolve().name, second.resolve().name
+    return (a, b) if a != b else (str(first), str(second))
+
+
+def _title(name: str) -> str:
+    return SHORT_TITLES.get(name, name.replace("ndcg", "NDCG").replace("_", " "))
+
+
+def run_folders(folder: Path) -> list[Path]:
+    """Folders of finished runs and evaluations, in the order of their names."""
+    depths = ["*/" * depth for depth in range(DEPTH + 1)]
+    found = {path.parent for depth in depths for path in folder.glob(f"{depth}{METRICS_FILE}")}
+    return sorted(
+        path for path in found if (path / REPORT_FILE).is_file() and not path.name.endswith((".partial", ".old"))
+    )
+
+
+def read_metrics(run: Path) -> dict[str, Any]:
+    """The figures of a run.
+
+    Raises:
+        ValueError: If they cannot be read.
+    """
+    try:
+        document = json.loads((run / METRICS_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{run / METRICS_FILE} cannot be read: {error}") from error
+    if not isinstance(document, dict):
+        raise ValueError(f"{run / METRICS_FILE} holds no object; it is not of a run")
+    return document
+
+
+def figures(document: Mapping[str, Any]) -> dict[str, float]:
+    """Measure to its value."""
+    measured = document.get("metrics")
+    found = {}
+    for name, entry in measured.items() if isinstance(measured, dict) else ():
+        value = entry.get("value") if isinstance(entry, dict) else entry
+        if isinstance(value, (int, float)) and np.isfinite(value):
+            found[name] = float(value)
+    return found
+
+
+def _shown(documents: Any) -> tuple[str, ...]:
+    known = {name for document in documents for name in figures(document)}
+    return tuple(name for name in SHOWN if name in known)[: 2 * MOST_SHOWN]
+
+
+def _test_rows(document: Mapping[str, Any]) -> str:
+    rows = document.get("rows")
+    for name in ("test", "labelled", "hidden pairs"):
+        if isinstance(rows, dict) and isinstance(rows.get(name), int):
+            return f"{rows[name]:,}"
+    return ""
+
+
+def print_table(rows: Sequence[Sequence[str]]) -> None:
+    """Columns under each other, numbers to the right."""
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+    for row in rows:
+        cells = [
+            cell.rjust(width) if any(char.isdigit() for char in rows[-1][k]) and k > 0 else cell.ljust(width)
+            for k, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        print("  ".join(cells).rstrip())

@@ -1,0 +1,149 @@
+"""`ludocast segment`: a table in; segments told in words, a report and a bundle out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+
+from ludocast.models.segments.methods import METHODS
+from ludocast.models.segments.segmentation import Segmentation
+from ludocast.recipes.provenance import git_revision, libraries
+from ludocast.recipes.run_folder import RunFolder
+from ludocast.recipes.segment_fit import drift_to, find_segments, named_as, segment_report
+from ludocast.recipes.segment_table import read_segment_table
+from ludocast.recipes.stops import telling_of_stops
+from ludocast.serve.bundle import write_bundle
+from ludocast.serve.graph_inputs import schema_inputs
+from ludocast.serve.segments_export import export_segments
+from ludocast.serve.segments_report import IN_WORDS, SegmentReport, write_segments_report
+
+
+def segment(
+    data: Path,
+    out: Path = Path("run"),
+    method: str = "auto",
+    k: str = "auto",
+    exclude: list[str] | None = None,
+    schema: Path | None = None,
+    anomalies: bool = False,
+    compare: Path | None = None,
+    like: Path | None = None,
+    name: str | None = None,
+    version: str | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+    encoding: str = "utf-8",
+    delimiter: str | None = None,
+) -> None:
+    """Find segments in a table, tell in words what sets each apart, and export what tells the segment of any row.
+
+    OUT holds report.html, metrics.json, schema.json, and bundle/, which `ludocast score` and `ludocast serve` take.
+
+    Example: ludocast segment --data players.csv --exclude player_id --out run
+
+    Args:
+        data: CSV or Parquet file, one row a player.
+        out: Folder of the run.
+        method: auto, kmeans, mixture or hierarchical.
+        k: Number of segments, or auto.
+        exclude: Columns to leave out, such as ids; comma-separated or given again.
+        schema: A schema.json to follow, as a run writes it.
+        anomalies: Score too how odd each row is, by an isolation forest.
+        compare: Another table of the same columns, such as last month's; the report tells how segments' shares differ.
+        like: An earlier run whose numbers segments keep, where they are the same.
+        name: Of the model, as servers show it; that of OUT by default.
+        version: Of the model.
+        seed: Equal seeds give equal segments.
+        overwrite: Replace OUT.
+        encoding: Of a CSV file.
+        delimiter: Of a CSV file; found by itself.
+    """
+    methods = _methods(method)
+    size = _size(k)
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"--seed is a number from 0 to {2**32 - 1}, got {seed}")
+    folder = RunFolder(out, resume=None, overwrite=overwrite)
+    with _whole_or_not_at_all(folder):
+        table = read_segment_table(data, exclude if exclude is not None else [], schema, encoding, delimiter)
+        for warning in table.schema.warnings:
+            print(f"note: {warning}", flush=True)
+        partial = folder.begin(
+            {"data_sha256": table.sha256, "method": method, "k": k, "exclude": exclude, "seed": seed}
+        )
+        found = find_segments(table, methods, size, anomalies, seed)
+        if like is not None:
+            found = named_as(found, table, like, seed)
+        drifted = None if compare is None else drift_to(found, compare, encoding, delimiter)
+        other = "" if compare is None else compare.name
+        report = segment_report(found, table, out.name if name is None else name, drifted, other, seed)
+        _write(partial, report, found.fitted, table.sha256, version)
+        folder.finish()
+    _tell(report, out, data)
+
+
+@contextmanager
+def _whole_or_not_at_all(folder: RunFolder) -> Iterator[None]:
+    """There is nothing to go on with, so that whatever ends a run early leaves nothing behind."""
+    try:
+        with telling_of_stops(folder):
+            yield
+    except BaseException:
+        folder.discard()
+        raise
+
+
+def _methods(method: str) -> tuple[str, ...]:
+    if method == "auto":
+        return tuple(METHODS)
+    if method not in METHODS:
+        near = get_close_matches(method, ["auto", *METHODS], n=1, cutoff=0.4)
+        hint = f'; did you mean "{near[0]}"?' if near else ""
+        raise ValueError(f'--method is one of auto, {", ".join(METHODS)}, got "{method}"{hint}')
+    return (method,)
+
+
+def _size(k: str) -> int | None:
+    if k == "auto":
+        return None
+    if not k.isdecimal() or not 2 <= int(k) <= 100:
+        raise ValueError(f'--k is auto or a number from 2 to 100, got "{k}"')
+    return int(k)
+
+
+def _write(partial: Path, report: SegmentReport, fitted: Segmentation, sha256: str, version: str | None) -> None:
+    metrics = report.metrics()
+    fitted.schema.write(partial / "schema.json")
+    text = json.dumps(metrics, ensure_ascii=False, indent=1, allow_nan=False)
+    (partial / "metrics.json").write_text(text + "\n", encoding="utf-8")
+    write_segments_report(report, partial / "report.html")
+    write_bundle(
+        partial / "bundle",
+        export_segments(fitted, report.name).SerializeToString(),
+        name=report.name,
+        inputs=schema_inputs(fitted.schema),
+        classes=fitted.names,
+        missing_tokens=fitted.schema.missing_tokens,
+        metrics=metrics["metrics"],
+        libraries=libraries(),
+        data_sha256=sha256,
+        git_revision=git_revision(),
+        version=version,
+        task="segments",
+        measures=fitted.measures,
+    )
+
+
+def _tell(report: SegmentReport, out: Path, data: Path) -> None:
+    chosen = report.choice.chosen
+    measured = f"silhouette {chosen.silhouette:.2f}, stability {chosen.stability:.2f}"
+    print(f"\n{chosen.k} segments by {IN_WORDS[chosen.method]}: {measured}")
+    for profile in report.profiles:
+        print(f"  {profile.sentence()}")
+    if report.drift is not None:
+        print(report.drift.sentence())
+    print(f"\nreport: {out / 'report.html'}\nbundle: {out / 'bundle'}")
+    print(f"next:   ludocast score --bundle {out / 'bundle'} --input {data} --output scored.csv")
+    print(f"        ludocast serve --bundle {out / 'bundle'}", flush=True)

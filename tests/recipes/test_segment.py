@@ -1,0 +1,205 @@
+"""`ludocast segment` from a table to answers, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.csv as csv
+import pytest
+from ludocast.datamodules.simulate_segments import simulate_segments
+from ludocast.serve.client import Client
+from ludocast.serve.manifest import ManifestError, parse_manifest
+from ludocast.serve.scorer import Scorer
+from sklearn.metrics import adjusted_rand_score
+
+from ludocast.__main__ import main
+from tests.serve.listening import ask, served
+
+ROW = {
+    "level": 60, "days_played": 27, "night_share": 0.3, "spent": 700, "subscribed": True, "country": "KR",
+    "device": "computer", "joined": "2026-03-01",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("segments")
+    table, truth = simulate_segments(1500, 5)
+    csv.write_csv(table, folder / "players.csv")
+    np.save(folder / "truth.npy", truth)
+    words = ["--method", "kmeans", "--k", "5", "--exclude", "player_id", "--anomalies", "--out", str(folder / "run")]
+    assert main(["segment", "--data", str(folder / "players.csv"), *words]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def url(folder: Path) -> Iterator[str]:
+    with served(folder / "run" / "bundle") as found:
+        yield found
+
+
+def test_every_row_of_a_file_gets_its_segment(folder: Path, tmp_path: Path) -> None:
+    scored = tmp_path / "scored.csv"
+    asked = ["--bundle", str(folder / "run" / "bundle"), "--input", str(folder / "players.csv"), "--keep", "player_id"]
+    assert main(["score", *asked, "--output", str(scored)]) == 0
+    frame = pd.read_csv(scored)
+    distances = [f"scored_distance_{k}" for k in range(1, 6)]
+    assert list(frame.columns) == ["player_id", "scored_segment", *distances, "scored_anomaly"]
+    assert (frame[distances].to_numpy().argmin(axis=1) + 1 == frame["scored_segment"]).all()
+    assert adjusted_rand_score(np.load(folder / "truth.npy"), frame["scored_segment"]) >= 0.95
+    sizes = frame["scored_segment"].value_counts().sort_index()
+    assert sizes.is_monotonic_decreasing  # segment 1 is the largest
+    assert frame["scored_anomaly"].between(0.3, 0.9).all()
+
+
+def test_every_protocol_gives_the_same_answer(folder: Path, url: str) -> None:
+    found = Scorer.load(folder / "run" / "bundle").predict([ROW])
+    answer = ask(f"{url}/predict", [ROW])[1]["predictions"][0]
+    assert answer["segment"] == found.labels[0]
+    assert [*answer["distances"].values(), answer["anomaly"]] == found.probabilities[0].tolist()
+    outputs = ask(f"{url}/v2/models/run")[1]["outputs"]
+    assert [(one["name"], one["shape"]) for one in outputs] == [
+        ("segment", [-1]),
+        ("distances", [-1, 5]),
+        ("anomaly", [-1]),
+    ]
+    assert Client(url).predict([ROW]).predictions[0] == answer
+
+
+def test_the_classic_service_answers_as_its_clustering_did(folder: Path, url: str) -> None:
+    names = [*ROW, "player_id"]
+    asked = {"Inputs": {"input1": {"ColumnNames": names, "Values": [[str(value) for value in ROW.values()] + ["p1"]]}}}
+    place = f"{url}/workspaces/w/services/run/execute?api-version=2.0&details=true"
+    value = ask(place, {**asked, "GlobalParameters": {}})[1]["Results"]["output1"]["value"]
+    assert value["ColumnNames"] == [*names, "Assignments", *(f"DistancesToClusterCenter no.{k}" for k in range(5))]
+    assert value["ColumnTypes"][-6:] == ["String", *["Double"] * 5]
+    found = Scorer.load(folder / "run" / "bundle").predict([ROW])
+    assert value["Values"][0][-6] == found.labels[0]
+    assert [float(text) for text in value["Values"][0][-5:]] == pytest.approx(found.probabilities[0, :5].tolist())
+
+
+def test_the_openapi_document_describes_the_answer(url: str) -> None:
+    schema = ask(f"{url}/openapi.json")[1]["components"]["schemas"]["Prediction"]
+    answer = ask(f"{url}/predict", [ROW])[1]["predictions"][0]
+    assert schema["required"] == list(schema["properties"]) == list(answer)
+    assert schema["properties"]["segment"] == {"type": "string", "enum": ["1", "2", "3", "4", "5"]}
+    assert list(schema["properties"]["distances"]["properties"]) == list(answer["distances"])
+    assert schema["properties"]["anomaly"]["type"] == "number"
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"measures": []}, '"measures" has to be one of distances, probabilities'),
+        ({"measures": ["distances", "odd"]}, '"measures" has to be one of distances, probabilities'),
+        ({"measures": ["distances"]}, '"check_rows.probabilities" has to hold one number a class'),
+        ({"format": 2}, '"task" has to be'),
+    ],
+)
+def test_what_a_manifest_says_is_checked(folder: Path, changes: dict[str, Any], sentence: str) -> None:
+    document = json.loads((folder / "run" / "bundle" / "bundle.json").read_text())
+    with pytest.raises(ManifestError) as caught:
+        parse_manifest(json.dumps({**document, **changes}))
+    assert sentence in str(caught.value)
+
+
+def refused(capsys: Any, *words: str) -> str:
+    assert main(["segment", *words]) == 2
+    return str(capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "sentence"),
+    [
+        ("a,b\n1,2\n", [], "has one row; segments need two or more"),
+        ("a,b\n1,x\n1,x\n1,x\n", [], "no column is left to tell rows apart (\"a\": constant: always '1'"),
+        (
+            "a,b\n1,x\n2,y\n3,x\n",
+            ["--exclude", "a,b"],
+            'no column is left to tell rows apart ("a": excluded; "b": excluded)',
+        ),
+        ("a\n1\n2\n3\n", ["--k", "4"], "--k 4 is more than the 3 different rows of the table"),
+        ("a\n1\n2\n1\n2\n", ["--k", "3"], "--k 3 is more than the 2 different rows of the table"),
+        ("a\n1\n2\n", ["--k", "1"], '--k is auto or a number from 2 to 100, got "1"'),
+        ("a\n1\n2\n", ["--method", "kmean"], 'did you mean "kmeans"?'),
+        ("a\n1\n2\n", ["--exclude", "A"], 'the table has no column "A"'),
+    ],
+)
+def test_input_that_cannot_be_used_is_refused(
+    tmp_path: Path, capsys: Any, text: str, words: list[str], sentence: str
+) -> None:
+    table = tmp_path / "players.csv"
+    table.write_text(text)
+    said = refused(
+        capsys, "--data", str(table), "--out", str(tmp_path / "run"), "--method", "kmeans", "--k", "2", *words
+    )
+    assert sentence in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["players.csv"]
+
+
+def test_infinite_values_count_as_missing(tmp_path: Path, capsys: Any) -> None:
+    table = tmp_path / "players.csv"
+    table.write_text("a,b\n" + "".join(f"{'inf' if i == 3 else i % 2 * 10 + i / 100},{i % 2}\n" for i in range(20)))
+    assert (
+        main(["segment", "--data", str(table), "--out", str(tmp_path / "run"), "--method", "kmeans", "--k", "2"]) == 0
+    )
+    assert 'column "a": 1 infinite or too large numbers count as missing' in capsys.readouterr().out
+
+
+def test_equal_seeds_give_equal_bundles_and_an_earlier_run_gives_the_names(folder: Path, tmp_path: Path) -> None:
+    words = [
+        "segment",
+        "--data",
+        str(folder / "players.csv"),
+        "--exclude",
+        "player_id",
+        "--method",
+        "mixture",
+        "--k",
+        "5",
+    ]
+    assert main([*words, "--name", "m", "--out", str(tmp_path / "a")]) == 0
+    assert main([*words, "--name", "m", "--out", str(tmp_path / "b")]) == 0
+    model = [(tmp_path / run / "bundle" / "model.onnx").read_bytes() for run in "ab"]
+    assert model[0] == model[1]
+    found = Scorer.load(tmp_path / "a" / "bundle").predict(pd.read_csv(folder / "players.csv"))
+    np.testing.assert_allclose(found.probabilities.sum(axis=1), 1, atol=1e-5)
+    # An earlier run with other names: the same groups keep them.
+    manifest = json.loads((tmp_path / "a" / "bundle" / "bundle.json").read_text())
+    assert manifest["classes"] == ["1", "2", "3", "4", "5"]
+    assert manifest["measures"] == ["probabilities"]
+    march, march_groups = simulate_segments(1500, 9, (1, 2, 3, 4, 5))  # other sizes, so another order
+    csv.write_csv(march, tmp_path / "march.csv")
+    words[2] = str(tmp_path / "march.csv")
+    like = ["--like", str(tmp_path / "a"), "--compare", str(folder / "players.csv"), "--out", str(tmp_path / "march")]
+    assert main([*words, *like]) == 0
+    after = Scorer.load(tmp_path / "march" / "bundle").predict(march)
+    before = Scorer.load(tmp_path / "a" / "bundle").predict(march)
+    assert (after.labels == before.labels).mean() > 0.95
+    assert adjusted_rand_score(march_groups, after.labels) >= 0.95
+    names = [one["name"] for one in json.loads((tmp_path / "march" / "metrics.json").read_text())["segments"]]
+    assert sorted(names) == ["1", "2", "3", "4", "5"]
+    assert names != sorted(names)
+    page = (tmp_path / "march" / "report.html").read_text()
+    assert "Drift to players.csv" in page
+    assert "much drift" in page
+
+
+def test_ctrl_c_leaves_nothing(folder: Path, tmp_path: Path) -> None:
+    words = ["segment", "--data", str(folder / "players.csv"), "--exclude", "player_id", "--out", "run"]
+    run = subprocess.Popen([sys.executable, "-m", "ludocast", *words], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    assert run.stdout is not None
+    assert any("trying segments" in line for line in run.stdout)
+    run.send_signal(signal.SIGINT)
+    said, _ = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert "nothing was kept" in said
+    assert list(tmp_path.iterdir()) == []
