@@ -25,6 +25,7 @@ from ludocast.models.trainer import TrainerSettings, check_settings
 from ludocast.recipes.churn_log import FOLDER as SNAPSHOTS
 from ludocast.recipes.churn_log import check_source, definition_of, features_file, log_run
 from ludocast.recipes.churn_table import MOST_ROWS, ChurnTable, read_churn_table
+from ludocast.recipes.experiment import experiment_of
 from ludocast.recipes.kept_answers import keep_answers
 from ludocast.recipes.log_options import LogOptions, SnapshotOptions
 from ludocast.recipes.provenance import git_revision, libraries
@@ -135,6 +136,7 @@ def train_churn(
         most_rows: Training rows of snapshots that are held in memory. Of more the network reads all from the disk, each
             process its own, and everything else learns from a random sample of as many.
     """
+    experiment = experiment_of("train churn", locals())
     _check(members, epochs, seed, cost_missed, cost_false_alarm, most_rows)
     ranks = started_ranks(devices)
     trainer = TrainerSettings(
@@ -150,7 +152,7 @@ def train_churn(
         moments = SnapshotOptions(observe=observe, gap=gap, horizon=horizon, active_within=active_within, step=step)
         run = log_run(source, moments, time_zone, ranks.world)
     check_source(data, label, log, split_time, split_group)
-    folder = RunFolder(out, resume=resume, overwrite=overwrite, owner=ranks.is_first)
+    folder = RunFolder(out, resume=resume, overwrite=overwrite, owner=ranks.is_first, experiment=experiment)
     settings: dict[str, Any] = {
         "exclude": exclude, "model": model, "members": members, "epochs": epochs, "seed": seed, "private": private,
         "precision": precision, "most_rows": most_rows,
