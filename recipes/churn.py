@@ -28,6 +28,7 @@ from ludocast.recipes.churn_table import MOST_ROWS, ChurnTable, read_churn_table
 from ludocast.recipes.experiment import experiment_of
 from ludocast.recipes.kept_answers import keep_answers
 from ludocast.recipes.log_options import LogOptions, SnapshotOptions
+from ludocast.recipes.loggers import LoggerName, Tracker, check_logger
 from ludocast.recipes.provenance import git_revision, libraries
 from ludocast.recipes.run_folder import RunFolder
 from ludocast.recipes.stops import telling_of_stops
@@ -80,6 +81,7 @@ def train_churn(
     time_zone: str = "UTC",
     memory: str = "4GB",
     most_rows: int = MOST_ROWS,
+    logger: LoggerName | None = None,
 ) -> None:
     """Train a churn model on a player table, or on an event log, from which snapshots of the players are made first.
 
@@ -135,6 +137,8 @@ def train_churn(
         memory: What the making of snapshots may use.
         most_rows: Training rows of snapshots that are held in memory. Of more the network reads all from the disk, each
             process its own, and everything else learns from a random sample of as many.
+        logger: Tells mlflow, tensorboard or a csv file of all trainings, every learner and the test; in OUT/logs, and
+            MLflow's store is mlflow.db beside OUT, or what MLFLOW_TRACKING_URI names.
     """
     experiment = experiment_of("train churn", locals())
     _check(members, epochs, seed, cost_missed, cost_false_alarm, most_rows)
@@ -146,6 +150,7 @@ def train_churn(
     for noisy in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     check_settings(trainer)
+    check_logger(logger)
     run = None
     if log is not None:
         source = LogOptions(log, player, time, event, amount, memory=memory)
@@ -184,6 +189,10 @@ def train_churn(
             trainer, checkpoints=partial / "checkpoints", record=partial / "compression.json",
             callbacks=(*trainer.callbacks, same),
         )  # fmt: skip
+        tracker = Tracker(logger, partial, out) if logger is not None and ranks.is_first else None
+        if tracker is not None:
+            tracker.asked(experiment.options)
+            trainer = replace(trainer, logger=tracker.stage)
         with telling_of_lost_processes():
             done = _fit(table, model, members, seed, trainer, RARE if private else 0)
         if done is None:
@@ -192,6 +201,8 @@ def train_churn(
         fitted = _with_threshold(fitted, held_out, threshold_by, cost_missed, cost_false_alarm)
         rare = RARE if private else 0
         _write(partial, table, fitted, held_out, out.name if name is None else name, version, seed, definition, rare)
+        if tracker is not None:
+            tracker.finish(json.loads((partial / "metrics.json").read_text(encoding="utf-8")))
         folder.finish()
     snapshots = out / SNAPSHOTS if run is not None else data if data.is_dir() else None
     _print_summary(out, snapshots)

@@ -15,7 +15,7 @@ from ludocast.recipes.provenance import digest, git_revision, libraries
 
 EXPERIMENT_FILE = "experiment.yaml"
 FORMAT = 1
-NOT_RECORDED = ("out", "resume", "overwrite")  # where a run lies and how it went on; not what it is
+NOT_RECORDED = ("out", "resume", "overwrite", "logger")  # where a run lies and who is told; not what it is
 
 
 @dataclass(frozen=True)
@@ -24,33 +24,22 @@ class Asked:
 
     Attributes:
         command: Such as "train churn".
-        options: Name to value, defaults among them.
+        options: Name to value, defaults among them; paths as text.
+        paths: Which of the options are paths.
     """
 
     command: str
     options: Mapping[str, Any]
+    paths: frozenset[str]
 
     def document(self) -> dict[str, Any]:
         """Command, options, the hashes of the files among these, and what ran."""
-        files = {
-            name: digest(Path(value))
-            for name, value in self.options.items()
-            if name in self._paths and Path(value).exists()
-        }
+        files = {name: Path(self.options[name]) for name in self.options if name in self.paths}
         return {
-            "format": FORMAT, "command": self.command, "options": dict(self.options), "sha256": files,
+            "format": FORMAT, "command": self.command, "options": dict(self.options),
+            "sha256": {name: digest(path) for name, path in files.items() if path.exists()},
             "libraries": libraries(), "git_revision": git_revision(),
         }  # fmt: skip
-
-    @property
-    def _paths(self) -> frozenset[str]:
-        return frozenset(name for name, value in self.options.items() if isinstance(value, _PathText))
-
-
-class _PathText(str):
-    """The path of a file or folder, as text."""
-
-    __slots__ = ()
 
 
 def experiment_of(command: str, given: Mapping[str, Any]) -> Asked:
@@ -65,14 +54,9 @@ def experiment_of(command: str, given: Mapping[str, Any]) -> Asked:
         options |= asdict(value) if is_dataclass(value) and not isinstance(value, type) else {name: value}
     if options.get("name", "") is None and "out" in options:
         options["name"] = Path(options["out"]).name  # the model holds it
-    plain = {name: _plain(value) for name, value in options.items() if name not in NOT_RECORDED}
-    return Asked(command, plain)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Path):
-        return _PathText(value)
-    return list(map(_plain, value)) if isinstance(value, (list, tuple)) else value
+    kept = {name: value for name, value in options.items() if name not in NOT_RECORDED}
+    paths = frozenset(name for name, value in kept.items() if isinstance(value, Path))
+    return Asked(command, {name: str(value) if name in paths else value for name, value in kept.items()}, paths)
 
 
 def plain_values(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -90,20 +74,8 @@ def write_experiment(path: Path, experiment: Asked | None, settings: Mapping[str
         settings: What a resumed run has to agree with.
     """
     document = {} if experiment is None else experiment.document()
-    text = yaml.dump(
-        {**document, "settings": dict(settings)}, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120
-    )
-    path.write_text(text, encoding="utf-8")
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes paths as the texts that they are."""
-
-
-_Dumper.add_representer(_PathText, lambda dumper, text: dumper.represent_str(str(text)))
-_Dumper.add_multi_representer(Path, lambda dumper, path: dumper.represent_str(str(path)))
-_Dumper.add_representer(tuple, lambda dumper, values: dumper.represent_list(values))
-_Dumper.ignore_aliases = lambda self, data: True  # type: ignore[method-assign]  # noqa: ARG005
+    whole = plain_values({**document, "settings": dict(settings)})
+    path.write_text(yaml.safe_dump(whole, sort_keys=False, allow_unicode=True, width=120), encoding="utf-8")
 
 
 def read_experiment(path: Path) -> dict[str, Any]:
