@@ -36,7 +36,7 @@ from ludocast.datamodules.row_groups import StreamedTable
 from ludocast.models.churn.train import network_logits, train_network
 from ludocast.models.metrics import macro_auc
 from ludocast.models.trainer import TrainerSettings
-from ludocast.recipes.churn_table import read_churn_table
+from ludocast.recipes.labelled_table import read_labelled_table
 
 from ludocast.__main__ import main as ludocast
 
@@ -109,7 +109,7 @@ class Game:
 
 def beside_memory(data: Path, rows: int, passes: int) -> dict[str, float]:
     """AUC on the test rows of the network trained from memory, and from the disk."""
-    table = read_churn_table(data, None, None, [], None, None, None, 0, "utf-8", None, None, most_rows=rows // 10)
+    table = read_labelled_table(data, None, None, [], None, None, None, 0, "utf-8", None, None, most_rows=rows // 10)
     assert table.stream is not None
     columns, label = table.part(table.split.train)
     preprocessing, sample = fit_preprocessing(table.schema, columns, label, 0)

@@ -1,6 +1,6 @@
 """Preprocessing fitted on the training rows alone, mean labels out of fold."""
 
-# N rows, K knots
+# N rows, K knots of a number, or columns of what mean labels are means of
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def fit_preprocessing(
     Args:
         schema: Which columns there are.
         columns: Raw columns of the training rows alone.
-        label: Class index of each row, int64 [N].
+        label: Class index of each row, int64 [N]; or the number that is predicted, float64 [N].
         seed: Seeds the folds of the mean labels.
         rare: Codes and mean labels of values of fewer rows than this are not kept.
 
@@ -55,16 +55,16 @@ def fit_preprocessing(
         entry for column in schema.inputs if (entry := _fit_codes(column, columns[column.name], rare)) is not None
     )
     texts = [column.name for column in schema.inputs if columns[column.name].dtype == object]
-    classes = len(schema.classes)
-    means = tuple(_fit_means(name, columns[name], label, classes, rare) for name in texts)
-    held_out = {name: _out_of_fold(name, columns[name], label, classes, seed) for name in texts}
+    target = _target(label, len(schema.classes))
+    means = tuple(_fit_means(name, columns[name], target, rare) for name in texts)
+    held_out = {name: _out_of_fold(name, columns[name], target, seed) for name in texts}
     sparse = tuple(name for name in texts if len(np.unique(columns[name])) * DENSE_ROWS > len(label))
     pooled = np.concatenate([held_out[name].ravel() for name in sparse]) if sparse else np.array([0.0, 1.0])
     scale = (float(pooled.mean()), float(max(pooled.std(), 1e-3)))
     alone = Preprocessing(numbers, codes, means, scale, sparse)
     base = alone.encode_columns(columns, held_out)
     found = find_interactions(base.numbers[:, : len(numbers)], base.codes, alone.code_sizes, label, seed)
-    crosses = [_fit_cross(pair, base.codes, alone.code_sizes, label, classes, seed, rare) for pair in found.crosses]
+    crosses = [_fit_cross(pair, base.codes, alone.code_sizes, target, seed, rare) for pair in found.crosses]
     fitted = replace(alone, products=found.products, crosses=tuple(cross for cross, _ in crosses))
     return fitted, fitted.with_pairs(base, [held for _, held in crosses])
 
@@ -80,6 +80,13 @@ def fit_unlabelled(schema: Schema, columns: RawColumns, rare: int = 0) -> Prepro
     numbers = tuple(_fit_number(column, columns[column.name]) for column in schema.inputs if _is_number(column))
     codes = (_fit_codes(column, columns[column.name], rare) for column in schema.inputs)
     return Preprocessing(numbers, tuple(entry for entry in codes if entry is not None), (), (0.0, 1.0), ())
+
+
+def _target(label: np.ndarray, classes: int) -> np.ndarray:
+    """What mean labels are means of, float64 [N, K]: membership of each class but the first, or the scaled number."""
+    if label.dtype.kind != "f":
+        return np.asarray(np.eye(classes)[label][:, 1:])
+    return np.asarray(((label - label.mean()) / max(float(label.std()), 1e-300))[:, None])
 
 
 def _is_number(column: Column) -> bool:
@@ -131,9 +138,8 @@ def _fit_codes(column: Column, values: np.ndarray, rare: int) -> CodeInput | Non
     return CodeInput(column.name, keys.astype(object) if values.dtype == object else keys)
 
 
-def _fit_means(name: str, values: np.ndarray, label: np.ndarray, classes: int, rare: int = 0) -> MeanInput:
+def _fit_means(name: str, values: np.ndarray, target: np.ndarray, rare: int = 0) -> MeanInput:
     codes, keys = pd.factorize(values, sort=True)
-    target = np.eye(classes)[label][:, 1:]
     means = _smoothed_means(codes, len(keys), target)
     kept = np.bincount(codes, minlength=len(keys)) >= rare
     keys, means = np.asarray(keys, dtype=object)[kept], means[kept]
@@ -141,26 +147,25 @@ def _fit_means(name: str, values: np.ndarray, label: np.ndarray, classes: int, r
 
 
 def _smoothed_means(codes: np.ndarray, size: int, target: np.ndarray) -> np.ndarray:
-    """Mean target of each code, drawn towards the overall mean by `SMOOTHING` rows; float64 [size, classes − 1]."""
+    """Mean target of each code, drawn towards the overall mean by `SMOOTHING` rows; float64 [size, K]."""
     counts = np.bincount(codes, minlength=size)[:, None]
     sums = np.stack([np.bincount(codes, weights=column, minlength=size) for column in target.T], axis=1)
     return np.asarray((sums + SMOOTHING * target.mean(axis=0)) / (counts + SMOOTHING))
 
 
 def _fit_cross(
-    pair: tuple[int, int], codes: np.ndarray, sizes: list[int], label: np.ndarray, classes: int, seed: int, rare: int
+    pair: tuple[int, int], codes: np.ndarray, sizes: list[int], target: np.ndarray, seed: int, rare: int
 ) -> tuple[CrossInput, np.ndarray]:
-    """The cross of two code columns, and the out-of-fold mean labels [N, classes − 1] of the training rows."""
+    """The cross of two code columns, and the out-of-fold mean labels [N, K] of the training rows."""
     first, second = pair
     shape = (sizes[first], sizes[second])
     cells = codes[:, first] * shape[1] + codes[:, second]
-    target = np.eye(classes)[label][:, 1:]
     count = np.bincount(cells, minlength=shape[0] * shape[1])
     kept = count >= max(RARE_ROWS, rare)
     table = np.where(kept, np.cumsum(kept) - 1 + FIRST, UNKNOWN).astype(np.int64)
     means = np.where((count >= rare)[:, None], _smoothed_means(cells, len(count), target), target.mean(axis=0))
     held_out = np.empty(target.shape, np.float32)
-    fold = _held_out_fold(len(label), seed)
+    fold = _held_out_fold(len(target), seed)
     for held in range(FOLDS):
         inside = fold == held
         held_out[inside] = _smoothed_means(cells[~inside], len(count), target[~inside])[cells[inside]]
@@ -168,13 +173,13 @@ def _fit_cross(
     return cross, held_out
 
 
-def _out_of_fold(name: str, values: np.ndarray, label: np.ndarray, classes: int, seed: int) -> np.ndarray:
-    fold = _held_out_fold(len(label), seed)
-    out = np.empty((len(label), classes - 1), np.float32)
+def _out_of_fold(name: str, values: np.ndarray, target: np.ndarray, seed: int) -> np.ndarray:
+    fold = _held_out_fold(len(target), seed)
+    out = np.empty(target.shape, np.float32)
     for held in range(FOLDS):
         inside = fold == held
         if inside.any() and (~inside).any():
-            out[inside] = look_up_means(_fit_means(name, values[~inside], label[~inside], classes), values[inside])
+            out[inside] = look_up_means(_fit_means(name, values[~inside], target[~inside]), values[inside])
     return out
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from ludocast.datamodules.cells import CellError, column_values, parse_boolean, parse_number, python_values
+from ludocast.datamodules.number_label import CLASS_NUMBERS, Task, is_regression, number_label
 from ludocast.datamodules.schema import MISSING_TOKENS, Column, Kind, Schema
 
 ID_SHARE = 0.95  # a text column with more distinct values a row than this names rows, it does not describe them
@@ -25,6 +26,7 @@ def infer_schema(
     positive: str | None = None,
     exclude: Sequence[str] = (),
     missing_tokens: Sequence[str] = MISSING_TOKENS,
+    task: Task = "classification",
 ) -> Schema:
     """Decide the kind of each column from all rows; statistics come later, from the training rows (`describe`).
 
@@ -34,6 +36,7 @@ def infer_schema(
         positive: The class whose probability is wanted; needed for two classes only, then the second by default.
         exclude: Columns to leave out.
         missing_tokens: Texts that mean "missing".
+        task: What the label is; "auto" tells numbers from classes.
 
     Raises:
         ValueError: If the label or an excluded column is absent, the label has missing values or one class only, or
@@ -42,10 +45,20 @@ def infer_schema(
     for name in [label, *exclude]:
         check_column(table, name)
     missing = frozenset(missing_tokens)
-    classes = label_classes(table, label, missing)
-    if positive is not None and positive not in classes:
+    is_number = is_regression(table, label, missing, task)
+    classes = () if is_number else label_classes(table, label, missing)
+    if is_number:
+        number_label(table, label, missing)  # what is wrong with it is told first
+        if positive is not None:
+            raise ValueError(f'--positive "{positive}" names a class, and "{label}" is predicted as a number')
+    elif positive is not None and positive not in classes:
         raise ValueError(f'--positive "{positive}" is no value of "{label}"; its values are {_some(classes)}')
     columns, warnings = infer_columns(table.drop_columns([label]), [name for name in exclude if name != label], missing)
+    if task == "auto" and is_number:
+        warnings.append(
+            f'the label "{label}" holds more than {CLASS_NUMBERS} different numbers, so a number is predicted; '
+            "for classes say --task classification"
+        )
     if len(classes) == 2 and positive is None:
         positive = classes[1]
         warnings.append(f'positive class not named, so "{positive}" is taken; choose with --positive')

@@ -3,7 +3,8 @@
 The null model is a logistic regression on every input by itself: each code one-hot, each number on its quantile-normal
 scale and once more in bins, so that a bend of one number does not pass for a pair. What it leaves of the label is held
 against each pair (Rao's score test; the pairwise scan of Lou et al., KDD 2013, section 4, with a significance level in
-place of a ranking). With more than two classes the statistics of the classes but the first are added up.
+place of a ranking). With more than two classes the statistics of the classes but the first are added up. Where the
+label is a number, the null model is a ridge regression, and every row's variance is that of its residuals.
 """
 
 # N rows, D numbers, S code columns, V codes of all columns, C classes
@@ -17,7 +18,7 @@ import numpy as np
 from scipy import sparse
 from scipy.stats import chi2
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 
 SIGNIFICANCE = 0.01  # over all pairs of a kind together (Bonferroni)
 MOST = 8  # pairs of a kind
@@ -44,7 +45,7 @@ def find_interactions(
         numbers: float32 [N, D], scaled.
         codes: int64 [N, S].
         code_sizes: Codes of each column.
-        label: Class index, int64 [N].
+        label: Class index, int64 [N], or numbers, float64 [N].
         seed: Of the sample of rows.
     """
     if len(label) > SCAN_ROWS:
@@ -70,12 +71,16 @@ def one_hot(codes: np.ndarray, sizes: list[int]) -> sparse.csr_matrix:
 
 
 def _null_model(numbers: np.ndarray, hot: sparse.csr_matrix, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Residuals y − p and variances p (1 − p) of the classes but the first, float64 [N, C − 1] each."""
+    """Residuals y − p and variances p (1 − p) of the classes but the first, [N, C − 1] each; of numbers [N, 1]."""
     edges = np.quantile(numbers, np.arange(1, BINS) / BINS, axis=0)
     bins = np.zeros(numbers.shape, np.int64)
     for d, edge in enumerate(edges.T):
         bins[:, d] = np.searchsorted(edge, numbers[:, d], side="right")
     design = sparse.hstack([sparse.csr_matrix(numbers), one_hot(bins, [BINS] * numbers.shape[1]), hot]).tocsr()
+    if label.dtype.kind == "f":
+        scaled = (label - label.mean()) / label.std()
+        left = scaled - Ridge(alpha=1.0).fit(design, scaled).predict(design)
+        return left[:, None], np.full((len(left), 1), float(np.mean(left**2)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # residuals of a few steps short of the optimum serve
         model = LogisticRegression(max_iter=100).fit(design, label)

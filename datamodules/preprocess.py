@@ -50,10 +50,12 @@ class CodeInput:
 class MeanInput:
     """A text column as the smoothed mean label of its values (Micci-Barreca 2001), one number a class but the first.
 
+    Where the label is a number, K is 1 in place of the number of classes − 1.
+
     Attributes:
         keys: Known values, "" among them where it was seen.
-        means: float32 [keys, classes − 1].
-        default: float32 [classes − 1], for values never seen.
+        means: float32 [keys, K].
+        default: float32 [K], for values never seen.
     """
 
     column: str

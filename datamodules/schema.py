@@ -36,7 +36,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Schema:
-    """All columns of a table but the label, the label's classes, and the tokens that mean "missing"."""
+    """All columns of a table but the label, the label's classes, and the tokens that mean "missing".
+
+    A label that is a number has no classes.
+    """
 
     columns: tuple[Column, ...]
     label: str

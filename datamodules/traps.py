@@ -20,13 +20,15 @@ def traps(schema: Schema, columns: RawColumns, label: np.ndarray, train: np.ndar
     Args:
         schema: The table's schema.
         columns: Raw columns of all rows.
-        label: int64 [N].
+        label: int64 [N], or numbers, float64 [N].
         train: Row numbers of the training part.
         test: Row numbers of the test part.
     """
     found = []
+    # Of numbers a column gives away which are above the median.
+    sides = (label > np.median(label)).astype(np.int64) if label.dtype.kind == "f" else label
     for name, values in columns.items():
-        auc = single_column_auc(values[train], label[train])
+        auc = single_column_auc(values[train], sides[train])
         if auc > GIVES_AWAY:
             found.append(
                 f'column "{name}" alone tells the label (AUC {auc:.4f}): is it known before the outcome? '
@@ -37,8 +39,10 @@ def traps(schema: Schema, columns: RawColumns, label: np.ndarray, train: np.ndar
     if shared > 0.01 * len(test):
         found.append(
             f"{shared:,} of {len(test):,} test rows equal a training row in every column; "
-            "if they are the same players, use --split-group"
+            "if they are of the same person or thing, use --split-group"
         )
+    if label.dtype.kind == "f":
+        return found
     share = np.bincount(label) / len(label)
     rare = int(share.argmin())
     if share[rare] < RARE_CLASS:

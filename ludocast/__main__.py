@@ -40,6 +40,9 @@ COMMANDS = {
     "train churn": Command(
         "ludocast.recipes.churn:train_churn", "train a churn model on a player table or an event log", True
     ),
+    "train table": Command(
+        "ludocast.recipes.table:train_table", "train the classic learners on any table, for classes or a number", True
+    ),
     "train sequence": Command(
         "ludocast.recipes.sequence:train_sequence", "train a recurrent network on events, a text or tagged words", True
     ),

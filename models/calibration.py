@@ -15,6 +15,24 @@ def class_log_loss(logits: np.ndarray, label: np.ndarray) -> float:
     return float(-log_softmax(logits, axis=1)[np.arange(len(label)), label].mean())
 
 
+def loss(scores: np.ndarray, label: np.ndarray) -> float:
+    """Mean loss of scores [N, C]: cross-entropy of logits, or squared error where the label is float64 numbers."""
+    if label.dtype.kind == "f":
+        return float(np.mean((scores[:, 0] - label) ** 2))
+    return class_log_loss(scores, label)
+
+
+SURE = 1e-5  # shares nearer to 0 or 1 are cut: no leaf and no neighbourhood of rows tells so much
+
+
+def logits_of(shares: np.ndarray) -> np.ndarray:
+    """Logits float64 [N, C] of shares of classes [N, classes]; of two classes the log odds of the second, [N, 1]."""
+    if shares.shape[1] == 2:
+        p = np.clip(shares[:, 1:], SURE, 1 - SURE)
+        return np.asarray(np.log(p / (1 - p)))
+    return np.asarray(np.log(np.maximum(shares, SURE)))
+
+
 def class_probabilities(logits: np.ndarray) -> np.ndarray:
     """float64 [N, classes]."""
     if logits.shape[1] == 1:

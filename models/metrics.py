@@ -75,8 +75,8 @@ def classification_metrics(
     found = {}
     for k, name in enumerate(NAMES):
         if np.isfinite(values[k]):
-            interval = _interval(values[k], resampled[:, k])
-            found[name] = _reflected(interval) if name == "ece" else interval
+            around = interval(values[k], resampled[:, k])
+            found[name] = _reflected(around) if name == "ece" else around
     return found
 
 
@@ -103,13 +103,13 @@ def compare(
     standings = []
     for k, name in enumerate(candidates):
         own, loss = k, count + k
-        auc_behind = _interval(value[0] - value[own], resampled[:, 0] - resampled[:, own])
-        loss_behind = _interval(value[loss] - value[count], resampled[:, loss] - resampled[:, count])
+        auc_behind = interval(value[0] - value[own], resampled[:, 0] - resampled[:, own])
+        loss_behind = interval(value[loss] - value[count], resampled[:, loss] - resampled[:, count])
         standings.append(
             Standing(
                 name,
-                _interval(value[own], resampled[:, own]),
-                _interval(value[loss], resampled[:, loss]),
+                interval(value[own], resampled[:, own]),
+                interval(value[loss], resampled[:, loss]),
                 auc_behind if k > 0 else None,
                 loss_behind if k > 0 else None,
             )
@@ -176,7 +176,8 @@ def _counts(rows: int, seed: int, resamples: int) -> Iterator[np.ndarray]:
         yield np.bincount(drawn.ravel(), minlength=size * rows).reshape(size, rows).astype(np.float64)
 
 
-def _interval(value: float, resampled: np.ndarray) -> Interval:
+def interval(value: float, resampled: np.ndarray) -> Interval:
+    """A measure with the interval of its resamples [B], those that are not defined left out."""
     known = resampled[np.isfinite(resampled)]
     low, high = np.percentile(known, COVERED) if len(known) else (value, value)
     return Interval(float(value), float(low), float(high))

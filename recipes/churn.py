@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import warnings
 from collections.abc import Mapping
@@ -16,28 +15,34 @@ from ludocast.datamodules.feature_state import Definition
 from ludocast.datamodules.fit_preprocessing import fit_preprocessing
 from ludocast.datamodules.infer import RawColumns
 from ludocast.models.baselines import Predict, fit_baselines
-from ludocast.models.calibration import class_probabilities, cost_threshold, f1_threshold
-from ludocast.models.churn.fit import Choice, FittedChurn, HeldOut, blended, fit_rows
+from ludocast.models.calibration import class_probabilities
+from ludocast.models.churn.fit import Choice, FittedChurn, fit_rows
 from ludocast.models.interrupt import StopOnCtrlC
+from ludocast.models.learner import HeldOut
 from ludocast.models.ranks import started_ranks, telling_of_lost_processes
 from ludocast.models.same_command import SameCommand
 from ludocast.models.trainer import TrainerSettings, check_settings
 from ludocast.recipes.churn_log import FOLDER as SNAPSHOTS
 from ludocast.recipes.churn_log import check_source, definition_of, features_file, log_run
-from ludocast.recipes.churn_table import MOST_ROWS, ChurnTable, read_churn_table
 from ludocast.recipes.experiment import experiment_of
 from ludocast.recipes.kept_answers import keep_answers
+from ludocast.recipes.labelled_run import (
+    RARE,
+    check_costs,
+    check_seed,
+    class_report,
+    print_figures,
+    protocol,
+    with_threshold,
+    write_run,
+)
+from ludocast.recipes.labelled_table import MOST_ROWS, LabelledTable, read_labelled_table
 from ludocast.recipes.log_options import LogOptions, SnapshotOptions
 from ludocast.recipes.loggers import LoggerName, Tracker, check_logger
-from ludocast.recipes.provenance import git_revision, libraries
 from ludocast.recipes.run_folder import RunFolder
 from ludocast.recipes.stops import telling_of_stops
-from ludocast.serve.bundle import write_bundle
 from ludocast.serve.export import export_churn
-from ludocast.serve.graph_inputs import schema_inputs
-from ludocast.serve.report import Report, build_report, write_report
-
-RARE = 5  # with --private, categories of fewer training rows are left out
+from ludocast.serve.report import write_report
 
 
 def train_churn(
@@ -167,7 +172,7 @@ def train_churn(
             settings |= run.settings()
             data = run.begin(folder, settings)
         assert data is not None
-        table = read_churn_table(
+        table = read_labelled_table(
             data, label, positive, exclude if exclude is not None else [], schema, split_time, split_group, seed,
             encoding, delimiter, truth, RARE if private else 0, most_rows,
         )  # fmt: skip
@@ -189,20 +194,19 @@ def train_churn(
             trainer, checkpoints=partial / "checkpoints", record=partial / "compression.json",
             callbacks=(*trainer.callbacks, same),
         )  # fmt: skip
-        tracker = Tracker(logger, partial, out) if logger is not None and ranks.is_first else None
+        tracker = Tracker(logger, partial, out, experiment.options) if logger is not None and ranks.is_first else None
         if tracker is not None:
-            tracker.asked(experiment.options)
             trainer = replace(trainer, logger=tracker.stage)
         with telling_of_lost_processes():
             done = _fit(table, model, members, seed, trainer, RARE if private else 0)
         if done is None:
             return  # the first process goes on alone
         fitted, held_out = done
-        fitted = _with_threshold(fitted, held_out, threshold_by, cost_missed, cost_false_alarm)
+        fitted = with_threshold(fitted, held_out, threshold_by, cost_missed, cost_false_alarm)
         rare = RARE if private else 0
         _write(partial, table, fitted, held_out, out.name if name is None else name, version, seed, definition, rare)
         if tracker is not None:
-            tracker.finish(json.loads((partial / "metrics.json").read_text(encoding="utf-8")))
+            tracker.finish(partial)
         folder.finish()
     snapshots = out / SNAPSHOTS if run is not None else data if data.is_dir() else None
     _print_summary(out, snapshots)
@@ -217,14 +221,12 @@ def _check(
         raise ValueError(f"--epochs is 1 or more, got {epochs}")
     if most_rows < 100:
         raise ValueError(f"--most-rows is 100 or more, got {most_rows}")
-    if not 0 <= seed < 2**32:
-        raise ValueError(f"--seed is a number from 0 to {2**32 - 1}, got {seed}")
-    if not (cost_missed > 0 and cost_false_alarm > 0 and np.isfinite(cost_missed + cost_false_alarm)):
-        raise ValueError("--cost-missed and --cost-false-alarm are numbers above 0")
+    check_seed(seed)
+    check_costs(cost_missed, cost_false_alarm)
 
 
 def _fit(
-    table: ChurnTable, model: Choice, members: int, seed: int, trainer: TrainerSettings, rare: int
+    table: LabelledTable, model: Choice, members: int, seed: int, trainer: TrainerSettings, rare: int
 ) -> tuple[FittedChurn, HeldOut] | None:
     columns, label = table.part(table.split.train)
     validation = None if table.split.validation is None else table.part(table.split.validation)
@@ -236,21 +238,9 @@ def _fit(
         )  # fmt: skip
 
 
-def _with_threshold(
-    fitted: FittedChurn, held_out: HeldOut, by: str, cost_missed: float, cost_false_alarm: float
-) -> FittedChurn:
-    positive = fitted.schema.positive_index
-    if positive is None:
-        return fitted
-    if by == "cost":
-        return replace(fitted, threshold=cost_threshold(cost_missed, cost_false_alarm))
-    p = class_probabilities(blended(held_out.logits, fitted.weights) / fitted.temperature)[:, positive]
-    return replace(fitted, threshold=f1_threshold(p, held_out.label == positive))
-
-
 def _write(
     partial: Path,
-    table: ChurnTable,
+    table: LabelledTable,
     fitted: FittedChurn,
     held_out: HeldOut,
     name: str,
@@ -260,64 +250,19 @@ def _write(
     rare: int,
 ) -> None:
     print("evaluating on the test part …", flush=True)
-    report, probabilities, label = _report(table, fitted, held_out, name, seed)
-    kept = keep_answers(partial, table, probabilities, label, fitted.decide, rare)
-    metrics = report.metrics()
-    table.schema.write(partial / "schema.json")
-    if table.stream is None:  # rows on the disk have their part beside them
-        table.split.write(partial / "split.csv")
-    text = json.dumps(metrics, ensure_ascii=False, indent=1, allow_nan=False)
-    (partial / "metrics.json").write_text(text + "\n", encoding="utf-8")
-    write_report(report, partial / "report.html")
-    inputs = schema_inputs(fitted.schema)
-    write_bundle(
-        partial / "bundle",
-        export_churn(fitted, f"{name}: {table.schema.label}").SerializeToString(),
-        name=name,
-        inputs=inputs,
-        classes=fitted.classes,
-        positive=fitted.schema.positive,
-        threshold=fitted.threshold,
-        missing_tokens=fitted.schema.missing_tokens,
-        metrics=metrics["metrics"],
-        libraries=libraries(),
-        data_sha256=table.sha256,
-        git_revision=git_revision(),
-        version=version,
-        extra_files=features_file(definition, [item.column for item in inputs]) | kept,
-        overwrite=True,  # left by a run that was killed after writing it
-    )
-
-
-def _report(
-    table: ChurnTable, fitted: FittedChurn, held_out: HeldOut, name: str, seed: int
-) -> tuple[Report, np.ndarray, np.ndarray]:
-    """The report, our probabilities of all test rows, and their labels."""
-    split = table.split
-    train_columns, train_label = table.part(split.train)
+    train_columns, train_label = table.part(table.split.train)
     # Encoded as in training: a row's own label is no part of its mean labels.
     _, train = fit_preprocessing(fitted.schema, train_columns, train_label, seed)
     classic = fit_baselines(train, train_label, len(fitted.classes), seed)
-    found = [(_leaderboard(fitted, classic, columns, name), label) for columns, label in table.test_pieces()]
-    leaderboard = {key: np.concatenate([piece[key] for piece, _ in found]) for key in found[0][0]}
-    label = np.concatenate([label for _, label in found])
-    report = build_report(
-        name=name,
-        schema=fitted.schema,
-        predict=fitted.predict,
-        decide=fitted.decide,
-        threshold=fitted.threshold,
-        test_columns=table.part(split.test)[0],
-        shown=table.shown,
-        test_label=label,
-        leaderboard=leaderboard,
-        rows=table.rows,
-        described_rows=len(split.train),
-        protocol=_protocol(table, fitted, held_out),
-        true_probability=None if table.truth is None else table.truth[split.test],
-        seed=seed,
-    )
-    return report, next(iter(leaderboard.values())), label
+    report, probabilities, label = class_report(
+        table, fitted, lambda columns: _leaderboard(fitted, classic, columns, name), _protocol(table, fitted, held_out),
+        name, seed,
+    )  # fmt: skip
+    kept = keep_answers(partial, table, probabilities, label, fitted.decide, rare)
+    write_report(report, partial / "report.html")
+    model = export_churn(fitted, f"{name}: {table.schema.label}").SerializeToString()
+    files = features_file(definition, [column.name for column in fitted.schema.inputs]) | kept
+    write_run(partial, table, fitted, report.metrics(), model, name, version, files)
 
 
 def _leaderboard(
@@ -332,13 +277,9 @@ def _leaderboard(
     return probabilities | {other: predict(encoded) for other, predict in classic.items()}
 
 
-def _protocol(table: ChurnTable, fitted: FittedChurn, held_out: HeldOut) -> list[str]:
+def _protocol(table: LabelledTable, fitted: FittedChurn, held_out: HeldOut) -> list[str]:
     weights = ", ".join(f"{part} {weight:.0%}" for part, weight in fitted.weights.items() if weight > 0)
-    return [
-        f"The split is {table.split.rule}; everything fitted is fitted on the training part alone.",
-        f"Blend weights ({weights}), calibration (temperature {fitted.temperature:.3f}) and an F1 threshold come from "
-        f"{held_out.protocol}; the test part was used for this report only.",
-    ]
+    return protocol(table, f"Blend weights ({weights})", fitted, held_out)
 
 
 def _print_summary(out: Path, snapshots: Path | None) -> None:
@@ -348,13 +289,7 @@ def _print_summary(out: Path, snapshots: Path | None) -> None:
         out: Folder of the run.
         snapshots: Folder of what it learned from; None of a table.
     """
-    measured: Mapping[str, Any] = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
-    print("\non the test part (95 % interval):")
-    for key, entry in measured["metrics"].items():
-        print(f"  {key:<20} {entry['value']:.4f}  ({entry['low']:.4f} to {entry['high']:.4f})")
-    if measured["best_possible_auc"] is not None:
-        print(f"  {'best possible auc':<20} {measured['best_possible_auc']:.4f}  (of who knows the true probabilities)")
-    print(f"\nreport: {out / 'report.html'}\nbundle: {out / 'bundle'}")
+    print_figures(out)
     table, begin = "players.csv", "next:   "
     if snapshots is not None:
         print(f"{begin}ludocast snapshots --log LOG --like {snapshots} --at end --out today")

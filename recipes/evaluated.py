@@ -77,7 +77,7 @@ def evaluate_table(scorer: Scorer, data: Path, label: str | None, encoding: str,
         ValueError: If the bundle is no classifier, or the table does not fit it; the sentence says why.
     """
     if scorer.manifest.task != "classification":
-        raise ValueError(f"{scorer.bundle.folder} answers lists ({scorer.manifest.task}); this evaluates classifiers")
+        raise ValueError(f"{scorer.bundle.folder} has the task {scorer.manifest.task}; this evaluates classifiers")
     reference = reference_of(scorer.bundle)
     reading = Reading(encoding, delimiter)
     with (

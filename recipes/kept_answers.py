@@ -15,7 +15,7 @@ from ludocast.datamodules.reference import REFERENCE_FILE, Reference, describe_c
 from ludocast.datamodules.schema import Schema
 from ludocast.datamodules.user_item_splits import UserItemSplit
 from ludocast.models.recommend.metrics import user_metrics
-from ludocast.recipes.churn_table import ChurnTable
+from ludocast.recipes.labelled_table import LabelledTable
 from ludocast.recipes.predictions import Predictions, UserScores
 
 COMPARED_CUTS = (10, 20)
@@ -23,7 +23,7 @@ COMPARED_CUTS = (10, 20)
 
 def keep_answers(
     folder: Path,
-    table: ChurnTable,
+    table: LabelledTable,
     probabilities: np.ndarray,
     label: np.ndarray,
     decide: Callable[[np.ndarray], np.ndarray],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -58,29 +59,29 @@ class Tracker:
         kind: Of these.
         folder: Of the run, while it is worked on.
         out: Where the run will be; MLflow's store lies beside it, unless MLFLOW_TRACKING_URI names another.
+        options: What was asked.
     """
 
-    def __init__(self, kind: LoggerName, folder: Path, out: Path) -> None:
+    def __init__(self, kind: LoggerName, folder: Path, out: Path, options: Mapping[str, Any]) -> None:
         self.inner = _MAKERS[kind](folder, out)
+        self.inner.log_hyperparams({name: str(value) for name, value in options.items() if value is not None})
 
     def stage(self, name: str) -> Logger:
         """What Lightning's Trainer logs one training by."""
         return StageLogger(self.inner, name)
 
-    def asked(self, options: Mapping[str, Any]) -> None:
-        """Tell what the run was asked."""
-        self.inner.log_hyperparams({name: str(value) for name, value in options.items() if value is not None})
-
-    def finish(self, document: Mapping[str, Any]) -> None:
+    def finish(self, folder: Path) -> None:
         """Tell the figures of the test part, and those of every other model on the same rows.
 
         Args:
-            document: Of metrics.json.
+            folder: With metrics.json.
         """
+        document = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
         found = {f"test/{name}": entry["value"] for name, entry in document["metrics"].items()}
         for standing in document["leaderboard"][1:]:
-            for name in ("auc", "log_loss"):
-                found[f"leaderboard/{standing['name']}/{name}"] = standing[name]["value"]
+            for name, entry in standing.items():
+                if isinstance(entry, dict) and not name.endswith("_behind"):
+                    found[f"leaderboard/{standing['name']}/{name}"] = entry["value"]
         self.inner.log_metrics({_key(name): float(value) for name, value in found.items()}, 0)
         self.inner.save()
         self.inner.finalize("success")

@@ -14,6 +14,7 @@ from ludocast.serve.calls import Answer, Backend, Call
 
 FEW_BYTES = 1 << 16  # a body up to here shares a batch with others; a larger one is a batch of its own
 MOST_CALLS = 256  # of a batch
+MOST_BYTES = 1 << 20  # of a batch's bodies, reached by its last one: connections are looked at between batches
 _WATCH_SECONDS = 1.0
 _LATE = Answer(503, error="not scored before its deadline; try again", headers={"Retry-After": "1"})
 Reply = Callable[[Answer], None]
@@ -101,8 +102,16 @@ class Batcher:
             self._run([self._large.popleft()], is_large=True)
             self._schedule()
         if self._small and self._backend.has_room(is_large=False):
-            self._run([self._small.popleft() for _ in range(min(len(self._small), MOST_CALLS))], is_large=False)
+            self._run(self._next_batch(), is_large=False)
             self._schedule()
+
+    def _next_batch(self) -> Sequence[_Waiting]:
+        batch, size = [], 0
+        while self._small and len(batch) < MOST_CALLS and size < MOST_BYTES:
+            one = self._small.popleft()
+            size += len(one.call.body)
+            batch.append(one)
+        return batch
 
     def _run(self, batch: Sequence[_Waiting], is_large: bool) -> None:
         self._bytes -= sum(len(one.call.body) for one in batch)

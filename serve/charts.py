@@ -93,16 +93,49 @@ def bar_chart(
 
 
 def effect_chart(
-    title: str, values: Sequence[float] | Sequence[str], probability: Sequence[float], y_max: float
+    title: str,
+    values: Sequence[float] | Sequence[str],
+    effect: Sequence[float],
+    y_range: tuple[float, float],
+    y_label: str = "mean probability",
 ) -> Markup:
     """A curve over numbers, points over categories."""
     if values and isinstance(values[0], str):
         names = [str(value) for value in values]
-        return bar_chart(title, names, probability, [0.0] * len(names), "mean probability", is_difference=False)
+        return bar_chart(title, names, effect, [0.0] * len(names), y_label, is_difference=False)
     x = np.asarray(values, float)
     span = (float(x.min()), float(x.max())) if x.max() > x.min() else (float(x.min()) - 1, float(x.min()) + 1)
-    one = Series("mean probability", x.tolist(), list(probability), marks=True)
-    return line_chart(title, [one], title, "mean probability", span, (0.0, y_max))
+    one = Series(y_label, x.tolist(), list(effect), marks=True)
+    return line_chart(title, [one], title, y_label, span, y_range)
+
+
+def dot_chart(
+    title: str,
+    x: np.ndarray,
+    y: np.ndarray,
+    labels: tuple[str, str],
+    ranges: tuple[tuple[float, float], tuple[float, float]],
+    guide: Sequence[tuple[float, float]],
+) -> Markup:
+    """A dot a row, and a line of those that would be right.
+
+    Args:
+        title: Of the figure.
+        x: Across.
+        y: Upwards.
+        labels: Of both axes.
+        ranges: Of both axes; dots outside are drawn at the rim.
+        guide: Points of the line.
+    """
+    xs, ys = np.clip(x, *ranges[0]), np.clip(y, *ranges[1])
+    body = [_axes(*labels, *ranges, None)]
+    body += [
+        f'<circle class="dot c0 faint" cx="{_x(float(a), ranges[0]):.1f}" cy="{_y(float(b), ranges[1]):.1f}" r="2"/>'
+        for a, b in zip(xs, ys, strict=True)
+    ]
+    line = " ".join(f"{_x(a, ranges[0]):.1f},{_y(b, ranges[1]):.1f}" for a, b in guide)
+    body.append(f'<polyline class="guide" stroke-dasharray="3 4" points="{line}"/>')
+    return figure(title, "".join(body), "")
 
 
 @dataclass(frozen=True)

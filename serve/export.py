@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 from ludocast.datamodules.preprocess import FIRST, MISSING, UNKNOWN, Preprocessing, slopes
 from ludocast.models.churn.fit import FittedChurn
+from ludocast.models.fitted import FittedClasses
 from ludocast.serve.graph import GraphBuilder
 from ludocast.serve.graph_inputs import EncodedNames, add_inputs, add_preprocessing
 from ludocast.serve.graph_learners import (
@@ -28,7 +29,7 @@ def export_churn(fitted: FittedChurn, description: str = "") -> onnx.ModelProto:
     graph = GraphBuilder()
     tensors = add_inputs(graph, fitted.schema)
     names = add_preprocessing(graph, fitted.preprocessing, tensors)
-    _add_outputs(graph, fitted, _logits(graph, fitted, names))
+    add_class_outputs(graph, fitted, _logits(graph, fitted, names))
     document = json.dumps(preprocessing_document(fitted), ensure_ascii=False, separators=(",", ":"))
     return graph.model(description, {PREPROCESSING: document})
 
@@ -48,7 +49,8 @@ def _logits(graph: GraphBuilder, fitted: FittedChurn, names: EncodedNames) -> st
     return add_up(graph, parts)
 
 
-def _add_outputs(graph: GraphBuilder, fitted: FittedChurn, logits: str) -> None:
+def add_class_outputs(graph: GraphBuilder, fitted: FittedClasses, logits: str) -> None:
+    """`label` and `probabilities` of logits that are calibrated already."""
     p = add_probabilities(graph, logits, len(fitted.classes) if len(fitted.classes) > 2 else 1)
     positive = fitted.schema.positive_index
     if positive is None or fitted.threshold is None:

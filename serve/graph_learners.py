@@ -116,10 +116,7 @@ def add_linear(graph: GraphBuilder, names: EncodedNames, linear: Linear, scale: 
     if names.numbers is not None:
         parts.append(_product(graph, names.numbers, (linear.number_weight * scale).astype(np.float32)))
     if names.raw is not None:
-        centred = graph.op("Sub", names.raw, graph.constant(linear.centre.astype(np.float32)))
-        wide = graph.op("Mul", centred, graph.constant((1 / linear.width).astype(np.float32)))
-        inside = graph.op("Min", graph.op("Max", wide, graph.floats(-LIMIT)), graph.floats(LIMIT))
-        plain = graph.op("Where", graph.op("IsNaN", names.raw), graph.floats(0.0), inside)
+        plain = add_plain_values(graph, names.raw, linear.centre, linear.width)
         parts.append(graph.op("MatMul", plain, _scaled(graph, linear.raw_weight, scale)))
     if names.codes is not None:
         rows = graph.op("Add", names.codes, graph.constant(linear.offset))
@@ -129,6 +126,14 @@ def add_linear(graph: GraphBuilder, names: EncodedNames, linear: Linear, scale: 
         # The sum over columns as a product, which is several times as fast.
         parts.append(_product(graph, each, np.tile(np.eye(outputs, dtype=np.float32), (columns, 1))))
     return add_up(graph, [*parts, graph.constant((linear.bias * scale).astype(np.float32))])
+
+
+def add_plain_values(graph: GraphBuilder, raw: str, centre: np.ndarray, width: np.ndarray) -> str:
+    """What `models.churn.linear.plain_values` gives, float [N, R]."""
+    centred = graph.op("Sub", raw, graph.constant(centre.astype(np.float32)))
+    wide = graph.op("Mul", centred, graph.constant((1 / width).astype(np.float32)))
+    inside = graph.op("Min", graph.op("Max", wide, graph.floats(-LIMIT)), graph.floats(LIMIT))
+    return graph.op("Where", graph.op("IsNaN", raw), graph.floats(0.0), inside)
 
 
 def _scaled(graph: GraphBuilder, weight: np.ndarray, scale: float) -> str:
@@ -145,19 +150,25 @@ def add_up(graph: GraphBuilder, parts: Sequence[str]) -> str:
 
 def add_boostings(graph: GraphBuilder, names: EncodedNames, scaled: Sequence[tuple[Boosting, float]]) -> str:
     """The sum [N, C] of boostings' logits, each times its scale, as one ensemble of trees."""
-    parts = [] if names.raw is None else [names.raw]
-    if names.codes is not None:
-        parts.append(graph.op("Cast", names.codes, to=TensorProto.FLOAT))
-    inputs = parts[0] if len(parts) == 1 else graph.op("Concat", *parts, axis=1)
+    inputs = add_tree_inputs(graph, names)
     base = np.sum([boosting.base * scale for boosting, scale in scaled], axis=0)
     trees = [replace(tree, value=tree.value * scale) for boosting, scale in scaled for tree in boosting.trees()]
     return graph.op("Add", add_trees(graph, inputs, trees, len(base)), graph.constant(base.astype(np.float32)))
+
+
+def add_tree_inputs(graph: GraphBuilder, names: EncodedNames) -> str:
+    """What trees split on, float [N, R + S]: `Encoded.trees`."""
+    parts = [] if names.raw is None else [names.raw]
+    if names.codes is not None:
+        parts.append(graph.op("Cast", names.codes, to=TensorProto.FLOAT))
+    return parts[0] if len(parts) == 1 else graph.op("Concat", *parts, axis=1)
 
 
 def add_trees(graph: GraphBuilder, raw: str, trees: Sequence[Tree], outputs: int) -> str:
     """The sum [N, C] of the trees as one `TreeEnsembleRegressor`."""
     sizes = [len(tree.feature) for tree in trees]
     leaves = [np.flatnonzero(tree.feature < 0) for tree in trees]
+    values = [tree.value[leaf].reshape(len(leaf), -1) for tree, leaf in zip(trees, leaves, strict=True)]
     return graph.op(
         "TreeEnsembleRegressor",
         raw,
@@ -170,10 +181,12 @@ def add_trees(graph: GraphBuilder, raw: str, trees: Sequence[Tree], outputs: int
         nodes_truenodeids=_joined([tree.left for tree in trees]),
         nodes_falsenodeids=_joined([tree.right for tree in trees]),
         nodes_missing_value_tracks_true=_joined([tree.missing_left.astype(int) for tree in trees]),
-        target_treeids=_joined([np.full(len(leaf), t) for t, leaf in enumerate(leaves)]),
-        target_nodeids=_joined(leaves),
-        target_ids=_joined([np.full(len(leaf), tree.output) for tree, leaf in zip(trees, leaves, strict=True)]),
-        target_weights=_joined([tree.value[leaf] for tree, leaf in zip(trees, leaves, strict=True)]),
+        target_treeids=_joined([np.full(value.size, t) for t, value in enumerate(values)]),
+        target_nodeids=_joined([np.repeat(at, one.shape[1]) for at, one in zip(leaves, values, strict=True)]),
+        target_ids=_joined(
+            [np.tile(t.output + np.arange(one.shape[1]), len(one)) for t, one in zip(trees, values, strict=True)]
+        ),
+        target_weights=_joined([value.ravel() for value in values]),
     )
 
 

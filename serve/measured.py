@@ -40,6 +40,24 @@ class Gain:
 
 
 @dataclass(frozen=True)
+class Words:
+    """How a page speaks of rows.
+
+    Attributes:
+        entity: What a row is, as "player".
+        wanted: Those of the positive class, as "those who leave".
+        others: The others.
+    """
+
+    entity: str = "player"
+    wanted: str = "those who leave"
+    others: str = "those who stay"
+
+
+PLAYERS = Words()
+
+
+@dataclass(frozen=True)
 class Measured:
     """What the test rows say of a classifier.
 
@@ -98,7 +116,7 @@ class Measured:
                 f"{tenth.lift:.1f} times as many as by chance."
             )
         if self.best_possible is not None:
-            sentences.append(f"This game is simulated: nobody could do better than {self.best_possible:.3f}.")
+            sentences.append(f"This table is simulated: nobody could do better than {self.best_possible:.3f}.")
         return sentences
 
     def verdict(self) -> str:
@@ -127,6 +145,7 @@ def measure(
     true_probability: np.ndarray | None = None,
     seed: int = 0,
     resamples: int = RESAMPLES,
+    words: Words = PLAYERS,
 ) -> Measured:
     """Measure the first of some candidates, and set the others beside it.
 
@@ -142,6 +161,7 @@ def measure(
         true_probability: Of the positive class [N], where it is known.
         seed: Of the resamples.
         resamples: For each interval; fewer, down to 100, of more than 200,000 rows.
+        words: Of the charts.
     """
     resamples = min(resamples, max(LEAST_RESAMPLES, RESAMPLED_ROWS // len(label)))
     index = None if positive is None else classes.index(positive)
@@ -161,7 +181,7 @@ def measure(
         leaderboard=compare(leaderboard, label, index, seed=seed, resamples=resamples),
         gains=_gains(ours[:, index], label == index) if has_curves and index is not None else (),
         confusion=curves.confusion(label, predicted, len(classes)),
-        charts=_charts(leaderboard, label == index, index) if has_curves and index is not None else (),
+        charts=_charts(leaderboard, label == index, index, words) if has_curves and index is not None else (),
         best_possible=best,
     )
 
@@ -171,7 +191,7 @@ def _gains(score: np.ndarray, positive: np.ndarray) -> list[Gain]:
     return [Gain(share, float(part), float(part / share)) for share, part in zip(SHARES, reached, strict=True)]
 
 
-def _charts(leaderboard: Mapping[str, np.ndarray], hit: np.ndarray, positive: int) -> list[Markup]:
+def _charts(leaderboard: Mapping[str, np.ndarray], hit: np.ndarray, positive: int, words: Words) -> list[Markup]:
     scores = {name: p[:, positive] for name, p in leaderboard.items()}
     names = list(scores)
     shown = [names[0], *(name for name in names[1:] if "alone" not in name)][:4]
@@ -187,7 +207,7 @@ def _charts(leaderboard: Mapping[str, np.ndarray], hit: np.ndarray, positive: in
     return [
         line_chart(
             "ROC", [*(Series(n, c.x, c.y) for n, c in zip(shown, roc, strict=True)), diagonal],
-            "false alarms, of those who stay", "found, of those who leave",
+            f"false alarms, of {words.others}", f"found, of {words.wanted}",
         ),
         line_chart(
             "Precision and recall",
@@ -204,11 +224,11 @@ def _charts(leaderboard: Mapping[str, np.ndarray], hit: np.ndarray, positive: in
         ),
         line_chart(
             "Cumulative gain", [Series(names[0], gain.contacted, gain.reached), diagonal],
-            "contacted, of all players", "reached, of those who leave",
+            f"contacted, of all {words.entity}s", f"reached, of {words.wanted}",
         ),
         line_chart(
             "Lift",
             [Series(names[0], contacted, gain.lift), Series("(chance)", [0, 1], [1, 1])],
-            "contacted, of all players", "times chance", (0.0, 1.0), (0.0, lift_top),
+            f"contacted, of all {words.entity}s", "times chance", (0.0, 1.0), (0.0, lift_top),
         ),
     ]  # fmt: skip

@@ -22,7 +22,7 @@ from ludocast.models.importance import (
     shown_value,
 )
 from ludocast.serve.charts import bar_chart, effect_chart
-from ludocast.serve.measured import TITLES, Measured, measure
+from ludocast.serve.measured import PLAYERS, TITLES, Measured, Words, measure
 from ludocast.serve.page import render_page
 
 TOP_EFFECTS = 5
@@ -31,7 +31,7 @@ SHOWN_IMPORTANCES = 15
 
 @dataclass(frozen=True)
 class Report:
-    """All that the page shows; nothing in it is a player's row."""
+    """All that the page shows; nothing in it is a row of the table."""
 
     name: str
     schema: Schema
@@ -42,6 +42,7 @@ class Report:
     player: Sequence[Contribution]
     player_probability: float
     described_rows: int
+    words: Words = PLAYERS
 
     def metrics(self) -> dict[str, Any]:
         """The figures as JSON."""
@@ -71,6 +72,7 @@ def build_report(
     seed: int,
     shown: np.ndarray | None,
     described_rows: int,
+    words: Words = PLAYERS,
 ) -> Report:
     """Measure a model on its test rows.
 
@@ -89,6 +91,7 @@ def build_report(
         seed: Of resamples and shuffles.
         shown: Which of the test rows tell what the model goes by; None for all.
         described_rows: Training rows whose statistics the schema holds.
+        words: How the page speaks of rows.
     """
     of_all = slice(None) if shown is None else shown
     positive = schema.positive_index
@@ -102,10 +105,11 @@ def build_report(
         schema=schema,
         protocol=protocol,
         described_rows=described_rows,
+        words=words,
         measured=measure(
             leaderboard, test_label, decide(ours), classes=schema.classes, positive=schema.positive,
-            who=f"players with {schema.label} = {schema.positive}", rows=rows, threshold=threshold,
-            true_probability=true_probability, seed=seed,
+            who=f"{words.entity}s with {schema.label} = {schema.positive}", rows=rows, threshold=threshold,
+            true_probability=true_probability, seed=seed, words=words,
         ),
         importance=importance,
         effects=effects(predict, test_columns, top, index, seed),
@@ -151,7 +155,7 @@ def write_report(report: Report, path: Path) -> None:
             "fall of AUC when shuffled",
         ),
         effect_charts=[
-            effect_chart(entry.column, entry.values, entry.probability, min(1.0, 1.15 * top))
+            effect_chart(entry.column, entry.values, entry.probability, (0.0, min(1.0, 1.15 * top)))
             for entry in report.effects
         ],
         player=player,
@@ -164,9 +168,15 @@ def write_report(report: Report, path: Path) -> None:
             "log odds",
         ),
         protocol=report.protocol,
-        columns=[_column_row(column, report.described_rows) for column in report.schema.columns],
+        columns=column_rows(report.schema, report.described_rows),
+        words=report.words,
     )
     path.write_text(page, encoding="utf-8")
+
+
+def column_rows(schema: Schema, rows: int) -> list[dict[str, Any]]:
+    """The columns of a schema as a page lists them, with their statistics of so many rows."""
+    return [_column_row(column, rows) for column in schema.columns]
 
 
 def _column_row(column: Column, rows: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Every command block of the README and of docs/sequences.md, recommend.md and event_log.md runs, in its order."""
+"""Every command block of the README and of docs of sequences, items, segments, event logs and tables runs, in order."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ def names(document: Any) -> list[str]:
     return found
 
 
-def run_blocks(document: str, folder: Path) -> tuple[str, dict[str, str]]:
+def run_blocks(document: str, folder: Path, fewest: int = 4) -> tuple[str, dict[str, str]]:
     """Runs the blocks of sh and python; the one with a request, and the environment in which to run it."""
-    text, environment = run_commands(document, folder, fewest=4)
+    text, environment = run_commands(document, folder, fewest)
     return next(
         block for block in re.findall(r"```text\n(.*?)```", text, flags=re.DOTALL) if "$ curl" in block
     ), environment
@@ -146,6 +146,30 @@ def test_the_blocks_on_runs_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_blocks_on_segments_run(tmp_path: Path) -> None:
+    block, environment = run_blocks("docs/segments.md", tmp_path)
+    scored = list(csv.DictReader((tmp_path / "scored.csv").read_text().splitlines()))
+    assert len(scored) == 1000
+    known = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert {row["scored_segment"] for row in scored} == {one["name"] for one in known["segments"]}
+    july = json.loads((tmp_path / "run_july" / "metrics.json").read_text())
+    assert july["drift"]["rows"] == [1000, 1000]
+    if shutil.which("curl") is None:
+        pytest.skip("the request needs curl")
+    record, answer = served(block, tmp_path, environment)
+    wanted = Scorer.load(tmp_path / "run" / "bundle").predict(record)
+    (found,) = answer["predictions"]
+    assert list(found) == ["segment", known_measure(block), "anomaly"]
+    assert found["segment"] == wanted.labels[0]
+    assert found["anomaly"] == pytest.approx(float(wanted.probabilities[0, -1]), abs=1e-6)
+
+
+def known_measure(block: str) -> str:
+    """What the document's answer tells of each segment."""
+    return "probabilities" if '"probabilities"' in block else "distances"
+
+
+@pytest.mark.slow
 def test_the_blocks_on_event_logs_run(tmp_path: Path) -> None:
     block, environment = run_blocks("docs/event_log.md", tmp_path)
     if shutil.which("curl") is None:
@@ -165,3 +189,22 @@ def test_the_blocks_on_event_logs_run(tmp_path: Path) -> None:
     assert liked.column_names == ["player_id", "item", "rank", "score"]
     told = {entry["name"] for entry in json.loads((tmp_path / "snaps" / "_features.json").read_text())}
     assert told == features - {"player_id", "snapshot_time"}
+
+
+def test_the_blocks_on_any_table_run(tmp_path: Path) -> None:
+    """On the first customers of the real table where it lies beside the project, else on the made ones."""
+    real = ROOT.parent / "shared" / "data" / "telco_churn" / "telco.csv"
+    if real.is_file():
+        (tmp_path / "telco.csv").write_text("".join(real.open(encoding="utf-8").readlines()[:501]), encoding="utf-8")
+    block, environment = run_blocks("docs/telco.md", tmp_path, fewest=3)
+    assert (tmp_path / "scored.csv").read_text().splitlines()[0] == "customerID,scored_label,scored_probability"
+    for page in ("run", "charges"):
+        text = (tmp_path / page / "report.html").read_text(encoding="utf-8").lower()
+        assert not re.search(r"\b(player|game)s?\b", text)
+    assert "which customer has churn = yes?" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8").lower()
+    if shutil.which("curl") is None:
+        pytest.skip("the request needs curl")
+    (record,), answer = served(block, tmp_path, environment)
+    assert names(answer) == re.findall(r'"(\w+)":', block.splitlines()[-1])
+    wanted = Scorer.load(tmp_path / "charges" / "bundle").predict([record])
+    assert answer["predictions"][0]["value"] == pytest.approx(float(wanted.labels[0]), rel=1e-6)

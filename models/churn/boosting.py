@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
 ROUNDS = (25, 50, 100, 150, 200, 300, 400, 600, 800, 1200)  # among which held-out rows choose
 PATIENCE = 100  # rounds without a better held-out loss after which LightGBM stops adding trees
@@ -32,6 +32,9 @@ SHAPES = {
 }
 
 
+HISTOGRAMS = (HistGradientBoostingClassifier, HistGradientBoostingRegressor)
+
+
 @dataclass(frozen=True)
 class Tree:
     """One binary tree over float32 inputs: go left where x ≤ threshold, missing as told.
@@ -41,7 +44,7 @@ class Tree:
         threshold: float32 [nodes], rounded down, so that float32 inputs go where float64 thresholds send them.
         left, right: int [nodes].
         missing_left: bool [nodes].
-        value: float64 [nodes], at leaves.
+        value: float64 [nodes], at leaves; or [nodes, C], one for each output from `output` on.
         output: Which logit it adds to.
     """
 
@@ -56,11 +59,11 @@ class Tree:
 
 @dataclass(frozen=True)
 class Boosting:
-    """A fitted boosting: its logits for raw inputs, and its trees.
+    """A fitted boosting: its logits, or numbers, for raw inputs, and its trees.
 
     Attributes:
         model: scikit-learn's or LightGBM's.
-        base: float64 [C], the logits before the first tree.
+        base: float64 [C], the logits before the first tree; of a number [1].
         rounds: How many of the model's rounds count.
     """
 
@@ -75,9 +78,11 @@ class Boosting:
     def staged_logits(self, raw: np.ndarray, rounds: Sequence[int]) -> list[np.ndarray]:
         """The logits [N, C] after each of some ascending numbers of rounds."""
         plain = raw.astype(np.float64)
-        if isinstance(self.model, HistGradientBoostingClassifier):
+        if isinstance(self.model, HISTOGRAMS):
             wanted = [min(count, self.model.n_iter_) for count in rounds]
-            stages = enumerate(self.model.staged_decision_function(plain), 1)
+            is_number = isinstance(self.model, HistGradientBoostingRegressor)
+            staged = self.model.staged_predict if is_number else self.model.staged_decision_function
+            stages = enumerate(staged(plain), 1)
             found = {count: np.array(stage) for count, stage in stages if count in wanted}
             stacked = [found[count] for count in wanted]
         else:
@@ -86,7 +91,7 @@ class Boosting:
 
     def trees(self) -> list[Tree]:
         """All trees that count; a row's logits are `base` plus what its leaves hold."""
-        if isinstance(self.model, HistGradientBoostingClassifier):
+        if isinstance(self.model, HISTOGRAMS):
             rounds = self.model._predictors[: self.rounds]
             return [_histogram_tree(tree.nodes, k) for one in rounds for k, tree in enumerate(one)]
         dump = self.model.dump_model(num_iteration=self.rounds)
@@ -112,8 +117,8 @@ def fit_boosting(
 
     Args:
         raw: float32 [N, R], NaN is missing.
-        label: int64 [N].
-        classes: Number of classes.
+        label: int64 [N], or numbers, float64 [N].
+        classes: Number of classes; 0 of a number.
         shape: Of its trees.
         rounds: Trees a class.
         seed: Of the row and column samples.
@@ -126,7 +131,8 @@ def fit_boosting(
 
 def fit_histogram(raw: np.ndarray, label: np.ndarray, shape: Shape, rounds: int, seed: int) -> Boosting:
     """`fit_boosting` by scikit-learn."""
-    model = HistGradientBoostingClassifier(
+    kind = HistGradientBoostingRegressor if label.dtype.kind == "f" else HistGradientBoostingClassifier
+    model = kind(
         learning_rate=shape.rate, max_iter=rounds, min_samples_leaf=_leaf_rows(label), max_leaf_nodes=shape.leaves,
         l2_regularization=1.0, max_features=0.5, early_stopping=False, random_state=seed,
     )  # fmt: skip
@@ -142,26 +148,28 @@ def fit_lightgbm(
     import lightgbm
 
     binary = classes == 2
+    objective = "binary" if binary else "multiclass" if classes else "regression"
     settings = {
-        "objective": "binary" if binary else "multiclass", "num_leaves": shape.leaves, "learning_rate": shape.rate,
+        "objective": objective, "num_leaves": shape.leaves, "learning_rate": shape.rate,
         "seed": seed, "min_data_in_leaf": _leaf_rows(label), "lambda_l2": 1.0, "feature_fraction": 0.5,
         "bagging_fraction": 0.8, "bagging_freq": 1, "verbosity": -1, "deterministic": True, "force_row_wise": True,
         "extra_trees": shape.random,
     }  # fmt: skip
-    if not binary:
+    if classes > 2:
         settings["num_class"] = classes
     data = lightgbm.Dataset(raw.astype(np.float64), label)
     known = [] if held_out is None else [lightgbm.Dataset(held_out[0].astype(np.float64), held_out[1], reference=data)]
     stop: list[Any] = [lightgbm.early_stopping(PATIENCE, verbose=False)] if known else []
     model = lightgbm.train(settings, data, num_boost_round=rounds, valid_sets=known, callbacks=stop)
-    return Boosting(model, np.zeros(1 if binary else classes), rounds)
+    return Boosting(model, np.zeros(classes if classes > 2 else 1), rounds)
 
 
 def _leaf_rows(label: np.ndarray) -> int:
     return int(np.clip(len(label) // 100, 5, 20))
 
 
-def _round_down(threshold: np.ndarray) -> np.ndarray:
+def round_down(threshold: np.ndarray) -> np.ndarray:
+    """float32 thresholds that send float32 inputs where the float64 ones do."""
     with np.errstate(over="ignore"):  # an infinite threshold parts the missing from all others
         near = threshold.astype(np.float32)
     return np.where(near > threshold, np.nextafter(near, np.float32(-np.inf)), near).astype(np.float32)
@@ -171,7 +179,7 @@ def _histogram_tree(nodes: np.ndarray, output: int) -> Tree:
     leaf = nodes["is_leaf"].astype(bool)
     return Tree(
         np.where(leaf, -1, nodes["feature_idx"].astype(np.int64)),
-        _round_down(np.where(leaf, 0.0, nodes["num_threshold"])),
+        round_down(np.where(leaf, 0.0, nodes["num_threshold"])),
         nodes["left"].astype(np.int64),
         nodes["right"].astype(np.int64),
         nodes["missing_go_to_left"].astype(bool),
@@ -197,4 +205,4 @@ def _lightgbm_tree(root: dict[str, Any], output: int) -> Tree:
 
     visit(root)
     feature, threshold, left, right, missing_left, value = (np.array(part) for part in zip(*nodes, strict=True))
-    return Tree(feature, _round_down(threshold), left, right, missing_left.astype(bool), value, output)
+    return Tree(feature, round_down(threshold), left, right, missing_left.astype(bool), value, output)

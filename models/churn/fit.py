@@ -17,13 +17,15 @@ from ludocast.datamodules.row_group_loader import TrainingStream
 from ludocast.datamodules.row_groups import StreamedTable
 from ludocast.datamodules.schema import Schema
 from ludocast.datamodules.split import folds, inner_split
-from ludocast.models.calibration import class_probabilities, fit_temperature
-from ludocast.models.churn.blend import blend_weights, least_setting
+from ludocast.models.blend import blend_weights
+from ludocast.models.calibration import fit_temperature
 from ludocast.models.churn.boosting import SHAPES, Boosting
-from ludocast.models.churn.learners import LINEAR, Learner, learners
+from ludocast.models.churn.learners import LINEAR, learners
 from ludocast.models.churn.linear import Linear
 from ludocast.models.churn.module import ChurnModule
 from ludocast.models.churn.train import network_logits, train_network
+from ludocast.models.fitted import FittedClasses
+from ludocast.models.learner import HeldOut, Learner, blended, choose, try_in_turn
 from ludocast.models.trainer import TrainerSettings
 
 if TYPE_CHECKING:
@@ -61,61 +63,14 @@ class Candidates:
 
 
 @dataclass(frozen=True)
-class FittedChurn:
-    """A churn model: raw columns in, calibrated probabilities out; what the bundle's graph repeats."""
+class FittedChurn(FittedClasses):
+    """A churn model."""
 
-    schema: Schema
-    preprocessing: Preprocessing
     candidates: Candidates
-    weights: Mapping[str, float]
-    temperature: float
-    threshold: float | None = None
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Class names, in the order of the probabilities."""
-        return self.schema.classes
-
-    def predict(self, columns: RawColumns) -> np.ndarray:
-        """Probabilities float64 [N, classes] of raw columns."""
-        return self.probabilities(self.candidates.logits(self.preprocessing.encode(columns)))
-
-    def probabilities(self, logits: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Probabilities float64 [N, classes] of the candidates' logits [N, C]."""
-        return class_probabilities(blended(logits, self.weights) / self.temperature)
 
     def predict_frame(self, frame: pd.DataFrame) -> np.ndarray:
         """Probabilities float64 [N, classes] of a pandas frame."""
         return self.predict(raw_columns(from_frame(frame), self.schema)[0])
-
-    def decide(self, probabilities: np.ndarray) -> np.ndarray:
-        """Class index of each row: the positive one from the threshold on, with more classes the likeliest."""
-        positive = self.schema.positive_index
-        if positive is None or self.threshold is None:
-            return np.asarray(probabilities.argmax(axis=1))
-        # The graph compares float32 numbers, so this side does as well.
-        chosen = probabilities[:, positive].astype(np.float32) >= np.float32(self.threshold)
-        return np.where(chosen, positive, 1 - positive)
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """What was seen on rows that no candidate was fitted on.
-
-    Attributes:
-        logits: Of each candidate, float64 [N, C].
-        label: int64 [N].
-        protocol: In words.
-    """
-
-    logits: Mapping[str, np.ndarray]
-    label: np.ndarray
-    protocol: str
-
-
-def blended(logits: Mapping[str, np.ndarray], weights: Mapping[str, float]) -> np.ndarray:
-    """The weighted sum of the candidates' logits, [N, C]."""
-    return np.asarray(np.sum([weights[name] * logits[name] for name in weights if weights[name] > 0], axis=0))
 
 
 def fit_rows(
@@ -189,9 +144,6 @@ def _used(candidates: Candidates, weights: Mapping[str, float]) -> Candidates:
     )
 
 
-Tried = Mapping[str, Mapping[float, np.ndarray]]  # candidate, setting, logits [N, C] of held-out rows
-
-
 @dataclass(frozen=True)
 class _Networks:
     """The network of all training rows; and one of a member a fold, fitted without its rows."""
@@ -236,26 +188,22 @@ class _Job:
 
     def try_out(self, networks: _Networks, held: Encoded, held_label: np.ndarray) -> tuple[HeldOut, dict[str, float]]:
         """Choose each candidate's setting (but the network, which has none) on rows held out for good."""
-        tried = dict(self._try(np.arange(len(self.label)), held, held_label))
+        tried = {
+            name: one.try_out(self.encoded, self.label, held, held_label) for name, one in self._learners().items()
+        }
         if networks.whole is not None:
             tried[NETWORK] = {0.0: network_logits(networks.whole, held).astype(np.float64).mean(axis=0)}
-        return _choose({name: tried[name] for name in self.names}, held_label, "validation rows")
+        return choose({name: tried[name] for name in self.names}, held_label, "validation rows")
 
     def hold_out_in_turn(self, networks: _Networks) -> tuple[HeldOut, dict[str, float]]:
         """Each training row predicted by candidates fitted without it."""
-        label, fold, inside = self.label, self.fold, self.inside
-        joined: dict[str, dict[float, np.ndarray]] = {}
-        for k, rows in enumerate(inside):
-            held = fold == k
-            for name, tried in self._try(rows, self.encoded.rows(held), label[held]).items():
-                for setting, logits in tried.items():
-                    whole = joined.setdefault(name, {}).setdefault(setting, np.empty((len(label), logits.shape[1])))
-                    whole[held] = logits
+        label, fold = self.label, self.fold
+        joined = {name: try_in_turn(one, self.encoded, label, fold) for name, one in self._learners().items()}
         if networks.by_fold is not None:
             by_member = network_logits(networks.by_fold, self.encoded)
             joined[NETWORK] = {0.0: by_member[fold, np.arange(len(label))].astype(np.float64)}
-        what = f"training rows, held out in {len(inside)} folds"
-        return _choose({name: joined[name] for name in self.names}, label, what)
+        what = f"training rows, held out in {len(self.inside)} folds"
+        return choose({name: joined[name] for name in self.names}, label, what)
 
     def fit(self, networks: _Networks, chosen: Mapping[str, float]) -> Candidates:
         """All candidates on all training rows, with the settings that were chosen."""
@@ -272,13 +220,9 @@ class _Job:
     def _classes(self) -> int:
         return int(self.label.max()) + 1
 
-    def _learners(self) -> dict[str, Learner]:
+    def _learners(self) -> dict[str, Learner[Boosting | Linear]]:
         every = learners(self.preprocessing, self._classes(), self.seed)
         return {name: learner for name, learner in every.items() if name in self.names}
-
-    def _try(self, rows: np.ndarray, held: Encoded, held_label: np.ndarray) -> Tried:
-        train, label = self.encoded.rows(rows), self.label[rows]
-        return {name: one.try_out(train, label, held, held_label) for name, one in self._learners().items()}
 
     def _network(
         self, member_rows: Sequence[np.ndarray], stage: str, known: tuple[Encoded, np.ndarray] | None = None
@@ -288,13 +232,6 @@ class _Job:
             settings = replace(settings, checkpoints=settings.checkpoints / stage)
         sizes = {**self.preprocessing.sizes, "classes": self._classes()}
         return train_network(self.encoded, self.label, member_rows, sizes, settings, self.seed, known, self.stream)
-
-
-def _choose(tried: Tried, label: np.ndarray, what: str) -> tuple[HeldOut, dict[str, float]]:
-    """The setting of each candidate, and the logits under it."""
-    chosen = {name: least_setting(settings, label) for name, settings in tried.items()}
-    logits = {name: settings[chosen[name]] for name, settings in tried.items()}
-    return HeldOut(logits, label, f"{len(label):,} {what}"), chosen
 
 
 def fit_churn(

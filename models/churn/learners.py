@@ -4,39 +4,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import numpy as np
 from ludocast.datamodules.preprocess import Encoded, Preprocessing
 from ludocast.datamodules.split import CROSS_ROWS
 from ludocast.models.churn.boosting import SHAPES, Boosting, Shape, fit_boosting, rounds_to_try
 from ludocast.models.churn.linear import Linear, fit_linear
+from ludocast.models.learner import Learner
 
 LINEAR = "linear"
 STRENGTHS = (0.01, 0.1, 1.0)  # inverse penalties; on large tables it makes no difference
 
 
-@dataclass(frozen=True)
-class Learner:
-    """A candidate.
-
-    Attributes:
-        try_out: From training rows and held-out rows to the held-out rows' logits [N, C] under each setting.
-        fit: From training rows and a setting to the fitted candidate.
-    """
-
-    try_out: Callable[[Encoded, np.ndarray, Encoded, np.ndarray], Mapping[float, np.ndarray]]
-    fit: Callable[[Encoded, np.ndarray, float], Boosting | Linear]
-
-
-def learners(preprocessing: Preprocessing, classes: int, seed: int) -> dict[str, Learner]:
+def learners(preprocessing: Preprocessing, classes: int, seed: int) -> dict[str, Learner[Boosting | Linear]]:
     """All candidates but the network, by name."""
     found = {name: _boosting_learner(shape, classes, seed) for name, shape in SHAPES.items()}
     return {**found, LINEAR: _linear_learner(preprocessing)}
 
 
-def _boosting_learner(shape: Shape, classes: int, seed: int) -> Learner:
+def _boosting_learner(shape: Shape, classes: int, seed: int) -> Learner[Boosting]:
     def try_out(
         encoded: Encoded, label: np.ndarray, held: Encoded, held_label: np.ndarray
     ) -> Mapping[float, np.ndarray]:
@@ -51,7 +38,7 @@ def _boosting_learner(shape: Shape, classes: int, seed: int) -> Learner:
     return Learner(try_out, fit)
 
 
-def _linear_learner(preprocessing: Preprocessing) -> Learner:
+def _linear_learner(preprocessing: Preprocessing) -> Learner[Linear]:
     def try_out(
         encoded: Encoded, label: np.ndarray, held: Encoded, held_label: np.ndarray  # noqa: ARG001
     ) -> Mapping[float, np.ndarray]:  # fmt: skip

@@ -38,17 +38,28 @@ class Linear:
 
     def logits(self, encoded: Encoded) -> np.ndarray:
         """float64 [N, C]."""
-        plain = _plain(encoded.raw, self.centre, self.width)
+        plain = plain_values(encoded.raw, self.centre, self.width)
         out = encoded.numbers.astype(np.float64) @ self.number_weight + plain @ self.raw_weight + self.bias
         if len(self.offset):
             out += self.code_weight[encoded.codes + self.offset].sum(axis=1)
         return np.asarray(out, np.float64)
 
 
-def _plain(raw: np.ndarray, centre: np.ndarray, width: np.ndarray) -> np.ndarray:
+def plain_values(raw: np.ndarray, centre: np.ndarray, width: np.ndarray) -> np.ndarray:
+    """clip((raw − centre) / width, ±LIMIT), 0 where missing; float32 [N, R]."""
     with np.errstate(over="ignore", invalid="ignore"):
         scaled = np.clip((raw - centre.astype(np.float32)) * (1 / width).astype(np.float32), -LIMIT, LIMIT)
     return np.where(np.isnan(raw), np.float32(0), scaled).astype(np.float32)
+
+
+def fit_scale(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Centre and width of raw numbers [N, R] for `plain_values`, float64 [R] each."""
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # all-missing columns have no mean
+        centre = np.nan_to_num(np.nanmean(raw.astype(np.float64), axis=0))
+        width = np.nan_to_num(np.nanstd(raw.astype(np.float64), axis=0), nan=1.0)
+    width = np.where(width > 1e-12 * (1 + np.abs(centre)), width, 1.0)
+    return centre, width
 
 
 def fit_linear(encoded: Encoded, label: np.ndarray, preprocessing: Preprocessing, strength: float = 1.0) -> Linear:
@@ -60,14 +71,10 @@ def fit_linear(encoded: Encoded, label: np.ndarray, preprocessing: Preprocessing
         preprocessing: Tells the sizes.
         strength: Inverse of the penalty (scikit-learn's C).
     """
-    with np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # all-missing columns have no mean
-        centre = np.nan_to_num(np.nanmean(encoded.raw.astype(np.float64), axis=0))
-        width = np.nan_to_num(np.nanstd(encoded.raw.astype(np.float64), axis=0), nan=1.0)
-    width = np.where(width > 1e-12 * (1 + np.abs(centre)), width, 1.0)
+    centre, width = fit_scale(encoded.raw)
     sizes = preprocessing.code_sizes
     offset = np.cumsum([0, *sizes[:-1]]).astype(np.int64) if sizes else np.zeros(0, np.int64)
-    parts = [encoded.numbers, _plain(encoded.raw, centre, width)]
+    parts = [encoded.numbers, plain_values(encoded.raw, centre, width)]
     design = sparse.hstack([sparse.csr_matrix(np.hstack(parts)), one_hot(encoded.codes, sizes)]).tocsr()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a few steps short of the optimum predicts as well

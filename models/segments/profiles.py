@@ -28,8 +28,9 @@ class Trait:
         value: The category; "" for missing; None of numbers and times.
         delta: Cliff's delta, P(inside > outside) − P(inside < outside); of a category the difference of its shares.
         p: Of the two-sided Mann-Whitney test, corrected by Holm over all segments and features.
-        inside: Median of the segment's known values, or share of the category in it.
+        inside: Middle of the segment's known values, or share of the category in it.
         outside: The same of all other rows.
+        middle: "median", or "mean" where medians are equal and means differ as the effect has it.
         is_time: Whether medians are times.
     """
 
@@ -39,6 +40,7 @@ class Trait:
     p: float
     inside: float
     outside: float
+    middle: str = "median"
     is_time: bool = False
 
     def words(self) -> str:
@@ -48,7 +50,7 @@ class Trait:
             more, less = ("later", "earlier") if self.is_time else ("higher", "lower")
             much = "much " if abs(self.delta) >= LARGE else ""
             word = more if self.delta > 0 else less
-            return f"{self.column} {much}{word} (median {told(self.inside)} against {told(self.outside)})"
+            return f"{self.column} {much}{word} ({self.middle} {told(self.inside)} against {told(self.outside)})"
         what = f"{self.column} missing" if self.value == "" else f"{self.column} {self.value}"
         often = "more" if self.delta > 0 else "less"
         return f"{what} {often} often ({_percent(self.inside)} against {_percent(self.outside)})"
@@ -142,9 +144,21 @@ def _traits(column: Column, values: np.ndarray, segment: np.ndarray, size: int) 
             deviation = np.sqrt(inside * outside * (rows + 1) / 12 * tied)
             z = (wins - inside * outside / 2) / deviation if deviation > 0 else 0.0
             delta = float(2 * wins / (inside * outside) - 1)
-            middle = np.median if feature.value is None else np.mean
-            both = float(middle(x[owner == k])), float(middle(x[owner != k]))
-            yield k, Trait(column.name, feature.value, delta, float(2 * norm.sf(abs(z))), *both, feature.is_time)
+            middle, both = _middles(x[owner == k], x[owner != k], delta, feature)
+            p = float(2 * norm.sf(abs(z)))
+            yield k, Trait(column.name, feature.value, delta, p, *both, middle, feature.is_time)
+
+
+def _middles(
+    inside: np.ndarray, outside: np.ndarray, delta: float, feature: _Feature
+) -> tuple[str, tuple[float, float]]:
+    means = float(inside.mean()), float(outside.mean())
+    if feature.value is not None:
+        return "mean", means
+    medians = float(np.median(inside)), float(np.median(outside))
+    if medians[0] == medians[1] and (means[0] > means[1]) == (delta > 0) and means[0] != means[1]:
+        return "mean", means
+    return "median", medians
 
 
 def _features(column: Column, values: np.ndarray) -> Iterator[_Feature]:

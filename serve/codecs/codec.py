@@ -96,8 +96,10 @@ def read_json(body: bytes) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        sentence = f"the body is no JSON ({error}); NaN and Infinity are none, missing is null"
-        raise RefusedError(400, sentence) from error
+        hint = "NaN and Infinity are none, missing is null"
+        if body.lstrip()[:1] not in (b"{", b"["):
+            hint = "send records; a table such as a CSV file is for POST /jobs or `ludocast score`"
+        raise RefusedError(400, f"the body is no JSON ({error}); {hint}") from error
 
 
 def check_count(rows: int) -> None:

@@ -20,8 +20,8 @@ function python(url, body, hasKey) {
   const [base, name] = [new URL(".", url.replace(/models\/.*/, "")).href.replace(/\/$/, ""), decodeURIComponent(url.match(/models\/([^/]+)/)[1])];
   const literal = body.replace(/("(?:[^"\\]|\\.)*")|\b(true|false|null)\b/g,
     (_, text, word) => text ?? { true: "True", false: "False", null: "None" }[word]);
-  return `from ludocast.serve.client import Client  # pip install ludocast\n\nclient = Client("${base}"${hasKey ? ", key=KEY" : ""})\n`
-    + `print(client.predict(${literal}, model=${JSON.stringify(name)}))`;
+  return `from ludocast.serve.client import Client  # pip install ludocast\n\nclient = Client("${base}"${hasKey ? ", key=KEY" : ""}, model=${JSON.stringify(name)})\n`
+    + `print(client.predict(${literal}).predictions)`;
 }
 
 function javascript(url, body, hasKey) {

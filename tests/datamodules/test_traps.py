@@ -88,7 +88,7 @@ def test_test_rows_that_stand_in_the_training_part_too() -> None:
     repeated = [*UNIQUE[:150], *UNIQUE[:10], *UNIQUE[160:]]
     label = [*LABEL[:150], *LABEL[:10], *LABEL[160:]]
     assert found(x=repeated, label=label) == [
-        "10 of 50 test rows equal a training row in every column; if they are the same players, use --split-group"
+        "10 of 50 test rows equal a training row in every column; if they are of the same person or thing, use --split-group"
     ]
     assert found(x=repeated, other=[float(k) ** 1.5 for k in N], label=label) == []
 
@@ -97,7 +97,7 @@ def test_missing_cells_make_rows_equal_too() -> None:
     gaps = [None if k in (3, 150, 151) else value for k, value in enumerate(UNIQUE)]
     texts = ["" if k in (3, 150, 151) else f"t{k % 50}" for k in N]
     assert found(x=gaps, text=texts) == [
-        "2 of 50 test rows equal a training row in every column; if they are the same players, use --split-group"
+        "2 of 50 test rows equal a training row in every column; if they are of the same person or thing, use --split-group"
     ]
 
 

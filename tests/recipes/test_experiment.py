@@ -6,6 +6,8 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from ludocast.datamodules.simulate import simulate
@@ -56,6 +58,22 @@ def test_a_run_is_done_again_to_the_same_numbers(capsys: pytest.CaptureFixture[s
     Path("game/players.csv").write_text("player_id,churned\n1,yes\n")
     assert main(["run", "first", "--out", "third"]) == 2
     assert "note: --data game/players.csv is not what it was (another SHA-256)" in capsys.readouterr().out
+
+
+def test_a_table_is_done_again_and_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    generator = np.random.default_rng(0)
+    frame = pd.DataFrame({"size": generator.normal(size=200), "kind": generator.choice(["a", "b"], 200)})
+    frame.assign(price=3 * frame["size"] + generator.normal(size=200)).to_csv("houses.csv", index=False)
+    asked = ["--data", "houses.csv", "--label", "price", "--learners", "linear,tree", "--logger", "csv"]
+    assert main(["train", "table", *asked, "--out", "first"]) == 0
+    (logged,) = Path("first").rglob("metrics.csv")
+    assert "test/rmse" in pd.read_csv(logged).columns
+    assert main(["run", "first", "--out", "again"]) == 0
+    assert model_hash("again") == model_hash("first")
+    assert not list(Path("again").rglob("metrics.csv"))
+    capsys.readouterr()
+    assert main(["runs", "list", "."]) == 0
+    assert "rmse" in capsys.readouterr().out.splitlines()[0]
 
 
 @pytest.mark.parametrize(

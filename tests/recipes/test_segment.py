@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,13 +14,20 @@ import numpy as np
 import pandas as pd
 import pyarrow.csv as csv
 import pytest
+from jsonschema import Draft202012Validator, ValidationError
 from ludocast.datamodules.simulate_segments import simulate_segments
 from ludocast.serve.client import Client
+from ludocast.serve.manifest import ManifestError, parse_manifest
 from ludocast.serve.scorer import Scorer
 from sklearn.metrics import adjusted_rand_score
 
 from ludocast.__main__ import main
 from tests.serve.listening import ask, served
+
+ROW = {
+    "level": 60, "days_played": 27, "night_share": 0.3, "spent": 700, "subscribed": True, "country": "KR",
+    "device": "computer", "joined": "2026-03-01",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +62,8 @@ def test_every_row_of_a_file_gets_its_segment(folder: Path, tmp_path: Path) -> N
 
 
 def test_every_protocol_gives_the_same_answer(folder: Path, url: str) -> None:
-    row = {"level": 60, "days_played": 27, "night_share": 0.3, "spent": 700, "subscribed": True, "country": "KR",
-           "device": "computer", "joined": "2026-03-01"}  # fmt: skip
-    found = Scorer.load(folder / "run" / "bundle").predict([row])
-    answer = ask(f"{url}/predict", [row])[1]["predictions"][0]
+    found = Scorer.load(folder / "run" / "bundle").predict([ROW])
+    answer = ask(f"{url}/predict", [ROW])[1]["predictions"][0]
     assert answer["segment"] == found.labels[0]
     assert [*answer["distances"].values(), answer["anomaly"]] == found.probabilities[0].tolist()
     outputs = ask(f"{url}/v2/models/run")[1]["outputs"]
@@ -63,7 +72,44 @@ def test_every_protocol_gives_the_same_answer(folder: Path, url: str) -> None:
         ("distances", [-1, 5]),
         ("anomaly", [-1]),
     ]
-    assert Client(url).predict([row]).predictions[0] == answer
+    assert Client(url).predict([ROW]).predictions[0] == answer
+
+
+def test_the_classic_service_answers_as_its_clustering_did(folder: Path, url: str) -> None:
+    names = [*ROW, "player_id"]
+    asked = {"Inputs": {"input1": {"ColumnNames": names, "Values": [[str(value) for value in ROW.values()] + ["p1"]]}}}
+    place = f"{url}/workspaces/w/services/run/execute?api-version=2.0&details=true"
+    value = ask(place, {**asked, "GlobalParameters": {}})[1]["Results"]["output1"]["value"]
+    assert value["ColumnNames"] == [*names, "Assignments", *(f"DistancesToClusterCenter no.{k}" for k in range(5))]
+    assert value["ColumnTypes"][-6:] == ["String", *["Double"] * 5]
+    found = Scorer.load(folder / "run" / "bundle").predict([ROW])
+    assert value["Values"][0][-6] == found.labels[0]
+    assert [float(text) for text in value["Values"][0][-5:]] == pytest.approx(found.probabilities[0, :5].tolist())
+
+
+def test_the_openapi_document_describes_the_answer(url: str) -> None:
+    document = ask(f"{url}/openapi.json")[1]
+    schema = {"$ref": "#/components/schemas/Prediction", "components": document["components"]}
+    answer = ask(f"{url}/predict", [ROW])[1]["predictions"][0]
+    Draft202012Validator(schema).validate(answer)
+    with pytest.raises(ValidationError):
+        Draft202012Validator(schema).validate({**answer, "segment": "6"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"measures": []}, '"measures" has to be one of distances, probabilities'),
+        ({"measures": ["distances", "odd"]}, '"measures" has to be one of distances, probabilities'),
+        ({"measures": ["distances"]}, '"check_rows.probabilities" has to hold one number a class'),
+        ({"format": 2}, '"task" has to be'),
+    ],
+)
+def test_what_a_manifest_says_is_checked(folder: Path, changes: dict[str, Any], sentence: str) -> None:
+    document = json.loads((folder / "run" / "bundle" / "bundle.json").read_text())
+    with pytest.raises(ManifestError) as caught:
+        parse_manifest(json.dumps({**document, **changes}))
+    assert sentence in str(caught.value)
 
 
 def refused(capsys: Any, *words: str) -> str:
@@ -107,3 +153,54 @@ def test_infinite_values_count_as_missing(tmp_path: Path, capsys: Any) -> None:
         main(["segment", "--data", str(table), "--out", str(tmp_path / "run"), "--method", "kmeans", "--k", "2"]) == 0
     )
     assert 'column "a": 1 infinite or too large numbers count as missing' in capsys.readouterr().out
+
+
+def test_equal_seeds_give_equal_bundles_and_an_earlier_run_gives_the_names(folder: Path, tmp_path: Path) -> None:
+    words = [
+        "segment",
+        "--data",
+        str(folder / "players.csv"),
+        "--exclude",
+        "player_id",
+        "--method",
+        "mixture",
+        "--k",
+        "5",
+    ]
+    assert main([*words, "--name", "m", "--out", str(tmp_path / "a")]) == 0
+    assert main([*words, "--name", "m", "--out", str(tmp_path / "b")]) == 0
+    model = [(tmp_path / run / "bundle" / "model.onnx").read_bytes() for run in "ab"]
+    assert model[0] == model[1]
+    found = Scorer.load(tmp_path / "a" / "bundle").predict(pd.read_csv(folder / "players.csv"))
+    np.testing.assert_allclose(found.probabilities.sum(axis=1), 1, atol=1e-5)
+    # An earlier run with other names: the same groups keep them.
+    manifest = json.loads((tmp_path / "a" / "bundle" / "bundle.json").read_text())
+    assert manifest["classes"] == ["1", "2", "3", "4", "5"]
+    assert manifest["measures"] == ["probabilities"]
+    march, march_groups = simulate_segments(1500, 9, (1, 2, 3, 4, 5))  # other sizes, so another order
+    csv.write_csv(march, tmp_path / "march.csv")
+    words[2] = str(tmp_path / "march.csv")
+    like = ["--like", str(tmp_path / "a"), "--compare", str(folder / "players.csv"), "--out", str(tmp_path / "march")]
+    assert main([*words, *like]) == 0
+    after = Scorer.load(tmp_path / "march" / "bundle").predict(march)
+    before = Scorer.load(tmp_path / "a" / "bundle").predict(march)
+    assert (after.labels == before.labels).mean() > 0.95
+    assert adjusted_rand_score(march_groups, after.labels) >= 0.95
+    names = [one["name"] for one in json.loads((tmp_path / "march" / "metrics.json").read_text())["segments"]]
+    assert sorted(names) == ["1", "2", "3", "4", "5"]
+    assert names != sorted(names)
+    page = (tmp_path / "march" / "report.html").read_text()
+    assert "Drift to players.csv" in page
+    assert "much drift" in page
+
+
+def test_ctrl_c_leaves_nothing(folder: Path, tmp_path: Path) -> None:
+    words = ["segment", "--data", str(folder / "players.csv"), "--exclude", "player_id", "--out", "run"]
+    run = subprocess.Popen([sys.executable, "-m", "ludocast", *words], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    assert run.stdout is not None
+    assert any("trying segments" in line for line in run.stdout)
+    run.send_signal(signal.SIGINT)
+    said, _ = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert "nothing was kept" in said
+    assert list(tmp_path.iterdir()) == []

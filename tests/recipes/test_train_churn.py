@@ -252,10 +252,10 @@ def test_an_existing_run_is_kept(game: Path, capsys: pytest.CaptureFixture[str])
 
 def test_changing_validation_and_test_rows_changes_nothing_fitted(tmp_path: Path) -> None:
     from ludocast.datamodules.fit_preprocessing import fit_preprocessing
-    from ludocast.recipes.churn_table import read_churn_table
+    from ludocast.recipes.labelled_table import read_labelled_table
 
     simulate(800, tmp_path / "data", seed=2)
-    table = read_churn_table(
+    table = read_labelled_table(
         tmp_path / "data" / "players.csv", "churned", "yes", ["player_id"], None, "registered_at", None, 0, "utf-8",
         None, None,
     )  # fmt: skip

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from ludocast.recipes.churn_table import read_churn_table
+from ludocast.recipes.labelled_table import read_labelled_table
 from ludocast.serve.scorer import Scorer
 
 from ludocast.__main__ import main
@@ -72,7 +72,7 @@ def test_one_command_from_log_to_scores(log: Path, tmp_path: Path, capsys: pytes
 def test_a_folder_of_snapshots_is_a_table(log: Path, tmp_path: Path) -> None:
     snaps = tmp_path / "snaps"
     assert main(["snapshots", "--log", str(log), "--out", str(snaps), *WINDOWS]) == 0
-    table = read_churn_table(snaps, None, None, [], None, None, None, 0, "utf-8", None, None)
+    table = read_labelled_table(snaps, None, None, [], None, None, None, 0, "utf-8", None, None)
     frame = pd.read_parquet(snaps)
     assert (table.label == frame.churned).all()
     assert table.schema.positive == "true"

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from ludocast.recipes.churn_table import ChurnTable, read_churn_table
+from ludocast.recipes.labelled_table import LabelledTable, read_labelled_table
 from ludocast.serve.scorer import Scorer
 
 from ludocast.__main__ import main
@@ -25,8 +25,8 @@ WINDOWS = ["--observe=28d", "--horizon=14d", "--active-within=7d", "--step=7d"]
 NETWORK = ["train", "churn", "--model=network", "--members=2", "--epochs=3", "--accelerator=cpu", "--name=n"]
 
 
-def read(folder: Path, most_rows: int) -> ChurnTable:
-    return read_churn_table(folder, None, None, [], None, None, None, 0, "utf-8", None, None, most_rows=most_rows)
+def read(folder: Path, most_rows: int) -> LabelledTable:
+    return read_labelled_table(folder, None, None, [], None, None, None, 0, "utf-8", None, None, most_rows=most_rows)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_what_fits_is_read_as_before(snaps: Path) -> None:
             np.testing.assert_array_equal(columns[name], expected[name])
 
 
-def _joined(table: ChurnTable) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def _joined(table: LabelledTable) -> tuple[dict[str, np.ndarray], np.ndarray]:
     pieces = list(table.test_pieces())
     assert len(pieces) > 1
     columns = {name: np.concatenate([found[name] for found, _ in pieces]) for name in pieces[0][0]}

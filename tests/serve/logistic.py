@@ -126,6 +126,25 @@ def write_numbers(folder: Path) -> Path:
     return folder
 
 
+def write_segments(folder: Path) -> Path:
+    """A bundle of "segments": near -1, near 1, told by distances of age (missing is 0); anomaly a tenth of |age|."""
+    graph = _Graph()
+    x = graph.part(Term(SOFTMAX_INPUT, weight=1.0))
+    distances = graph.op("Abs", [graph.op("Sub", [x, graph.constant(np.array([[-1, 1]], np.float32))])])
+    odd = graph.op("Abs", [graph.op("Mul", [x, graph.constant(np.array([0.1], np.float32))])])
+    graph.op("Concat", [distances, odd], "measures", axis=1)
+    nearest = graph.op("ArgMin", [distances], axis=1, keepdims=0)
+    graph.op("LabelEncoder", [nearest], "segment", keys_int64s=[0, 1], values_strings=["1", "2"], default_string="?")
+    outputs: list[tuple[str, int, list[str | int]]] = [
+        ("segment", TensorProto.STRING, ["N"]),
+        ("measures", TensorProto.FLOAT, ["N", 3]),
+    ]
+    fields: dict[str, Any] = {"inputs": [SOFTMAX_INPUT], "classes": ["1", "2"], "task": "segments"}
+    model = graph.model([SOFTMAX_INPUT], outputs)
+    write_bundle(folder, model, name="segments", measures=("distances", "anomaly"), **fields)
+    return folder
+
+
 class _Graph:
     def __init__(self) -> None:
         self.nodes: list[Any] = []

@@ -18,7 +18,7 @@ from ludocast.serve.charts import effect_chart
     ],
 )
 def test_ticks_are_short(low: float, high: float, wanted: list[str]) -> None:
-    page = effect_chart("x", [low, high], [0.5, 0.5], 1.0)
+    page = effect_chart("x", [low, high], [0.5, 0.5], (0.0, 1.0))
     ticks = re.findall(r'<text class="tick" x="[^"]*" y="([^"]*)" text-anchor="[a-z]*">([^<]*)</text>', page)
     bottom = max(float(y) for y, _ in ticks)
     assert [text for y, text in ticks if float(y) == bottom] == wanted

@@ -7,7 +7,6 @@ import logging
 
 import numpy as np
 import onnxruntime as ort
-import pandas as pd
 import pytest
 import torch
 from ludocast.datamodules.fit_preprocessing import fit_preprocessing
@@ -29,30 +28,17 @@ from ludocast.serve.graph_learners import add_network
 from onnx import TensorProto
 from onnx.reference import ReferenceEvaluator
 
+from tests.serve.made_table import hostile, made_frame
+
 TOLERANCE = 5e-6
 
 
 @pytest.fixture(scope="module", params=[2, 3])
 def case(request: pytest.FixtureRequest) -> tuple[FittedChurn, RawColumns]:
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    generator = np.random.default_rng(0)
-    rows, classes = 900, int(request.param)
-    level, country, paid = (generator.integers(0, size, rows) for size in (6, 4, 3))
-    gap, power = generator.normal(size=(2, rows))
-    act = level / 3 + 1.5 * ((country + paid) % 2) + gap * power + generator.normal(size=rows)  # together, for pairs
-    frame = pd.DataFrame(
-        {
-            "spent": generator.gamma(0.5, 1e4, rows).round(2),
-            "level": level,
-            "gap": np.where(generator.random(rows) < 0.1, np.nan, gap),
-            "power": power,
-            "국가 ": np.array(["KR", "日本", "", "US"])[country],
-            "guild": [f"g{k}" for k in generator.zipf(1.4, rows) % 200],
-            "paid": np.array(["true", "false", ""])[paid],
-            "since": pd.to_datetime(1.7e9 + generator.integers(0, 10**7, rows), unit="s").astype(str),
-            "y": [f"class {k}" for k in np.digitize(act, np.quantile(act, np.arange(1, classes) / classes))],
-        }
-    )
+    classes = int(request.param)
+    frame = made_frame(classes)
+    rows = len(frame)
     table = from_frame(frame)
     schema = infer_schema(table, "y", "class 1" if classes == 2 else None)
     columns, _ = raw_columns(table, schema)
@@ -71,20 +57,6 @@ def case(request: pytest.FixtureRequest) -> tuple[FittedChurn, RawColumns]:
     weights = dict.fromkeys(CANDIDATES["auto"], 1 / len(CANDIDATES["auto"]))
     assert set(candidates.logits(encoded)) == set(weights)
     return FittedChurn(schema, preprocessing, candidates, weights, 1.3, 0.4), columns
-
-
-def hostile(columns: RawColumns, rows: int = 10_000) -> RawColumns:
-    generator = np.random.default_rng(1)
-    texts = np.array(
-        ["", " KR", "KR", "unseen", "🐉", "a" * 300, "NaN", "\u202eRTL", "true", "0", "nul\u0001"], dtype=object
-    )
-    numbers = np.array([np.nan, 0, -0.0, 1e-45, 3.4e38, -3.4e38, 1, 2.5, 1e9, 16777217], np.float32)
-    out = {}
-    for name, values in columns.items():
-        pool = texts if values.dtype == object else numbers.astype(values.dtype)
-        odd = generator.choice(pool, rows)
-        out[name] = np.where(generator.random(rows) < 0.5, odd, generator.choice(values, rows)).astype(values.dtype)
-    return out
 
 
 def feeds(fitted: FittedChurn, columns: RawColumns) -> dict[str, np.ndarray]:

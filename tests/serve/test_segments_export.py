@@ -6,13 +6,15 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 from ludocast.datamodules.infer import RawColumns
+from ludocast.datamodules.simulate_segments import simulate_segments
+from ludocast.models.segments.fit import fit_points
 from ludocast.models.segments.methods import METHODS
 from ludocast.models.segments.segmentation import Segmentation
 from ludocast.serve.graph_inputs import schema_inputs
 from ludocast.serve.segments_export import export_segments
 from onnx.reference import ReferenceEvaluator
 
-from tests.models.segments.made import fitted, made
+from tests.models.segments.made import fitted, made, read
 
 TOLERANCE = 1e-5
 
@@ -56,3 +58,13 @@ def test_the_reference_evaluator_agrees(case: tuple[Segmentation, RawColumns]) -
     fitted, columns = case
     rows = hostile(columns)
     check(fitted, rows, *ReferenceEvaluator(export_segments(fitted)).run(["segment", "measures"], feeds(fitted, rows)))
+
+
+@pytest.mark.parametrize("kept", [["level"], ["country"], ["country", "subscribed"], ["joined", "days_played"]])
+@pytest.mark.parametrize("method", METHODS)
+def test_columns_of_one_kind_alone_are_enough(method: str, kept: list[str]) -> None:
+    schema, columns = read(simulate_segments(400, 1)[0].select(["player_id", *kept]))
+    segments = fitted(fit_points(schema, columns, 0), columns, method, 2)
+    session = ort.InferenceSession(export_segments(segments).SerializeToString(), providers=["CPUExecutionProvider"])
+    for rows in (columns, hostile(columns)):
+        check(segments, rows, *session.run(["segment", "measures"], feeds(segments, rows)))

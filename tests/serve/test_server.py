@@ -58,6 +58,7 @@ def test_predictions_equal_the_scorer(bundle: Path, url: str) -> None:
     ("body", "status", "sentence"),
     [
         (b"{", 400, "no JSON"),
+        (b"age,plan\n30,pro\n", 400, "a CSV file is for POST /jobs"),
         (b'{"age": NaN}', 400, "missing is null"),
         ([], 422, "list of one record or more"),
         ([1], 422, "row 1: expected a record"),

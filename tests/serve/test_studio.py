@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +15,8 @@ from typing import Any
 import pytest
 
 from ludocast.__main__ import main
-from tests.serve.listening import listening
-from tests.serve.logistic import by_hand, write_logistic, write_numbers, write_softmax
+from tests.serve.listening import ROOT, listening
+from tests.serve.logistic import by_hand, write_logistic, write_numbers, write_segments, write_softmax
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright")
 CHROMIUM = shutil.which("chromium")
@@ -34,7 +37,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def url(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("served")
-    others = write_softmax(folder / "three"), write_numbers(folder / "numbers")
+    others = write_softmax(folder / "three"), write_numbers(folder / "numbers"), write_segments(folder / "segments")
     with listening(bundle, *others, options=("--jobs", str(folder / "jobs"))) as found:
         yield found
 
@@ -100,6 +103,30 @@ def test_a_wrong_cell_is_named_and_marked_and_the_keyboard_is_enough(page: Any) 
     playwright.expect(page.locator("#snippet")).to_contain_text("from ludocast.serve.client import Client")
 
 
+@pytest.mark.parametrize(
+    ("language", "command"),
+    [
+        ("curl", ("sh", "-ec")),
+        ("Python", (sys.executable, "-c")),
+        ("JavaScript", ("node", "--input-type=module", "-e")),
+    ],
+)
+def test_programs_on_the_page_run_as_they_stand_there(page: Any, language: str, command: tuple[str, ...]) -> None:
+    if shutil.which(language if language == "curl" else command[0]) is None:
+        pytest.skip(f"{language} is not installed")
+    field(page, "age").fill("31")
+    field(page, "plan").fill("pro")
+    field(page, "active").fill("true")
+    field(page, "last seen").fill("")
+    page.get_by_role("tab", name=language).click()
+    playwright.expect(page.locator("#snippet")).to_contain_text("31")
+    program = page.locator("#snippet").inner_text()
+    done = subprocess.run([*command, program], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    found = re.search(r"""["']?probability["']?: *([\d.]+)""", done.stdout)
+    assert found is not None, done.stdout
+    assert float(found[1]) == pytest.approx(by_hand(31, "pro", "true", None), abs=1e-6)
+
+
 def test_another_model_has_another_form(page: Any) -> None:
     page.get_by_label("Model").select_option("three")
     playwright.expect(page.get_by_role("heading", level=1)).to_have_text("three")
@@ -118,6 +145,19 @@ def test_a_number_is_shown_with_its_interval_and_what_would_change_it(page: Any)
     assert "90.0 % of true values are to lie within 100 and 250" in page.locator("#answer").inner_text()
     page.locator("#answer .what-if").wait_for()
     assert "-200 at -2, 200 at 2" in page.locator("#answer .what-if").inner_text()
+
+
+def test_a_segment_is_shown_with_distances_and_what_would_change_them(page: Any) -> None:
+    page.get_by_label("Model").select_option("segments")
+    page.locator("#model-about", has_text="tells which of 2 segments").wait_for()
+    field(page, "age").fill("1.5")
+    page.get_by_role("button", name="Predict").click()
+    page.locator("#answer .verdict", has_text="segment").wait_for()
+    said = page.locator("#answer").inner_text()
+    assert "anomaly score 0.15" in said
+    assert said.index("2 0.5") < said.index("1 2.5")  # the nearest first
+    page.locator("#answer .what-if").wait_for()
+    assert "3 at -2" in page.locator("#answer .what-if").inner_text()
 
 
 def test_pasted_rows_become_a_job_and_its_result_a_download(page: Any, bundle: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 import onnxruntime
 import pytest
 from ludocast.serve.backends.choose import choose_backend
+from ludocast.serve.backends.local import LocalBackend
 from ludocast.serve.backends.worker_link import WorkerOptions
 from ludocast.serve.backends.workers import WorkersBackend
 from ludocast.serve.batcher import Batcher
@@ -173,6 +174,26 @@ def test_a_call_for_which_no_worker_is_free_is_refused_at_its_deadline(bundle: P
             assert batcher.waiting == 1
             assert probability(await asyncio.wait_for(in_time, 30)) == of(1)
             assert batcher.waiting == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_batch_ends_where_its_bodies_reach_a_megabyte(bundle: Path) -> None:
+    async def scenario() -> None:
+        backend = LocalBackend()
+        await backend.load("a", bundle)
+        batcher, loop = Batcher(backend), asyncio.get_running_loop()
+        sizes: list[int] = []
+        batcher.on_batch = sizes.append
+        answers: list[asyncio.Future[Answer]] = [loop.create_future() for _ in range(301)]
+        for number, answer in enumerate(answers):
+            padding = 60_000 if number < 40 else 0  # 17 of these are less than a megabyte, 18 are more
+            body = b'{"x": 1, "turns": 0}' + b" " * padding
+            batcher.submit(Call("a", "records", body), answer.set_result, loop.time() + 30)
+        found = await asyncio.wait_for(asyncio.gather(*answers), 30)
+        assert [probability(answer) for answer in found] == [of(1)] * 301
+        assert sizes == [18, 18, 4 + 252, 9]  # 4 large ones first; 256 calls at most
+        await backend.close()
 
     asyncio.run(scenario())
 

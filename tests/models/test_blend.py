@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from ludocast.models.churn.blend import blend_weights, least_setting
+from ludocast.models.blend import blend_weights
+from ludocast.models.learner import least_setting
 
 
 def test_a_useless_candidate_is_dropped_where_rows_are_many_and_kept_where_they_are_few() -> None:

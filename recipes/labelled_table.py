@@ -1,4 +1,4 @@
-"""The player table of a churn run: read, described, split, its traps named."""
+"""The table that a run learns from: read, described, split, its traps named."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from ludocast.datamodules.infer import (
     label_values,
     raw_columns,
 )
+from ludocast.datamodules.number_label import Task, is_regression, number_label
 from ludocast.datamodules.read import read_table
 from ludocast.datamodules.row_groups import RowGroups, StreamedTable, open_row_groups
 from ludocast.datamodules.schema import USED_KINDS, Schema, read_schema
@@ -34,13 +35,13 @@ HELD_OUT_ROWS = 10_000  # of validation and test in memory at least, or a tenth 
 
 
 @dataclass(frozen=True)
-class ChurnTable:
+class LabelledTable:
     """A table ready to learn from.
 
     Attributes:
         schema: What its columns are.
         columns: In memory.
-        label: Class index of these rows.
+        label: Class index of these rows, int64, or the number to predict, float64.
         split: Their parts.
         sha256: Of the file, or the folder.
         truth: The true probability of these rows, where it is known.
@@ -78,7 +79,7 @@ class ChurnTable:
         return {name: values[rows] for name, values in self.columns.items()}, self.label[rows]
 
 
-def read_churn_table(
+def read_labelled_table(
     data: Path,
     label: str | None,
     positive: str | None,
@@ -92,7 +93,8 @@ def read_churn_table(
     truth: Path | None,
     rare: int = 0,
     most_rows: int = MOST_ROWS,
-) -> ChurnTable:
+    task: Task = "classification",
+) -> LabelledTable:
     """Read a table and make its split.
 
     Args:
@@ -109,6 +111,7 @@ def read_churn_table(
         truth: Columns that tell a row, then the true probability of the positive class, for simulated tables.
         rare: Categories with fewer training rows are not named in the schema.
         most_rows: Of snapshots, more training rows than this stay on the disk, and a sample of as many is read.
+        task: What the label is.
 
     Raises:
         ValueError: If the table does not serve; the sentence says why.
@@ -132,12 +135,12 @@ def read_churn_table(
     for name in (split_time, split_group):
         if name is not None:
             check_column(table, name)
-    schema = _schema(table, label, positive, left_out, schema_file)
+    schema = _schema(table, label, positive, left_out, schema_file, task)
     if known_split is not None:  # features of snapshots count and measure; there is no code among them
         numbers = (replace(column, is_quantity=column.kind == "number") for column in schema.columns)
         schema = schema.with_columns(tuple(numbers))
     columns, overflowed = raw_columns(table, schema)
-    index = label_index(label_values(table, label, frozenset(schema.missing_tokens)), schema)
+    index = _label(table, schema)
     if known_split is None:
         split = _split(table, schema, index, split_time, split_group, seed)
     else:
@@ -150,7 +153,7 @@ def read_churn_table(
         warned = (*warned, _sampled(groups, positions, seed))
     schema = replace(describe(schema, columns, split.train, rare), warnings=warned)
     known = None if truth is None else _truth(truth, table, len(index))
-    found = ChurnTable(schema, columns, index, split, digest(data), known)
+    found = LabelledTable(schema, columns, index, split, digest(data), known)
     if groups is None or positions is None:
         return found
     return replace(found, stream=StreamedTable(groups, schema), shown=positions["test"])
@@ -173,16 +176,27 @@ def _sampled(groups: RowGroups, positions: dict[str, np.ndarray], seed: int) -> 
     )
 
 
-def _schema(table: pa.Table, label: str, positive: str | None, exclude: Sequence[str], file: Path | None) -> Schema:
+def _label(table: pa.Table, schema: Schema) -> np.ndarray:
+    missing = frozenset(schema.missing_tokens)
+    if not schema.classes:
+        return number_label(table, schema.label, missing)
+    return label_index(label_values(table, schema.label, missing), schema)
+
+
+def _schema(
+    table: pa.Table, label: str, positive: str | None, exclude: Sequence[str], file: Path | None, task: Task
+) -> Schema:
     if file is None:
-        return infer_schema(table, label, positive, exclude)
+        return infer_schema(table, label, positive, exclude, task=task)
     schema = read_schema(file)
     if schema.label != label:
         raise ValueError(f'{file} is the schema for label "{schema.label}", not for --label "{label}"')
     for name in exclude:
         check_column(table, name)
     kept = tuple(replace(c, kind="ignored", reason="excluded") if c.name in exclude else c for c in schema.columns)
-    classes = label_classes(table, label, frozenset(schema.missing_tokens))
+    missing = frozenset(schema.missing_tokens)
+    is_number = not schema.classes if task == "auto" else is_regression(table, label, missing, task)
+    classes = () if is_number else label_classes(table, label, missing)
     chosen = positive if positive is not None else schema.positive
     if chosen is not None and chosen not in classes:
         raise ValueError(f'the positive class "{chosen}" is no value of "{label}" in this table: {", ".join(classes)}')
@@ -222,6 +236,8 @@ def _check_parts(label: np.ndarray, split: Split, schema: Schema) -> None:
     for name, rows in parts.items():
         if rows is None:
             continue
+        if not len(rows) and not schema.classes:
+            raise ValueError(f"the {name} part (split {split.rule}) has no row; more rows are needed, or another split")
         absent = set(range(len(schema.classes))) - set(label[rows].tolist())
         if absent:
             raise ValueError(

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import numpy as np
-from ludocast.models.calibration import class_log_loss
+from ludocast.models.calibration import loss as mean_loss
+from ludocast.models.learner import NOTICEABLE
 from scipy.optimize import minimize
 from scipy.special import softmax
 
 WORTH = 0.1  # of the weight: what counts less is not worth its time at inference
-NOTICEABLE = 5e-4  # share of the log loss: what gains less is not worth its time either
 ENOUGH_ROWS = 5_000  # held-out rows that can tell so small a share; with fewer a blend of more candidates is safer
 PULL = 5.0  # rows' worth of evidence (in log loss) that it takes to leave equal weights
 
 
 def blend_weights(logits: Mapping[str, np.ndarray], label: np.ndarray) -> dict[str, float]:
-    """Weights, ≥ 0 with sum 1, that minimise the blend's log loss plus a pull towards equal weights.
+    """Weights, ≥ 0 with sum 1, that minimise the blend's loss plus a pull towards equal weights.
 
     The pull fades with the number of rows: with few held-out rows a choice would follow noise. While the lowest weight
     is not worth it, its candidate is left out and the others are weighed again; then, where rows are enough, the
@@ -24,7 +24,7 @@ def blend_weights(logits: Mapping[str, np.ndarray], label: np.ndarray) -> dict[s
 
     Args:
         logits: float64 [N, C] of each candidate on held-out rows.
-        label: int64 [N].
+        label: int64 [N], or scaled numbers, float64 [N].
     """
     weights, loss = _weigh(logits, label)
     while min(weights.values()) < WORTH:
@@ -50,21 +50,9 @@ def _weigh(logits: Mapping[str, np.ndarray], label: np.ndarray) -> tuple[dict[st
     def loss(free: np.ndarray) -> float:
         weight = softmax(free)
         divergence = float(np.sum(equal * np.log(equal / np.maximum(weight, 1e-12))))
-        return class_log_loss(np.tensordot(weight, stacked, 1), label) + PULL / len(label) * divergence
+        return mean_loss(np.tensordot(weight, stacked, 1), label) + PULL / len(label) * divergence
 
     found = minimize(loss, np.zeros(len(stacked)), method="L-BFGS-B", bounds=[(-8, 8)] * len(stacked))
     weight = softmax(found.x)
-    blend = class_log_loss(np.tensordot(weight, stacked, 1), label)
+    blend = mean_loss(np.tensordot(weight, stacked, 1), label)
     return dict(zip(logits, weight.tolist(), strict=True)), blend
-
-
-def least_setting(settings: Mapping[float, np.ndarray], label: np.ndarray) -> float:
-    """The first setting whose log loss is not noticeably above the lowest; of boosting, that with the fewest rounds.
-
-    Args:
-        settings: Setting to logits float64 [N, C] on held-out rows, the cheapest first.
-        label: int64 [N].
-    """
-    losses = {setting: class_log_loss(logits, label) for setting, logits in settings.items()}
-    limit = min(losses.values()) * (1 + NOTICEABLE)
-    return next(setting for setting, loss in losses.items() if loss <= limit)

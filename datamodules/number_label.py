@@ -1,0 +1,74 @@
+"""Labels that are numbers: whether a label is one, its values, and the strata that a split keeps in proportion."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+from ludocast.datamodules.cells import CellError, column_values, python_values
+
+Task = Literal["auto", "classification", "regression"]
+CLASS_NUMBERS = 20  # numbers of at most this many distinct values are classes, unless regression is asked for
+STRATA = 10
+
+
+def is_regression(table: pa.Table, label: str, missing: frozenset[str], task: Task) -> bool:
+    """Whether the label is a number to predict: as asked, or numbers of more than `CLASS_NUMBERS` distinct values."""
+    if task != "auto":
+        return task == "regression"
+    if pa.types.is_boolean(table[label].type):
+        return False
+    try:
+        values = column_values(table[label], "number", missing).values
+    except CellError:
+        return False
+    return len(np.unique(values[~np.isnan(values)])) > CLASS_NUMBERS
+
+
+def number_label(table: pa.Table, label: str, missing: frozenset[str]) -> np.ndarray:
+    """The label as numbers, float64 [N].
+
+    Raises:
+        ValueError: If a value is missing, text, or infinite, or all are equal; the sentence names the row.
+    """
+    try:
+        column = column_values(table[label], "number", missing)
+    except CellError as error:
+        raise ValueError(
+            f'the label "{label}", row {(error.row or 0) + 1}: {error}; a number to predict has none but numbers '
+            "(for classes say --task classification)"
+        ) from error
+    values = column.values.astype(np.float64)
+    if column.overflowed:
+        row = _first_infinite(table, label)
+        raise ValueError(f'the label "{label}", row {row + 1}: infinite or too large a number; drop or correct it')
+    gaps = int(np.isnan(values).sum())
+    if gaps:
+        raise ValueError(
+            f'the label "{label}" is missing in {gaps:,} of {len(values):,} rows; '
+            "drop those rows (in pandas: frame.dropna(subset=[label])) or fill them"
+        )
+    if len(values) < 2:
+        raise ValueError(f"the table has {len(values)} row; learning needs at least some tens of them")
+    if values.min() == values.max():
+        raise ValueError(f'the label "{label}" is always {values[0]:g}; learning needs two values or more')
+    return values
+
+
+def strata(label: np.ndarray) -> np.ndarray:
+    """What a split keeps in proportion, int64 [N]: classes as they are, numbers in ten bins of equal size."""
+    if label.dtype.kind != "f":
+        return label
+    edges = np.unique(np.quantile(label, np.arange(1, STRATA) / STRATA))
+    return np.searchsorted(edges, label, side="right").astype(np.int64)
+
+
+def _first_infinite(table: pa.Table, label: str) -> int:
+    for row, value in enumerate(python_values(table[label])):
+        try:
+            if value is not None and abs(float(value)) > np.finfo(np.float32).max:
+                return row
+        except (TypeError, ValueError):
+            continue
+    return 0

@@ -1,0 +1,104 @@
+"""A fitted model of a table: raw columns in, calibrated probabilities or numbers out; the bundle repeats it."""
+
+# N rows, C outputs
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from ludocast.datamodules.infer import RawColumns
+from ludocast.datamodules.preprocess import Encoded, Preprocessing
+from ludocast.datamodules.schema import Schema
+from ludocast.models.calibration import class_probabilities
+from ludocast.models.conformal import Interval
+from ludocast.models.learner import blended
+
+
+class Scores(Protocol):
+    """Fitted candidates."""
+
+    def logits(self, encoded: Encoded) -> Mapping[str, np.ndarray]:
+        """Scores of each candidate, float64 [N, C]."""
+        ...
+
+
+@dataclass(frozen=True)
+class FittedClasses:
+    """A classifier.
+
+    Attributes:
+        schema: Of the table.
+        preprocessing: From raw columns to what the candidates read.
+        candidates: Of which some count.
+        weights: Of the candidates' logits.
+        temperature: By which the weighted logits are divided.
+        threshold: From which probability on the positive class is answered.
+    """
+
+    schema: Schema
+    preprocessing: Preprocessing
+    candidates: Scores
+    weights: Mapping[str, float]
+    temperature: float
+    threshold: float | None = None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names, in the order of the probabilities."""
+        return self.schema.classes
+
+    def predict(self, columns: RawColumns) -> np.ndarray:
+        """Probabilities float64 [N, classes] of raw columns."""
+        return self.probabilities(self.candidates.logits(self.preprocessing.encode(columns)))
+
+    def probabilities(self, logits: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Probabilities float64 [N, classes] of the candidates' logits [N, C]."""
+        return class_probabilities(blended(logits, self.weights) / self.temperature)
+
+    def decide(self, probabilities: np.ndarray) -> np.ndarray:
+        """Class index of each row: the positive one from the threshold on, with more classes the likeliest."""
+        positive = self.schema.positive_index
+        if positive is None or self.threshold is None:
+            return np.asarray(probabilities.argmax(axis=1))
+        # The graph compares float32 numbers, so this side does as well.
+        chosen = probabilities[:, positive].astype(np.float32) >= np.float32(self.threshold)
+        return np.where(chosen, positive, 1 - positive)
+
+
+@dataclass(frozen=True)
+class FittedNumbers:
+    """A model of a number.
+
+    Attributes:
+        schema: Of the table.
+        preprocessing: From raw columns to what the candidates read.
+        candidates: Of which some count; their scores are scaled numbers, [N, 1].
+        weights: Of the candidates' scores.
+        centre: Mean of the label's training rows.
+        width: Their standard deviation: a value is centre + width · score.
+        interval: Around a score.
+    """
+
+    schema: Schema
+    preprocessing: Preprocessing
+    candidates: Scores
+    weights: Mapping[str, float]
+    centre: float
+    width: float
+    interval: Interval
+
+    def predict(self, columns: RawColumns) -> np.ndarray:
+        """Values float64 [N] of raw columns."""
+        return self.values(self.candidates.logits(self.preprocessing.encode(columns)))
+
+    def values(self, scores: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Values float64 [N] of the candidates' scores [N, 1]."""
+        return np.asarray(self.centre + self.width * blended(scores, self.weights)[:, 0])
+
+    def bounds(self, values: np.ndarray) -> np.ndarray:
+        """Lower and upper bound of each value, float64 [N, 2]."""
+        score = (values - self.centre) / self.width
+        return np.asarray(values[:, None] + self.width * self.interval.offsets(score))

@@ -1,0 +1,98 @@
+"""What a learner is: tried under some settings on held-out rows, then fitted with the one that they choose."""
+
+# N rows, C outputs
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+from ludocast.datamodules.preprocess import Encoded
+from ludocast.models.calibration import loss
+
+NOTICEABLE = 5e-4  # share of the loss: what gains less is not worth its time at inference
+Model = TypeVar("Model", covariant=True)
+Tried = Mapping[str, Mapping[float, np.ndarray]]  # learner, setting, scores [N, C] of held-out rows
+
+
+@dataclass(frozen=True)
+class Learner(Generic[Model]):
+    """A candidate.
+
+    Attributes:
+        try_out: From training rows and held-out rows to the held-out rows' scores [N, C] under each setting, the
+            cheapest first. Scores are logits, of two classes that of the second; or scaled numbers.
+        fit: From training rows and a setting to the fitted candidate.
+    """
+
+    try_out: Callable[[Encoded, np.ndarray, Encoded, np.ndarray], Mapping[float, np.ndarray]]
+    fit: Callable[[Encoded, np.ndarray, float], Model]
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What was seen on rows that no candidate was fitted on.
+
+    Attributes:
+        logits: Scores of each candidate, float64 [N, C].
+        label: int64 [N], or scaled numbers, float64 [N].
+        protocol: In words.
+    """
+
+    logits: Mapping[str, np.ndarray]
+    label: np.ndarray
+    protocol: str
+
+
+def blended(logits: Mapping[str, np.ndarray], weights: Mapping[str, float]) -> np.ndarray:
+    """The weighted sum of the candidates' scores, [N, C]."""
+    return np.asarray(np.sum([weights[name] * logits[name] for name in weights if weights[name] > 0], axis=0))
+
+
+def try_in_turn(
+    learner: Learner[object], encoded: Encoded, label: np.ndarray, fold: np.ndarray
+) -> dict[float, np.ndarray]:
+    """Scores [N, C] of all rows under each setting, each row's by a candidate that was fitted without its fold."""
+    joined: dict[float, np.ndarray] = {}
+    for k in range(int(fold.max()) + 1):
+        held, inside = fold == k, np.flatnonzero(fold != k)
+        tried = learner.try_out(encoded.rows(inside), label[inside], encoded.rows(held), label[held])
+        for setting, scores in tried.items():
+            joined.setdefault(setting, np.empty((len(label), scores.shape[1])))[held] = scores
+    return joined
+
+
+def choose(tried: Tried, label: np.ndarray, what: str) -> tuple[HeldOut, dict[str, float]]:
+    """The setting of each candidate, and the scores under it."""
+    chosen = {name: least_setting(settings, label) for name, settings in tried.items()}
+    logits = {name: settings[chosen[name]] for name, settings in tried.items()}
+    return HeldOut(logits, label, f"{len(label):,} {what}"), chosen
+
+
+def least_setting(settings: Mapping[float, np.ndarray], label: np.ndarray) -> float:
+    """The first setting whose loss is not noticeably above the lowest; of boosting, that with the fewest rounds.
+
+    Args:
+        settings: Setting to scores float64 [N, C] on held-out rows, the cheapest first.
+        label: int64 [N], or scaled numbers, float64 [N].
+    """
+    losses = {setting: loss(scores, label) for setting, scores in settings.items()}
+    limit = min(losses.values()) * (1 + NOTICEABLE)
+    return next(setting for setting, one in losses.items() if one <= limit)
+
+
+def one_setting(
+    fit: Callable[[Encoded, np.ndarray, float], Model],
+    scores: Callable[[Model, Encoded], np.ndarray],
+    settings: Sequence[float] = (0.0,),
+) -> Learner[Model]:
+    """A learner that is fitted anew for each of its settings."""
+
+    def try_out(
+        encoded: Encoded, label: np.ndarray, held: Encoded, held_label: np.ndarray  # noqa: ARG001
+    ) -> Mapping[float, np.ndarray]:  # fmt: skip
+        return {setting: scores(fit(encoded, label, setting), held) for setting in settings}
+
+    return Learner(try_out, fit)

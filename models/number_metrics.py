@@ -1,0 +1,94 @@
+"""How good predicted numbers are, with 95 % bootstrap intervals, and how often true ones lie within their bounds."""
+
+# N rows, B resamples
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from ludocast.models.metrics import Interval, bootstrap, interval
+
+
+@dataclass(frozen=True)
+class NumberStanding:
+    """One candidate beside the first one, on the same resamples.
+
+    Attributes:
+        rmse_behind: This one's error minus the first one's: above 0 the first is ahead. None for the first.
+    """
+
+    name: str
+    rmse: Interval
+    mae: Interval
+    rmse_behind: Interval | None
+
+
+def number_metrics(
+    value: np.ndarray, bounds: np.ndarray, label: np.ndarray, *, seed: int = 0, resamples: int = 1000
+) -> dict[str, Interval]:
+    """Measures of predicted numbers.
+
+    Root mean squared and mean absolute error, R² (the share of the variance that is told), the share of true values
+    within their bounds, and the mean width of these.
+
+    Args:
+        value: Predicted, float64 [N].
+        bounds: Lower and upper, float64 [N, 2].
+        label: True, float64 [N].
+        seed: Of the resamples.
+        resamples: How many.
+    """
+    rows = np.column_stack(
+        [
+            (label - value) ** 2,
+            np.abs(label - value),
+            label,
+            label**2,
+            (bounds[:, 0] <= label) & (label <= bounds[:, 1]),
+            bounds[:, 1] - bounds[:, 0],
+        ]
+    )
+    # Around the mean, or the variance of large numbers would be a difference of larger ones.
+    centred = label - label.mean()
+    rows[:, 2], rows[:, 3] = centred, centred**2
+
+    def all_of(weights_BN: np.ndarray) -> np.ndarray:
+        squared, absolute, first, second, inside, width = (weights_BN @ rows / weights_BN.sum(axis=1, keepdims=True)).T
+        return np.stack([np.sqrt(squared), absolute, 1 - squared / (second - first**2), inside, width], axis=1)
+
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = all_of(np.ones((1, len(label))))[0]
+        resampled = bootstrap(all_of, len(label), seed, resamples)
+    names = ("rmse", "mae", "r2", "coverage", "interval_width")
+    return {
+        name: interval(value, resampled[:, k])
+        for k, (name, value) in enumerate(zip(names, found.tolist(), strict=True))
+        if np.isfinite(value)
+    }
+
+
+def compare_numbers(
+    candidates: Mapping[str, np.ndarray], label: np.ndarray, *, seed: int = 0, resamples: int = 1000
+) -> list[NumberStanding]:
+    """Candidates by their values [N] on the same rows, with paired differences from the first one."""
+    errors = np.stack([value - label for value in candidates.values()], axis=1)
+    count = errors.shape[1]
+    rows = np.hstack([errors**2, np.abs(errors)])
+
+    def both(weights_BN: np.ndarray) -> np.ndarray:
+        means = weights_BN @ rows / weights_BN.sum(axis=1, keepdims=True)
+        return np.hstack([np.sqrt(means[:, :count]), means[:, count:]])
+
+    value = both(np.ones((1, len(label))))[0]
+    resampled = bootstrap(both, len(label), seed, resamples)
+    return [
+        NumberStanding(
+            name,
+            interval(value[k], resampled[:, k]),
+            interval(value[count + k], resampled[:, count + k]),
+            interval(value[k] - value[0], resampled[:, k] - resampled[:, 0]) if k > 0 else None,
+        )
+        for k, name in enumerate(candidates)
+    ]

@@ -1,0 +1,210 @@
+"""A model of a table by the classic learners: each tried on held-out rows, the best or a blend of them kept."""
+
+# N rows, C outputs
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from ludocast.datamodules.fit_preprocessing import fit_preprocessing
+from ludocast.datamodules.infer import RawColumns
+from ludocast.datamodules.preprocess import Encoded
+from ludocast.datamodules.schema import Schema
+from ludocast.datamodules.split import folds
+from ludocast.models.blend import blend_weights
+from ludocast.models.calibration import fit_temperature, loss
+from ludocast.models.conformal import fit_interval
+from ludocast.models.fitted import FittedClasses, FittedNumbers
+from ludocast.models.learner import HeldOut, Learner, Tried, blended, choose, try_in_turn
+from ludocast.models.table.learners import Job, Model, learner_names, learners
+
+FOLDS = 5
+Combine = Literal["best", "blend"]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """Fitted learners by name."""
+
+    models: Mapping[str, Model]
+
+    def logits(self, encoded: Encoded) -> dict[str, np.ndarray]:
+        """Scores of each, float64 [N, C]."""
+        return {name: model.scores(encoded) for name, model in self.models.items()}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A learner on the leaderboard of held-out rows.
+
+    Attributes:
+        learner: Its name.
+        loss: Mean log loss, or the root of the mean squared error in the label's unit; None where it failed.
+        setting: The one that was chosen.
+        seconds: It took to try and to fit.
+        failed: Why it is not there, "" where it is.
+    """
+
+    learner: str
+    loss: float | None
+    setting: float | None
+    seconds: float
+    failed: str = ""
+
+
+@dataclass(frozen=True)
+class FittedTable:
+    """What came of the learners.
+
+    Attributes:
+        model: What goes into the bundle: the best learner, or a blend.
+        every: Each learner by itself, in the same order as on the leaderboard.
+        held_out: Scores of the learners on rows that they were not fitted on.
+        leaderboard: The best first.
+    """
+
+    model: FittedClasses | FittedNumbers
+    every: Mapping[str, FittedClasses | FittedNumbers]
+    held_out: HeldOut
+    leaderboard: tuple[Row, ...]
+
+
+def fit_table(
+    schema: Schema,
+    columns: RawColumns,
+    label: np.ndarray,
+    validation: tuple[RawColumns, np.ndarray] | None,
+    *,
+    names: str = "all",
+    combine: Combine = "best",
+    seed: int = 0,
+    rare: int = 0,
+    points: int = 10_000,
+    prototypes: int = 0,
+    say: Callable[[str], None] = lambda _: None,
+) -> FittedTable:
+    """Try learners on held-out rows, and fit them on all training rows.
+
+    Args:
+        schema: The table's schema; without classes the label is a number.
+        columns: Raw columns of the training rows.
+        label: Class index, int64 [N], or numbers, float64 [N].
+        validation: Raw columns and labels of rows held out for good; None: each training row is held out once.
+        names: Of learners, see `learner_names`.
+        combine: Whether the best one is taken, or a blend by weights.
+        seed: Of everything random.
+        rare: Values of fewer training rows are not kept.
+        points: Rows that nearest neighbours keep at most.
+        prototypes: Centres in place of these rows; 0 for none.
+        say: Is told what happens.
+
+    Raises:
+        ValueError: If there is no such learner, or all fail.
+    """
+    classes = len(schema.classes)
+    wanted = learner_names(names, classes)
+    preprocessing, encoded = fit_preprocessing(schema, columns, label, seed, rare)
+    centre, width = (0.0, 1.0) if classes else (float(label.mean()), float(label.std()))
+    scaled = label if classes else (label - centre) / width
+    held = None
+    if validation is not None:
+        held_label = validation[1] if classes else (validation[1] - centre) / width
+        held = (preprocessing.encode(validation[0]), held_label)
+    job = Job(preprocessing, classes, seed, points, prototypes)
+    found = try_all(learners(wanted, job), encoded, scaled, held, seed, say)
+    if not found.models:
+        reasons = "; ".join(f"{row.learner}: {row.failed}" for row in found.rows)
+        raise ValueError(f"no learner could be fitted ({reasons})")
+    held_out = found.held_out
+    # Each is judged as it would be served, calibrated: margins and naive odds are not probabilities.
+    sharp = {name: 1 / fit_temperature(s, held_out.label) if classes else 1.0 for name, s in held_out.logits.items()}
+    calibrated = {name: scores * sharp[name] for name, scores in held_out.logits.items()}
+    losses = {name: loss(scores, held_out.label) for name, scores in calibrated.items()}
+    best = min(losses, key=lambda name: losses[name])
+    weights = {name: float(name == best) for name in losses}
+    if combine == "blend" and len(losses) > 1:
+        weights = {name: part * sharp[name] for name, part in blend_weights(calibrated, held_out.label).items()}
+
+    def whole(of: Mapping[str, float]) -> FittedClasses | FittedNumbers:
+        used = {name: weight for name, weight in of.items() if weight > 0}
+        candidates = Learned({name: found.models[name] for name in used})
+        scores = blended(held_out.logits, used)
+        if classes:
+            return FittedClasses(schema, preprocessing, candidates, used, fit_temperature(scores, held_out.label))
+        interval = fit_interval(scores[:, 0], held_out.label)
+        return FittedNumbers(schema, preprocessing, candidates, used, centre, width, interval)
+
+    every = {name: whole({name: 1.0}) for name in sorted(losses, key=lambda name: losses[name])}
+    shown = {name: one if classes else width * float(np.sqrt(one)) for name, one in losses.items()}
+    rows = [Row(r.learner, shown.get(r.learner), r.setting, r.seconds, r.failed) for r in found.rows]
+    rows.sort(key=lambda row: np.inf if row.loss is None else row.loss)
+    return FittedTable(whole(weights), every, held_out, tuple(rows))
+
+
+@dataclass(frozen=True)
+class Found:
+    """What came of trying them.
+
+    Attributes:
+        models: Those that were fitted.
+        held_out: Their scores on held-out rows.
+        rows: Of the leaderboard, losses not told yet.
+    """
+
+    models: Mapping[str, Model]
+    held_out: HeldOut
+    rows: tuple[Row, ...]
+
+
+def try_all(
+    every: Mapping[str, Learner[Model]],
+    encoded: Encoded,
+    label: np.ndarray,
+    held: tuple[Encoded, np.ndarray] | None,
+    seed: int,
+    say: Callable[[str], None],
+) -> Found:
+    """Try and fit all learners; one that fails is left out, with the reason.
+
+    Args:
+        every: By name.
+        encoded: The training rows.
+        label: Of these, int64 [N] or scaled numbers, float64 [N].
+        held: Rows held out for good, with their label; None: each training row is held out once.
+        seed: Of the folds.
+        say: Is told what happens.
+    """
+    fold = None
+    if held is None:
+        count = FOLDS if label.dtype.kind == "f" else int(min(FOLDS, np.bincount(label).min()))
+        fold = folds(label, seed, max(min(count, len(label)), 2))
+    held_label = label if held is None else held[1]
+    what = "validation rows" if fold is None else f"training rows, held out in {int(fold.max()) + 1} folds"
+    models: dict[str, Model] = {}
+    logits: dict[str, np.ndarray] = {}
+    rows = []
+    protocol = f"{len(held_label):,} {what}"
+    for name, learner in every.items():
+        say(f"training {name}")
+        start = time.monotonic()
+        try:
+            if held is None:
+                assert fold is not None
+                tried: Tried = {name: try_in_turn(learner, encoded, label, fold)}
+            else:
+                tried = {name: learner.try_out(encoded, label, *held)}
+            one, chosen = choose(tried, held_label, what)
+            if not np.isfinite(one.logits[name]).all():
+                raise FloatingPointError("it gives numbers that are not finite")
+            models[name] = learner.fit(encoded, label, chosen[name])
+            logits[name] = one.logits[name]
+            rows.append(Row(name, None, chosen[name], time.monotonic() - start))
+        except Exception as error:  # of whatever kind: one learner's failure is no reason to lose the others
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            say(f"note: {name} failed, the others go on: {reason}")
+            rows.append(Row(name, None, None, time.monotonic() - start, reason))
+    return Found(models, HeldOut(logits, held_label, protocol), tuple(rows))

@@ -1,0 +1,72 @@
+"""Linear models and a neural network: layers of sums, with max(0, ·) between them."""
+
+# N rows, P columns of the design, C outputs
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from ludocast.datamodules.preprocess import Encoded
+from ludocast.models.table.design import Design
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+
+HIDDEN = (64, 32)
+PATIENCE_ROWS = 500  # with fewer rows a tenth of them is too few to stop by
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Layers x ← max(0, x W + b); behind the last one nothing is cut off.
+
+    Attributes:
+        design: Of the first layer's inputs.
+        weights: float64 [inputs, outputs] of each layer.
+        biases: float64 [outputs] of each.
+    """
+
+    design: Design
+    weights: Sequence[np.ndarray]
+    biases: Sequence[np.ndarray]
+
+    def scores(self, encoded: Encoded) -> np.ndarray:
+        """float64 [N, C]."""
+        x = np.asarray(self.design.matrix(encoded) @ self.weights[0] + self.biases[0])
+        for weight, bias in zip(self.weights[1:], self.biases[1:], strict=True):
+            x = np.maximum(x, 0.0) @ weight + bias
+        return x
+
+
+def fit_logistic(design: Design, encoded: Encoded, label: np.ndarray, strength: float) -> Layers:
+    """Logistic regression with an L2 penalty; `strength` is scikit-learn's C."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a few steps short of the optimum predicts as well
+        model = LogisticRegression(C=strength, max_iter=300).fit(design.matrix(encoded), label)
+    return Layers(design, [model.coef_.T], [model.intercept_])
+
+
+def fit_ridge(design: Design, encoded: Encoded, label: np.ndarray, strength: float) -> Layers:
+    """Linear regression with an L2 penalty; `strength` is the inverse of scikit-learn's alpha."""
+    model = Ridge(alpha=1 / strength).fit(design.matrix(encoded), label)
+    return Layers(design, [model.coef_.reshape(-1, 1)], [np.atleast_1d(model.intercept_)])
+
+
+def fit_neural(design: Design, encoded: Encoded, label: np.ndarray, classes: int, penalty: float, seed: int) -> Layers:
+    """A network of two hidden layers; with enough rows a tenth of them tells when to stop."""
+    kind = MLPClassifier if classes else MLPRegressor
+    model = kind(
+        hidden_layer_sizes=HIDDEN,
+        alpha=penalty,
+        learning_rate_init=2e-3,
+        max_iter=100 if len(label) >= PATIENCE_ROWS else 200,
+        early_stopping=len(label) >= PATIENCE_ROWS,
+        random_state=seed,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(design.matrix(encoded), label)
+    return Layers(design, model.coefs_, model.intercepts_)

@@ -1,0 +1,204 @@
+"""All classic learners by name; to add one, write its model and enter it here and in `serve/graph_table.py`."""
+
+# N rows, C outputs
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Protocol
+
+import numpy as np
+from ludocast.datamodules.preprocess import Encoded, Preprocessing
+from ludocast.datamodules.split import CROSS_ROWS
+from ludocast.models.churn.boosting import Boosting, Shape, fit_boosting, rounds_to_try
+from ludocast.models.churn.learners import STRENGTHS
+from ludocast.models.learner import Learner, one_setting
+from ludocast.models.table.bayes import fit_bayes
+from ludocast.models.table.design import HALF, fit_design
+from ludocast.models.table.kernel import fit_kernel
+from ludocast.models.table.layers import fit_logistic, fit_neural, fit_ridge
+from ludocast.models.table.neighbours import SETTINGS, Neighbours, fit_neighbours
+from ludocast.models.table.trees import fit_forest, fit_tree
+
+BOTH = ("tree", "forest", "boosting", "svm", "neural", "naive_bayes", "knn")
+CLASSIFICATION = (*BOTH, "logistic")
+REGRESSION = (*BOTH, "linear")
+LEAVES = (50.0, 20.0, 5.0)
+PENALTIES = (1.0, 1e-2)
+MARGINS = (1.0,)
+SHAPE = Shape(15, 0.05, 600)
+ROUNDS_ROWS = 500  # held-out rows that tell when LightGBM is to stop
+
+
+class Model(Protocol):
+    """A fitted learner."""
+
+    def scores(self, encoded: Encoded) -> np.ndarray:
+        """float64 [N, C]: logits, of two classes that of the second; or scaled numbers, [N, 1]."""
+        ...
+
+
+@dataclass(frozen=True)
+class Boosted:
+    """A boosting, which reads what trees read."""
+
+    boosting: Boosting
+
+    def scores(self, encoded: Encoded) -> np.ndarray:
+        """float64 [N, C]."""
+        return self.boosting.logits(encoded.trees)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a learner has to know of a table.
+
+    Attributes:
+        preprocessing: Of the rows.
+        classes: C; 0 where a number is predicted.
+        seed: Of everything random.
+        points: Rows that nearest neighbours keep at most.
+        prototypes: Centres in place of these rows; 0 for none.
+    """
+
+    preprocessing: Preprocessing
+    classes: int
+    seed: int = 0
+    points: int = 10_000
+    prototypes: int = 0
+
+
+def learner_names(asked: str, classes: int) -> tuple[str, ...]:
+    """The learners that are asked for: "all", or names with commas between them.
+
+    Raises:
+        ValueError: If there is none of a name, with the nearest one.
+    """
+    known = CLASSIFICATION if classes else REGRESSION
+    if asked == "all":
+        return known
+    names = tuple(dict.fromkeys(name.strip() for name in asked.split(",") if name.strip()))
+    for name in names:
+        if name in known:
+            continue
+        if name in CLASSIFICATION + REGRESSION:
+            other = "linear" if classes == 0 else "logistic"
+            what = "numbers" if classes == 0 else "classes"
+            raise ValueError(f'--learners: "{name}" does not predict {what}; "{other}" does')
+        near = get_close_matches(name, known, n=1, cutoff=0.4)
+        hint = f'; did you mean "{near[0]}"?' if near else ""
+        raise ValueError(f'--learners: there is no learner "{name}"{hint} There are {", ".join(known)}')
+    if not names:
+        raise ValueError(f"--learners names no learner; there are {', '.join(known)}")
+    return names
+
+
+def learners(names: tuple[str, ...], job: Job) -> dict[str, Learner[Model]]:
+    """Learners by name."""
+    return {name: LEARNERS[name](job) for name in names}
+
+
+def _tree(job: Job) -> Learner[Model]:
+    return _usual(lambda encoded, label, leaf: fit_tree(encoded, label, job.classes, leaf, job.seed), LEAVES)
+
+
+def _forest(job: Job) -> Learner[Model]:
+    return _usual(lambda encoded, label, _: fit_forest(encoded, label, job.classes, job.seed))
+
+
+def _boosting(job: Job) -> Learner[Model]:
+    def try_out(
+        encoded: Encoded, label: np.ndarray, held: Encoded, held_label: np.ndarray
+    ) -> Mapping[float, np.ndarray]:
+        rounds = rounds_to_try(SHAPE)
+        known = (held.trees, held_label) if len(held_label) >= ROUNDS_ROWS else None
+        model = fit_boosting(encoded.trees, label, job.classes, SHAPE, rounds[-1], job.seed, known)
+        return dict(zip(map(float, rounds), model.staged_logits(held.trees, rounds), strict=True))
+
+    def fit(encoded: Encoded, label: np.ndarray, rounds: float) -> Boosted:
+        return Boosted(fit_boosting(encoded.trees, label, job.classes, SHAPE, int(rounds), job.seed))
+
+    return Learner(try_out, fit)
+
+
+def _svm(job: Job) -> Learner[Model]:
+    def fit(encoded: Encoded, label: np.ndarray, strength: float) -> Model:
+        design = fit_design(encoded, job.preprocessing, plain=False, hot=HALF)
+        return fit_kernel(design, encoded, label, job.classes, strength, job.seed)
+
+    return _usual(fit, MARGINS)
+
+
+def _neural(job: Job) -> Learner[Model]:
+    def fit(encoded: Encoded, label: np.ndarray, penalty: float) -> Model:
+        design = fit_design(encoded, job.preprocessing, plain=True)
+        return fit_neural(design, encoded, label, job.classes, penalty, job.seed)
+
+    return _usual(fit, PENALTIES)
+
+
+def _naive_bayes(job: Job) -> Learner[Model]:
+    return _usual(lambda encoded, label, _: fit_bayes(encoded, label, job.classes, job.preprocessing))
+
+
+def _knn(job: Job) -> Learner[Model]:
+    def fit(encoded: Encoded, label: np.ndarray, count: float) -> Neighbours:
+        design = fit_design(encoded, job.preprocessing, plain=False, hot=HALF)
+        kept = (job.points, job.prototypes, job.seed)
+        return fit_neighbours(design, encoded, label, job.classes, int(count), *kept)
+
+    def try_out(
+        encoded: Encoded, label: np.ndarray, held: Encoded, held_label: np.ndarray  # noqa: ARG001
+    ) -> Mapping[float, np.ndarray]:  # fmt: skip
+        found = fit(encoded, label, SETTINGS[-1]).staged_scores(held, [int(count) for count in SETTINGS])
+        return dict(zip(SETTINGS, found, strict=True))
+
+    return Learner(try_out, fit)
+
+
+def _logistic(job: Job) -> Learner[Model]:
+    def fit(encoded: Encoded, label: np.ndarray, strength: float) -> Model:
+        return fit_logistic(fit_design(encoded, job.preprocessing, plain=True), encoded, label, strength)
+
+    return _by_strength(fit)
+
+
+def _linear(job: Job) -> Learner[Model]:
+    def fit(encoded: Encoded, label: np.ndarray, strength: float) -> Model:
+        return fit_ridge(fit_design(encoded, job.preprocessing, plain=True), encoded, label, strength)
+
+    return _by_strength(fit)
+
+
+Fit = Callable[[Encoded, np.ndarray, float], Model]
+
+
+def _usual(fit: Fit, settings: tuple[float, ...] = (0.0,)) -> Learner[Model]:
+    return one_setting(fit, lambda model, encoded: model.scores(encoded), settings)
+
+
+def _by_strength(fit: Fit) -> Learner[Model]:
+    """Of linear models; on large tables the penalty makes no difference."""
+    every, last = _usual(fit, STRENGTHS), _usual(fit, STRENGTHS[-1:])
+
+    def try_out(
+        encoded: Encoded, label: np.ndarray, held: Encoded, held_label: np.ndarray
+    ) -> Mapping[float, np.ndarray]:
+        return (every if len(label) < CROSS_ROWS else last).try_out(encoded, label, held, held_label)
+
+    return Learner(try_out, fit)
+
+
+LEARNERS: dict[str, Callable[[Job], Learner[Model]]] = {
+    "tree": _tree,
+    "forest": _forest,
+    "boosting": _boosting,
+    "svm": _svm,
+    "neural": _neural,
+    "naive_bayes": _naive_bayes,
+    "knn": _knn,
+    "logistic": _logistic,
+    "linear": _linear,
+}

@@ -1,0 +1,176 @@
+"""What runs on a table with a label share: threshold, report, files of the run, bundle, and what is said at the end."""
+
+# N rows, C classes
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from ludocast.datamodules.infer import RawColumns
+from ludocast.models.calibration import class_probabilities, cost_threshold, f1_threshold
+from ludocast.models.fitted import FittedClasses, FittedNumbers
+from ludocast.models.learner import HeldOut, blended
+from ludocast.recipes.labelled_table import LabelledTable
+from ludocast.recipes.provenance import git_revision, libraries
+from ludocast.serve.bundle import write_bundle
+from ludocast.serve.graph_inputs import schema_inputs
+from ludocast.serve.measured import PLAYERS, Words
+from ludocast.serve.report import Report, build_report
+
+RARE = 5  # with --private, categories of fewer training rows are left out
+Fitted = TypeVar("Fitted", bound=FittedClasses)
+
+
+def check_seed(seed: int) -> None:
+    """Refuse what NumPy would.
+
+    Raises:
+        ValueError: In a sentence.
+    """
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"--seed is a number from 0 to {2**32 - 1}, got {seed}")
+
+
+def check_costs(missed: float, false_alarm: float) -> None:
+    """Refuse costs that tell no threshold.
+
+    Raises:
+        ValueError: In a sentence.
+    """
+    if not (missed > 0 and false_alarm > 0 and np.isfinite(missed + false_alarm)):
+        raise ValueError("--cost-missed and --cost-false-alarm are numbers above 0")
+
+
+def with_threshold(fitted: Fitted, held_out: HeldOut, by: str, cost_missed: float, cost_false_alarm: float) -> Fitted:
+    """The model with the threshold of its positive class, by costs or by the highest F1 on held-out rows."""
+    positive = fitted.schema.positive_index
+    if positive is None:
+        return fitted
+    if by == "cost":
+        return replace(fitted, threshold=cost_threshold(cost_missed, cost_false_alarm))
+    p = class_probabilities(blended(held_out.logits, fitted.weights) / fitted.temperature)[:, positive]
+    return replace(fitted, threshold=f1_threshold(p, held_out.label == positive))
+
+
+def protocol(table: LabelledTable, choice: str, fitted: FittedClasses, held_out: HeldOut) -> list[str]:
+    """Where the figures of a classifier come from; `choice` is what was chosen beside calibration and threshold."""
+    return [
+        f"The split is {table.split.rule}; everything fitted is fitted on the training part alone.",
+        f"{choice}, calibration (temperature {fitted.temperature:.3f}) and an F1 threshold come from "
+        f"{held_out.protocol}; the test part was used for this report only.",
+    ]
+
+
+def class_report(
+    table: LabelledTable,
+    fitted: FittedClasses,
+    leaderboard: Callable[[RawColumns], Mapping[str, np.ndarray]],
+    protocol: Sequence[str],
+    name: str,
+    seed: int,
+    words: Words = PLAYERS,
+) -> tuple[Report, np.ndarray, np.ndarray]:
+    """Measure a classifier on the test part: the report, its probabilities of all test rows, and their labels.
+
+    Args:
+        table: With its test part.
+        fitted: The model.
+        leaderboard: Probabilities [N, C] of ours and the others, of some rows.
+        protocol: Sentences on split and choice.
+        name: Of the model.
+        seed: Of resamples and shuffles.
+        words: How the page speaks of rows.
+    """
+    split = table.split
+    found = [(leaderboard(columns), label) for columns, label in table.test_pieces()]
+    every = {key: np.concatenate([piece[key] for piece, _ in found]) for key in found[0][0]}
+    label = np.concatenate([label for _, label in found])
+    report = build_report(
+        name=name,
+        schema=fitted.schema,
+        predict=fitted.predict,
+        decide=fitted.decide,
+        threshold=fitted.threshold,
+        test_columns=table.part(split.test)[0],
+        shown=table.shown,
+        test_label=label,
+        leaderboard=every,
+        rows=table.rows,
+        described_rows=len(split.train),
+        protocol=protocol,
+        true_probability=None if table.truth is None else table.truth[split.test],
+        seed=seed,
+        words=words,
+    )
+    return report, next(iter(every.values())), label
+
+
+def write_run(
+    partial: Path,
+    table: LabelledTable,
+    fitted: FittedClasses | FittedNumbers,
+    metrics: Mapping[str, Any],
+    model: bytes,
+    name: str,
+    version: str | None,
+    extra_files: Mapping[str, bytes] | None = None,
+) -> None:
+    """Write schema.json, split.csv, metrics.json and the bundle.
+
+    Args:
+        partial: Folder of the run.
+        table: That was learnt from.
+        fitted: The model.
+        metrics: Of the report.
+        model: Its graph.
+        name: Of the bundle.
+        version: The same; None for one of the model's hash.
+        extra_files: Of the bundle.
+    """
+    table.schema.write(partial / "schema.json")
+    if table.stream is None:  # rows on the disk have their part beside them
+        table.split.write(partial / "split.csv")
+    text = json.dumps(metrics, ensure_ascii=False, indent=1, allow_nan=False)
+    (partial / "metrics.json").write_text(text + "\n", encoding="utf-8")
+    answers: dict[str, Any] = {"task": "regression", "classes": ()}
+    if isinstance(fitted, FittedClasses):
+        answers = {"classes": fitted.classes, "positive": fitted.schema.positive, "threshold": fitted.threshold}
+    else:
+        answers["coverage"] = fitted.interval.coverage
+    write_bundle(
+        partial / "bundle",
+        model,
+        name=name,
+        inputs=schema_inputs(fitted.schema),
+        missing_tokens=fitted.schema.missing_tokens,
+        metrics=metrics["metrics"],
+        libraries=libraries(),
+        data_sha256=table.sha256,
+        git_revision=git_revision(),
+        version=version,
+        extra_files=extra_files,
+        overwrite=True,  # left by a run that was killed after writing it
+        **answers,
+    )
+
+
+def print_figures(out: Path) -> None:
+    """The figures of a run's metrics.json, and where report and bundle are."""
+    measured: Mapping[str, Any] = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    print("\non the test part (95 % interval):")
+    for key, entry in measured["metrics"].items():
+        value, low, high = (shown(entry[side]) for side in ("value", "low", "high"))
+        print(f"  {key:<20} {value}  ({low} to {high})")
+    if measured.get("best_possible_auc") is not None:
+        print(f"  {'best possible auc':<20} {measured['best_possible_auc']:.4f}  (of who knows the true probabilities)")
+    print(f"\nreport: {out / 'report.html'}\nbundle: {out / 'bundle'}")
+
+
+def shown(value: float) -> str:
+    """Four digits behind the point, of large numbers fewer."""
+    return f"{value:.4f}" if abs(value) < 10 else f"{value:,.5g}"

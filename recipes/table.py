@@ -1,0 +1,250 @@
+"""`ludocast train table`: from any table to a report and a bundle, by the classic learners."""
+
+# N rows, C classes
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from ludocast.datamodules.infer import RawColumns
+from ludocast.datamodules.number_label import Task
+from ludocast.models.fitted import FittedClasses, FittedNumbers
+from ludocast.models.table.fit import Combine, FittedTable, fit_table
+from ludocast.models.table.learners import learner_names
+from ludocast.recipes.experiment import experiment_of
+from ludocast.recipes.kept_answers import keep_answers
+from ludocast.recipes.labelled_run import (
+    RARE,
+    check_costs,
+    check_seed,
+    class_report,
+    print_figures,
+    protocol,
+    shown,
+    with_threshold,
+    write_run,
+)
+from ludocast.recipes.labelled_table import LabelledTable, read_labelled_table
+from ludocast.recipes.loggers import LoggerName, Tracker, check_logger
+from ludocast.recipes.run_folder import RunFolder
+from ludocast.recipes.stops import telling_of_stops
+from ludocast.serve.graph_table import export_table
+from ludocast.serve.measured import Words
+from ludocast.serve.number_report import NumberReport, build_number_report, write_number_report
+from ludocast.serve.report import Report, write_report
+
+LARGE_GRAPH = 20 << 20  # bytes from which on a graph's size is remarked on
+
+
+def train_table(
+    data: Path,
+    label: str,
+    out: Path = Path("run"),
+    task: Task = "auto",
+    learners: str = "all",
+    combine: Combine = "best",
+    positive: str | None = None,
+    exclude: list[str] | None = None,
+    seed: int = 0,
+    schema: Path | None = None,
+    split_time: str | None = None,
+    split_group: str | None = None,
+    cost_missed: float = 1.0,
+    cost_false_alarm: float = 1.0,
+    threshold_by: Literal["cost", "f1"] = "cost",
+    knn_points: int = 10_000,
+    knn_prototypes: int = 0,
+    encoding: str = "utf-8",
+    delimiter: str | None = None,
+    entity: str = "row",
+    overwrite: bool = False,
+    private: bool = False,
+    name: str | None = None,
+    version: str | None = None,
+    logger: LoggerName | None = None,
+) -> None:
+    """Train the classic learners on any table, for classes or for a number, and keep the best one.
+
+    Writes OUT/report.html (open it in a browser), OUT/metrics.json, OUT/schema.json, OUT/split.csv and OUT/bundle,
+    which `ludocast score` and `ludocast serve` take. Each learner is tried on rows that it was not fitted on; the test
+    part serves the report alone. A number comes with an interval that holds 90 % of the true values.
+
+    Example: ludocast train table --data customers.csv --label Churn --positive Yes --entity customer --out run
+    Example: ludocast train table --data houses.csv --label price --learners forest,boosting,linear --out run
+
+    Args:
+        data: CSV or Parquet file.
+        label: Column to predict.
+        out: Folder of the run; it appears when all is done, and OUT.partial until then.
+        task: classification or regression; auto takes numbers of more than 20 distinct values for regression.
+        learners: all, or some with commas between them: tree, forest, boosting, svm, neural, naive_bayes, knn, and
+            logistic (classes) or linear (numbers).
+        combine: best keeps the learner with the lowest loss on held-out rows; blend weighs them.
+        positive: Value of the label whose probability is wanted, such as yes.
+        exclude: Columns to leave out; comma-separated or given again.
+        seed: Equal seeds give equal results.
+        schema: A schema.json of an earlier run, perhaps edited, to follow.
+        split_time: Column of times; the latest rows become the test, as in production.
+        split_group: Column such as a customer id whose rows are never parted between training and test.
+        cost_missed: What it costs to miss one of the positive class; with --cost-false-alarm it sets the threshold.
+        cost_false_alarm: What it costs to act on one that is not.
+        threshold_by: cost, or the threshold with the highest F1.
+        knn_points: Rows that knn keeps in its graph at most.
+        knn_prototypes: So many k-means centres in place of these rows, for a small and fast graph; 0 for none.
+        encoding: Of a CSV file, such as cp949.
+        delimiter: Of a CSV file; found by itself.
+        entity: What a row is, such as customer, for the report's texts.
+        overwrite: Replace what lies at OUT and OUT.partial.
+        private: Values seen in fewer than 5 training rows are left out of schema and bundle.
+        name: Name of the model in the bundle; by default that of OUT.
+        version: Version of the bundle; by default from the model's hash.
+        logger: Tells mlflow, tensorboard or a csv file of every learner and the test; in OUT/logs, and MLflow's store
+            is mlflow.db beside OUT, or what MLFLOW_TRACKING_URI names.
+    """
+    experiment = experiment_of("train table", locals())
+    check_logger(logger)
+    check_seed(seed)
+    check_costs(cost_missed, cost_false_alarm)
+    if knn_points < 1 or knn_prototypes < 0:
+        raise ValueError("--knn-points is 1 or more, --knn-prototypes 0 or more")
+    if data.is_dir():
+        raise ValueError(f"{data} is a folder; a table is a CSV or Parquet file (snapshots are for `train churn`)")
+    folder = RunFolder(out, resume=False, overwrite=overwrite, experiment=experiment)
+    rare = RARE if private else 0
+    with telling_of_stops(folder):
+        table = read_labelled_table(
+            data, label, positive, exclude if exclude is not None else [], schema, split_time, split_group, seed,
+            encoding, delimiter, None, rare, task=task,
+        )  # fmt: skip
+        learner_names(learners, len(table.schema.classes))  # a name that is wrong is told before anything is written
+        for warning in table.schema.warnings:
+            print(f"note: {warning}", flush=True)
+        settings: dict[str, Any] = {
+            "data_sha256": table.sha256, "label": label, "positive": table.schema.positive, "exclude": exclude,
+            "task": task, "learners": learners, "combine": combine, "seed": seed, "split": table.split.rule,
+            "knn_points": knn_points, "knn_prototypes": knn_prototypes, "private": private,
+        }  # fmt: skip
+        partial = folder.begin(settings)
+        tracker = None if logger is None else Tracker(logger, partial, out, experiment.options)
+        columns, known = table.part(table.split.train)
+        validation = None if table.split.validation is None else table.part(table.split.validation)
+        found = fit_table(
+            table.schema, columns, known, validation, names=learners, combine=combine, seed=seed, rare=rare,
+            points=knn_points, prototypes=knn_prototypes, say=lambda sentence: print(sentence, flush=True),
+        )  # fmt: skip
+        _print_leaderboard(found)
+        model = found.model
+        if isinstance(model, FittedClasses):
+            model = with_threshold(model, found.held_out, threshold_by, cost_missed, cost_false_alarm)
+        known_as = out.name if name is None else name
+        _write(partial, table, replace(found, model=model), known_as, version, seed, entity, rare)
+        if tracker is not None:
+            tracker.finish(partial)
+        folder.finish()
+    print_figures(out)
+    print(f"next:   ludocast score --bundle {out / 'bundle'} --input {data} --output scored.csv")
+    print(f"        ludocast serve --bundle {out / 'bundle'}", flush=True)
+
+
+def _write(
+    partial: Path,
+    table: LabelledTable,
+    found: FittedTable,
+    name: str,
+    version: str | None,
+    seed: int,
+    entity: str,
+    rare: int,
+) -> None:
+    print("evaluating on the test part …", flush=True)
+    model = found.model
+    graph = export_table(model, f"{name}: {table.schema.label}").SerializeToString()
+    if len(graph) > LARGE_GRAPH:
+        most = max(model.weights, key=lambda one: model.weights[one])
+        hint = "; --knn-prototypes 500 makes it small" if "knn" in model.weights else ""
+        print(f"note: the graph has {len(graph) / 2**20:.0f} MB ({most}){hint}", flush=True)
+    kept: Mapping[str, bytes] = {}
+    if isinstance(model, FittedClasses):
+        report, probabilities, label = _class_report(table, found, name, seed, entity)
+        kept = keep_answers(partial, table, probabilities, label, model.decide, rare)
+        write_report(report, partial / "report.html")
+        metrics = report.metrics()
+    else:
+        numbers = _number_report(table, found, name, seed)
+        write_number_report(numbers, partial / "report.html")
+        metrics = numbers.metrics()
+    write_run(partial, table, model, {**metrics, **_learners(found, len(graph))}, graph, name, version, kept)
+
+
+def _learners(found: FittedTable, size: int) -> dict[str, Any]:
+    """The leaderboard of held-out rows, for metrics.json."""
+    rows = [
+        {"learner": r.learner, "loss": r.loss, "setting": r.setting, "seconds": round(r.seconds, 3), "failed": r.failed}
+        for r in found.leaderboard
+    ]
+    return {"learners": rows, "weights": dict(found.model.weights), "graph_bytes": size}
+
+
+def _every(found: FittedTable, name: str) -> Mapping[str, FittedClasses | FittedNumbers]:
+    """Ours and the learners by themselves, but one that ours is."""
+    alone = next(iter(found.model.weights)) if len(found.model.weights) == 1 else None
+    ours = f"ludocast ({name})" if alone is None else f"{alone} (in the bundle)"
+    return {ours: found.model, **{other: model for other, model in found.every.items() if other != alone}}
+
+
+def _choice(found: FittedTable) -> str:
+    if len(found.model.weights) == 1:
+        return f"The learner ({next(iter(found.model.weights))}), its settings"
+    total = sum(found.model.weights.values())
+    return "Blend weights (" + ", ".join(f"{part} {w / total:.0%}" for part, w in found.model.weights.items()) + ")"
+
+
+def _class_report(
+    table: LabelledTable, found: FittedTable, name: str, seed: int, entity: str
+) -> tuple[Report, np.ndarray, np.ndarray]:
+    fitted = found.model
+    assert isinstance(fitted, FittedClasses)
+    positive = fitted.schema.positive
+    words = Words(entity, f"those with {table.schema.label} = {positive}", "the others")
+
+    def leaderboard(columns: RawColumns) -> dict[str, np.ndarray]:
+        return {other: model.predict(columns) for other, model in _every(found, name).items()}
+
+    told = protocol(table, _choice(found), fitted, found.held_out)
+    return class_report(table, fitted, leaderboard, told, name, seed, words)
+
+
+def _number_report(table: LabelledTable, found: FittedTable, name: str, seed: int) -> NumberReport:
+    fitted = found.model
+    assert isinstance(fitted, FittedNumbers)
+    columns, label = table.part(table.split.test)
+    return build_number_report(
+        name=name,
+        schema=fitted.schema,
+        predict=fitted.predict,
+        bounds=fitted.bounds,
+        coverage=fitted.interval.coverage,
+        test_columns=columns,
+        test_label=label,
+        leaderboard={other: model.predict(columns) for other, model in _every(found, name).items()},
+        rows=table.rows,
+        described_rows=len(table.split.train),
+        protocol=[
+            f"The split is {table.split.rule}; everything fitted is fitted on the training part alone.",
+            f"{_choice(found)} and the intervals come from {found.held_out.protocol}; the test part was used for this "
+            "report only.",
+        ],
+        seed=seed,
+    )
+
+
+def _print_leaderboard(found: FittedTable) -> None:
+    what = "RMSE" if isinstance(found.model, FittedNumbers) else "log loss"
+    print(f"\non held-out rows ({found.held_out.protocol}):")
+    for row in found.leaderboard:
+        said = f"failed: {row.failed}" if row.loss is None else f"{what} {shown(row.loss)}, {row.seconds:.1f} s"
+        print(f"  {row.learner:<12} {said}")

@@ -1,0 +1,180 @@
+"""The classic learners in the graph: from encoded inputs to scores, and from these to a bundle's outputs.
+
+Distances and naive Bayes are worked out in float64, for they are differences of large numbers; all else in float32.
+"""
+
+# N rows, P columns of the design, M points, K neighbours, C outputs, V codes of all columns
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx
+from ludocast.models.calibration import SURE
+from ludocast.models.fitted import FittedClasses, FittedNumbers
+from ludocast.models.table.bayes import Bayes
+from ludocast.models.table.design import Design
+from ludocast.models.table.fit import Learned
+from ludocast.models.table.kernel import Kernel
+from ludocast.models.table.layers import Layers
+from ludocast.models.table.learners import Boosted
+from ludocast.models.table.neighbours import GRID, Neighbours
+from ludocast.models.table.trees import Trees
+from ludocast.serve.export import add_class_outputs
+from ludocast.serve.graph import GraphBuilder
+from ludocast.serve.graph_inputs import EncodedNames, add_inputs, add_preprocessing
+from ludocast.serve.graph_learners import add_boostings, add_plain_values, add_tree_inputs, add_trees, add_up
+from onnx import TensorProto
+
+
+def export_table(fitted: FittedClasses | FittedNumbers, description: str = "") -> onnx.ModelProto:
+    """The graph of a bundle: a tensor [N, 1] a column in; `label` and `probabilities`, or `value` and `bounds`, out."""
+    assert isinstance(fitted.candidates, Learned)
+    graph = GraphBuilder()
+    names = add_preprocessing(graph, fitted.preprocessing, add_inputs(graph, fitted.schema))
+    parts = []
+    for name, model in fitted.candidates.models.items():
+        weight = fitted.weights[name]
+        if isinstance(fitted, FittedClasses):
+            weight /= fitted.temperature
+        parts.append(graph.op("Mul", _EMITTERS[type(model)](graph, names, model), graph.floats(weight)))
+    scores = add_up(graph, parts)
+    if isinstance(fitted, FittedClasses):
+        add_class_outputs(graph, fitted, scores)
+    else:
+        _add_number_outputs(graph, fitted, scores)
+    return graph.model(description, {})
+
+
+def _add_number_outputs(graph: GraphBuilder, fitted: FittedNumbers, scores: str) -> None:
+    score = graph.op("Cast", scores, to=TensorProto.DOUBLE)
+    value = graph.op("Add", graph.op("Mul", score, graph.doubles(fitted.width)), graph.doubles(fitted.centre))
+    knots, offset = fitted.interval.knots, fitted.interval.offset * fitted.width
+    steps = np.diff(knots)
+    if len(steps):
+        # Linear between knots and constant outside: each piece adds its slope times what lies of the score inside it.
+        above = graph.op("Max", graph.op("Sub", score, graph.doubles(*knots[:-1])), graph.doubles(0.0))
+        inside = graph.op("Min", above, graph.doubles(*steps))
+        rise = graph.op("MatMul", inside, graph.constant(np.diff(offset, axis=0) / steps[:, None]))
+        around = graph.op("Add", rise, graph.constant(offset[0]))
+        # Rounding is not to put a bound on the other side of the value.
+        lower = graph.op("Min", around, graph.doubles(0.0, np.inf))
+        around = graph.op("Max", lower, graph.doubles(-np.inf, 0.0))
+    else:
+        around = graph.constant(offset)
+    bounds = graph.op("Add", value, around)
+    flat = graph.op("Squeeze", graph.op("Cast", value, to=TensorProto.FLOAT), graph.ints(1))
+    graph.output(flat, "value", TensorProto.FLOAT, ["N"])
+    graph.output(graph.op("Cast", bounds, to=TensorProto.FLOAT), "bounds", TensorProto.FLOAT, ["N", 2])
+
+
+def _add_design(graph: GraphBuilder, names: EncodedNames, design: Design) -> str:
+    """`Design.matrix`, float [N, P]."""
+    parts = [] if names.numbers is None else [names.numbers]
+    if len(design.centre) and names.raw is not None:
+        parts.append(add_plain_values(graph, names.raw, design.centre, design.width))
+    if names.codes is not None:
+        sizes = design.code_sizes
+        owner = np.repeat(np.arange(len(sizes)), sizes)
+        code = np.concatenate([np.arange(size) for size in sizes])
+        is_code = graph.op("Equal", graph.op("Gather", names.codes, graph.ints(*owner), axis=1), graph.ints(*code))
+        parts.append(graph.op("Mul", graph.op("Cast", is_code, to=TensorProto.FLOAT), graph.floats(design.hot)))
+    return parts[0] if len(parts) == 1 else graph.op("Concat", *parts, axis=1)
+
+
+def _logits(graph: GraphBuilder, shares: str, zero: str, one: str) -> str:
+    """Log odds of shares of the second of two classes [N, 1], or logs of shares [N, C]; `zero` and `one` are limits."""
+    inside = graph.op("Min", graph.op("Max", shares, zero), one)
+    return graph.op("Log", graph.op("Div", inside, graph.op("Sub", _one_like(graph, one), inside)))
+
+
+def _one_like(graph: GraphBuilder, like: str) -> str:
+    return graph.op("CastLike", graph.floats(1.0), like)
+
+
+def _of_shares(graph: GraphBuilder, shares: str, classes: int, constant: Callable[[float], str]) -> str:
+    if classes == 2:
+        return _logits(graph, shares, constant(SURE), constant(1 - SURE))
+    return graph.op("Log", graph.op("Max", shares, constant(SURE)))
+
+
+def _add_trees(graph: GraphBuilder, names: EncodedNames, model: Trees) -> str:
+    trees = model.trees()
+    outputs = model.classes if model.classes > 2 else 1
+    total = add_trees(graph, add_tree_inputs(graph, names), trees, outputs)
+    return _of_shares(graph, total, model.classes, graph.floats) if model.classes else total
+
+
+def _add_boosted(graph: GraphBuilder, names: EncodedNames, model: Boosted) -> str:
+    return add_boostings(graph, names, [(model.boosting, 1.0)])
+
+
+def _add_layers(graph: GraphBuilder, names: EncodedNames, model: Layers) -> str:
+    x = _add_design(graph, names, model.design)
+    for layer, (weight, bias) in enumerate(zip(model.weights, model.biases, strict=True)):
+        x = x if layer == 0 else graph.op("Relu", x)
+        product = graph.op("MatMul", x, graph.constant(weight.astype(np.float32)))
+        x = graph.op("Add", product, graph.constant(bias.astype(np.float32)))
+    return x
+
+
+def _add_distances(graph: GraphBuilder, names: EncodedNames, design: Design, points: np.ndarray) -> str:
+    """Squared distances to points, double [N, M]."""
+    x = graph.op("Cast", _add_design(graph, names, design), to=TensorProto.DOUBLE)
+    own = graph.op("ReduceSum", graph.op("Mul", x, x), graph.ints(1), keepdims=1)
+    # Kept as float32, which they are, and made wide when the graph is loaded.
+    others = graph.op("Cast", graph.constant(points.T.astype(np.float32)), to=TensorProto.DOUBLE)
+    both = graph.op("Mul", graph.op("MatMul", x, others), graph.doubles(2.0))
+    distance = graph.op("Add", graph.op("Sub", own, both), graph.constant((points**2).sum(axis=1)))
+    return graph.op("Max", distance, graph.doubles(0.0))
+
+
+def _add_kernel(graph: GraphBuilder, names: EncodedNames, model: Kernel) -> str:
+    distance = _add_distances(graph, names, model.design, model.landmarks)
+    bells = graph.op("Exp", graph.op("Mul", distance, graph.doubles(-model.gamma)))
+    total = graph.op("MatMul", bells, graph.constant(model.weight))
+    return graph.op("Cast", graph.op("Add", total, graph.constant(model.bias)), to=TensorProto.FLOAT)
+
+
+def _add_neighbours(graph: GraphBuilder, names: EncodedNames, model: Neighbours) -> str:
+    distance = _add_distances(graph, names, model.design, model.points)
+    rounded = graph.op("Round", graph.op("Div", distance, graph.doubles(GRID)))
+    count = min(model.count, len(model.points))
+    _, near = graph.several("TopK", 2, rounded, graph.ints(count), axis=1, largest=0)
+    known = graph.op("Gather", graph.constant(model.targets), near, axis=0)
+    total = graph.op("ReduceSum", known, graph.ints(1), keepdims=0)
+    if model.classes:
+        shares = graph.op("Div", graph.op("Add", total, graph.doubles(*model.prior)), graph.doubles(count + 1))
+        return graph.op("Cast", _of_shares(graph, shares, model.classes, graph.doubles), to=TensorProto.FLOAT)
+    return graph.op("Cast", graph.op("Div", total, graph.doubles(count)), to=TensorProto.FLOAT)
+
+
+def _add_bayes(graph: GraphBuilder, names: EncodedNames, model: Bayes) -> str:
+    parts = []
+    if names.numbers is not None:
+        x = graph.op("Cast", names.numbers, to=TensorProto.DOUBLE)
+        parts.append(graph.op("MatMul", graph.op("Mul", x, x), graph.constant(model.square)))
+        parts.append(graph.op("MatMul", x, graph.constant(model.linear)))
+    if names.codes is not None:
+        rows = graph.op("Add", names.codes, graph.constant(model.offset))
+        looked_up = graph.op("Gather", graph.constant(model.codes), rows, axis=0)
+        parts.append(graph.op("ReduceSum", looked_up, graph.ints(1), keepdims=0))
+    joint = graph.op("Add", add_up(graph, parts), graph.constant(model.constant))
+    if model.means is not None:
+        joint = graph.op("MatMul", graph.op("Softmax", joint, axis=1), graph.constant(model.means[:, None]))
+    elif len(model.constant) == 2:
+        first, second = (graph.op("Gather", joint, graph.ints(k), axis=1) for k in (0, 1))
+        joint = graph.op("Sub", second, first)
+    return graph.op("Cast", joint, to=TensorProto.FLOAT)
+
+
+_EMITTERS: dict[type, Callable[[GraphBuilder, EncodedNames, Any], str]] = {
+    Trees: _add_trees,
+    Boosted: _add_boosted,
+    Layers: _add_layers,
+    Kernel: _add_kernel,
+    Neighbours: _add_neighbours,
+    Bayes: _add_bayes,
+}

@@ -1,0 +1,79 @@
+"""Every classic learner for every task: the graph equals the training side, on all rows and on hostile ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+from ludocast.datamodules.infer import RawColumns, describe, infer_schema, label_index, label_values, raw_columns
+from ludocast.datamodules.number_label import number_label
+from ludocast.datamodules.read import from_frame
+from ludocast.models.fitted import FittedClasses, FittedNumbers
+from ludocast.models.table.fit import FittedTable, fit_table
+from ludocast.models.table.kernel import LANDMARKS
+from ludocast.models.table.learners import CLASSIFICATION, REGRESSION
+from ludocast.serve.graph_table import export_table
+
+from tests.serve.made_table import hostile, made_frame
+
+TOLERANCE = 1e-5  # of probabilities; of numbers, in deviations of the label
+
+
+def fitted_table(
+    classes: int, names: str = "all", rows: int = 900, prototypes: int = 0
+) -> tuple[FittedTable, RawColumns]:
+    table = from_frame(made_frame(classes, rows))
+    schema = infer_schema(table, "y", "class 1" if classes == 2 else None, task="auto")
+    columns, _ = raw_columns(table, schema)
+    missing = frozenset(schema.missing_tokens)
+    label = label_index(label_values(table, "y", missing), schema) if classes else number_label(table, "y", missing)
+    schema = describe(schema, columns, np.arange(len(label)))
+    validation = None if rows < 2_000 else (columns, label)  # once is enough of many rows
+    found = fit_table(schema, columns, label, validation, names=names, combine="blend", prototypes=prototypes)
+    return found, columns
+
+
+@pytest.fixture(scope="module", params=[2, 3, 0], ids=["binary", "multiclass", "regression"])
+def case(request: pytest.FixtureRequest) -> tuple[FittedTable, RawColumns]:
+    return fitted_table(int(request.param))
+
+
+def test_every_learner_is_fitted(case: tuple[FittedTable, RawColumns]) -> None:
+    found, _ = case
+    assert not [row for row in found.leaderboard if row.failed]
+    wanted = CLASSIFICATION if isinstance(found.model, FittedClasses) else REGRESSION
+    assert set(found.every) == set(wanted)
+
+
+def test_onnxruntime_equals_training(case: tuple[FittedTable, RawColumns]) -> None:
+    found, columns = case
+    for fitted in (*found.every.values(), found.model):
+        equal(fitted, columns)
+
+
+@pytest.mark.parametrize("classes", [3, 0])
+def test_the_svm_of_many_rows_and_prototypes_are_no_exception(classes: int) -> None:
+    """Nyström features in place of all rows, k-means centres in place of neighbours."""
+    found, columns = fitted_table(classes, "svm,knn", rows=2_400, prototypes=50)
+    svm, knn = (found.every[name].candidates.models[name] for name in ("svm", "knn"))  # type: ignore[attr-defined]
+    assert len(svm.landmarks) == LANDMARKS
+    assert len(knn.points) == 50
+    for fitted in found.every.values():
+        equal(fitted, columns)
+
+
+def equal(fitted: FittedClasses | FittedNumbers, columns: RawColumns) -> None:
+    """On all rows, hostile ones, and one alone."""
+    session = ort.InferenceSession(export_table(fitted).SerializeToString(), providers=["CPUExecutionProvider"])
+    who = str(dict(fitted.weights))
+    for rows in (columns, hostile(columns, 2_000), {name: values[:1] for name, values in columns.items()}):
+        fed = {f"x{i}": rows[column.name][:, None] for i, column in enumerate(fitted.schema.inputs)}
+        first, second = session.run(None, fed)
+        wanted = fitted.predict(rows)
+        if isinstance(fitted, FittedClasses):
+            np.testing.assert_allclose(second, wanted, atol=TOLERANCE, err_msg=who)
+            continue
+        np.testing.assert_allclose(first, wanted, atol=TOLERANCE * fitted.width, err_msg=who)
+        np.testing.assert_allclose(second, fitted.bounds(wanted), atol=3 * TOLERANCE * fitted.width, err_msg=who)
+        assert (second[:, 0] <= first).all()
+        assert (first <= second[:, 1]).all()
