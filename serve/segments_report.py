@@ -173,13 +173,13 @@ def _criteria(choice: Choice) -> list[Markup]:
     ]
 
 
-def _typical(report: SegmentReport) -> list[tuple[str, list[str] | None]]:
-    """Column and its value in each segment; None where there is no typical row."""
+def _typical(report: SegmentReport) -> list[tuple[str, list[str]]]:
+    """Column and its value in each segment, a dash where there is no typical row."""
     rows = []
     for column in report.schema.inputs:
         dtype = np.dtype(DTYPES[column.kind] if DTYPES[column.kind] != "string" else object)
         cells = [
-            "–" if one.typical is None else str(shown_value(one.typical[column.name], dtype)) for one in report.profiles
+            "–" if one.typical is None else shown_value(one.typical[column.name], dtype) for one in report.profiles
         ]
-        rows.append((column.name, [cell if cell else "missing" for cell in cells]))
+        rows.append((column.name, cells))
     return rows

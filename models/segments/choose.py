@@ -100,14 +100,14 @@ def bic(partition: Partition, z: np.ndarray, owner: np.ndarray) -> float:
         top = logs.max(axis=1)
         likelihood = float((top + np.log(np.exp(logs - top[:, None]).sum(axis=1))).sum())
         free = k * width + (k - 1) + k * (width * (width + 1) // 2 if partition.is_full else width)
-        return -2 * likelihood + free * float(np.log(rows))
+        return float(-2 * likelihood + free * np.log(rows))
     sizes = np.bincount(owner, minlength=k)
     means = np.array([z[owner == i].mean(axis=0) if sizes[i] else np.zeros(width) for i in range(k)])
     squares = float(((z - means[owner]) ** 2).sum())
     variance = max(squares / (rows * width), 1e-12)
     likelihood = float((sizes * np.log(np.maximum(sizes, 1) / rows)).sum())
     likelihood -= 0.5 * rows * width * (float(np.log(2 * np.pi * variance)) + 1)
-    return -2 * likelihood + (k * width + k) * float(np.log(rows))
+    return float(-2 * likelihood + (k * width + k) * np.log(rows))
 
 
 def segment_stability(z: np.ndarray, partition: Partition, method: str, seed: int) -> np.ndarray:

@@ -67,9 +67,9 @@ def aligned_names(segment: np.ndarray, size: int, others: np.ndarray, names: Seq
     np.add.at(both, (segment, np.array([place[str(name)] for name in others])), 1)
     mine, theirs = linear_sum_assignment(-both)
     found: dict[int, str] = {}
-    for k, other in zip(mine, theirs, strict=True):
+    for k, other in zip(mine.tolist(), theirs.tolist(), strict=True):
         if both[k, other] >= 0.5 * max(min(both[k].sum(), both[:, other].sum()), 1):
-            found[int(k)] = names[other]
+            found[k] = names[other]
     fresh = max((int(name) for name in names if name.isdecimal()), default=0)
     for k in range(size):
         if k not in found:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from ludocast.datamodules.infer import RawColumns
@@ -112,7 +112,7 @@ def profile_segments(
     corrected = holm(np.array([one.p for _, one in traits]))
     found: list[list[Trait]] = [[] for _ in names]
     for (k, trait), p in zip(traits, corrected, strict=True):
-        found[k].append(Trait(**{**trait.__dict__, "p": float(p)}))
+        found[k].append(replace(trait, p=float(p)))
     sizes = np.bincount(segment, minlength=len(names))
     return tuple(
         Profile(

@@ -26,7 +26,6 @@ _LARGEST = 64 << 20  # bytes of a frame: a body of 16 MB, and what its rows' ans
 _START_SECONDS = 60.0  # in which Java answers
 _LOAD_SECONDS = 120  # in which a worker loads a bundle; TorchServe itself would wait for minutes
 _PAUSE = 0.05  # seconds before a batch is sent again
-_UNDER_WAY = 2  # batches a worker: one that is scored, one that is on its way
 
 
 class TorchServeBackend:
@@ -68,9 +67,10 @@ class TorchServeBackend:
         async with self._starting:
             await self._manage("DELETE", f"/models/{_name(key)}")
 
-    def has_room(self, is_large: bool) -> bool:
+    def has_room(self, is_large: bool) -> bool:  # noqa: ARG002
         """See `Backend.has_room`."""
-        return len(self._tasks) < _UNDER_WAY * self._workers - int(is_large)
+        # One batch a worker: what comes meanwhile becomes the next one, and a few large ones cost less than many small.
+        return len(self._tasks) < self._workers
 
     def run(self, calls: Sequence[Call], is_large: bool, done: Done) -> None:  # noqa: ARG002
         """See `Backend.run`."""

@@ -182,7 +182,8 @@ def test_a_batch_ends_where_its_bodies_reach_a_megabyte(bundle: Path) -> None:
     async def scenario() -> None:
         backend = LocalBackend()
         await backend.load("a", bundle)
-        batcher, loop, sizes = Batcher(backend), asyncio.get_running_loop(), []
+        batcher, loop = Batcher(backend), asyncio.get_running_loop()
+        sizes: list[int] = []
         batcher.on_batch = sizes.append
         answers: list[asyncio.Future[Answer]] = [loop.create_future() for _ in range(301)]
         for number, answer in enumerate(answers):

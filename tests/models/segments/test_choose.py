@@ -13,7 +13,8 @@ from sklearn.mixture import GaussianMixture
 
 
 def blobs(rows: int = 300) -> tuple[np.ndarray, np.ndarray]:
-    return make_blobs(rows, centers=[[0, 0], [6, 0], [0, 6], [6, 6]], cluster_std=1.0, random_state=0)[:2]
+    z, group = make_blobs(rows, centers=[[0, 0], [6, 0], [0, 6], [6, 6]], cluster_std=1.0, random_state=0)[:2]
+    return np.asarray(z), np.asarray(group)
 
 
 @pytest.mark.parametrize("method", METHODS)

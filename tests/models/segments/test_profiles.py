@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,7 +34,7 @@ def case() -> tuple[RawColumns, np.ndarray, tuple[Profile, ...]]:
 
 def sides(columns: RawColumns, segment: np.ndarray, k: int, trait: Trait) -> tuple[pd.Series, pd.Series]:
     """Known values, or whether a row has the category, inside and outside."""
-    series = pd.Series(columns[trait.column])
+    series: Any = pd.Series(columns[trait.column])
     if trait.value is not None:
         series = series.isna() if trait.value == "" and series.dtype != object else series == trait.value
     inside = segment == k
@@ -59,7 +60,7 @@ def test_tests_are_those_of_scipy_corrected_for_all(case: tuple[RawColumns, np.n
     plain = []
     for k, trait in traits:
         inside, outside = (side.to_numpy(float) for side in sides(columns, segment, k, trait))
-        asked = {"method": "asymptotic", "use_continuity": False}
+        asked: dict[str, Any] = {"method": "asymptotic", "use_continuity": False}
         same = len(np.unique(np.concatenate([inside, outside]))) == 1
         plain.append(1.0 if same else float(mannwhitneyu(inside, outside, **asked).pvalue))
     np.testing.assert_allclose([trait.p for _, trait in traits], holm(np.array(plain)), rtol=1e-6, atol=1e-300)
