@@ -9,6 +9,7 @@ from typing import Any
 
 from ludocast.models.metrics import LOWER_IS_BETTER, NAMES
 from ludocast.recipes.evaluated import Evaluated, evaluate_table
+from ludocast.recipes.experiment import experiment_of
 from ludocast.recipes.predictions import Predictions
 from ludocast.recipes.provenance import digest
 from ludocast.recipes.run_folder import RunFolder
@@ -79,8 +80,9 @@ def evaluate(
         seed: Of the intervals' resamples.
         overwrite: Replace what lies at OUT.
     """
+    experiment = experiment_of("evaluate", locals())
     gates = _gates(fail_below, fail_above)
-    folder = RunFolder(out, resume=None, overwrite=overwrite)
+    folder = RunFolder(out, resume=None, overwrite=overwrite, experiment=experiment)
     scorer = Scorer(Bundle.load(bundle))
     found = evaluate_table(scorer, data, label, encoding, delimiter)
     sha256 = digest(data)

@@ -137,7 +137,7 @@ def _write(partial: Path, report: SegmentReport, fitted: Segmentation, sha256: s
 
 
 def _tell(report: SegmentReport, out: Path, data: Path) -> None:
-    chosen = report.choice.chosen
+    chosen = report.final
     measured = f"silhouette {chosen.silhouette:.2f}, stability {chosen.stability:.2f}"
     print(f"\n{chosen.k} segments by {IN_WORDS[chosen.method]}: {measured}")
     for profile in report.profiles:

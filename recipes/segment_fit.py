@@ -13,10 +13,10 @@ import pyarrow as pa
 from ludocast.datamodules.infer import raw_columns
 from ludocast.datamodules.read import read_table
 from ludocast.models.segments.anomalies import fit_anomalies
-from ludocast.models.segments.choose import MOST, Choice, choose, segment_stability
+from ludocast.models.segments.choose import MOST, Choice, choose, judge
 from ludocast.models.segments.compare import Drift, aligned_names, drift
 from ludocast.models.segments.fit import Points, by_size, different_rows, fit_points
-from ludocast.models.segments.methods import METHODS, Fit
+from ludocast.models.segments.methods import Fit, refined
 from ludocast.models.segments.partition import assign
 from ludocast.models.segments.profiles import profile_segments
 from ludocast.models.segments.segmentation import Segmentation
@@ -68,7 +68,7 @@ def find_segments(table: SegmentTable, methods: Sequence[str], k: int | None, ha
         raise ValueError(f"--k {k} is more than the {most:,} different rows of the table; give {most} or less")
     print(f"{table.rows:,} rows, {len(points.scales.schema.inputs)} columns: trying segments …", flush=True)
     choice = choose(points.z, methods, k, most, seed)
-    fit = METHODS[choice.chosen.method](points.z, choice.chosen.k, seed)
+    fit = refined(choice.fit, points.z, seed)
     fit = replace(fit, partition=by_size(fit.partition, points.z))
     preprocessing = points.scales.preprocessing
     names = tuple(str(i + 1) for i in range(choice.chosen.k))
@@ -134,12 +134,14 @@ def segment_report(
     z, fitted = found.points.z, found.fitted
     rows = _some_rows(len(z), MOST_POINTS, seed)
     flat = z[rows, :2] if z.shape[1] > 1 else np.column_stack([z[rows, 0], np.zeros(len(rows))])
+    final, stability = judge(z, found.fit.partition, found.choice.chosen.method, seed)
     return SegmentReport(
         name=name,
         schema=fitted.schema,
         choice=found.choice,
+        final=final,
         profiles=profile_segments(fitted.schema, table.columns, found.segment, fitted.names),
-        stability=segment_stability(z, found.fit.partition, found.choice.chosen.method, seed),
+        stability=stability,
         told=found.points.told,
         points=flat,
         point_segments=found.segment[rows],

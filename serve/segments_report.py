@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from ludocast.datamodules.schema import Schema
 from ludocast.models.importance import shown_value
-from ludocast.models.segments.choose import RULE, Choice
+from ludocast.models.segments.choose import RULE, SAMPLE, Candidate, Choice
 from ludocast.models.segments.compare import Drift
 from ludocast.models.segments.methods import Fit
 from ludocast.models.segments.partition import Prototypes
@@ -38,6 +38,7 @@ class SegmentReport:
         name: Of the model.
         schema: Of the table.
         choice: What was tried.
+        final: What was measured of the segments of all rows.
         profiles: Of the segments.
         stability: Of each segment, float64 [K].
         told: Column to a sentence on its scale and weight.
@@ -53,6 +54,7 @@ class SegmentReport:
     name: str
     schema: Schema
     choice: Choice
+    final: Candidate
     profiles: Sequence[Profile]
     stability: np.ndarray
     told: Mapping[str, str]
@@ -66,14 +68,14 @@ class SegmentReport:
 
     def metrics(self) -> dict[str, Any]:
         """The figures as JSON."""
-        chosen = self.choice.chosen
+        final = self.final
         drifted = None
         if self.drift is not None:
             drifted = {**asdict(self.drift), "before": self.drift.before.tolist(), "after": self.drift.after.tolist()}
         return {
             "name": self.name,
-            "metrics": {"silhouette": chosen.silhouette, "stability": chosen.stability, "bic": chosen.bic},
-            "method": chosen.method,
+            "metrics": {"silhouette": final.silhouette, "stability": final.stability, "bic": final.bic},
+            "method": final.method,
             "rule": RULE,
             "candidates": [asdict(one) for one in self.choice.candidates],
             "segments": [
@@ -94,16 +96,14 @@ class SegmentReport:
     def warnings(self) -> tuple[str, ...]:
         """Of the table, then of the segments."""
         found = list(self.schema.warnings)
-        chosen = self.choice.chosen
-        if chosen.silhouette < WEAK:
+        final = self.final
+        if final.silhouette < WEAK:
             found.append(
                 f"the segments are slices of a whole rather than groups apart (silhouette "
-                f"{chosen.silhouette:.2f}, groups have {WEAK} or more)"
+                f"{final.silhouette:.2f}, groups have {WEAK} or more)"
             )
-        if chosen.stability < 0.8:
-            found.append(
-                f"found again on half of the rows, the segments differ (stability {chosen.stability:.2f} of 1)"
-            )
+        if final.stability < 0.8:
+            found.append(f"found again on half of the rows, the segments differ (stability {final.stability:.2f} of 1)")
         return tuple(found)
 
 
@@ -136,6 +136,7 @@ def write_segments_report(report: SegmentReport, path: Path) -> None:
         method=IN_WORDS[chosen.method],
         in_words=IN_WORDS,
         rule=RULE,
+        sample=SAMPLE,
         level=LEVEL,
         small=SMALL,
         charts=charts,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from ludocast.models.segments.methods import METHODS
+from ludocast.models.segments.methods import METHODS, Fit
 from ludocast.models.segments.partition import Mixture, Partition, assign
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 
@@ -43,10 +43,11 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Choice:
-    """The candidates in the order of trial, and the chosen one."""
+    """The candidates in the order of trial, the chosen one, and its fit on the sample."""
 
     candidates: tuple[Candidate, ...]
     chosen: Candidate
+    fit: Fit
 
 
 def choose(z: np.ndarray, methods: Sequence[str], k: int | None, most: int, seed: int) -> Choice:
@@ -59,14 +60,55 @@ def choose(z: np.ndarray, methods: Sequence[str], k: int | None, most: int, seed
         most: No more segments than this, the number of different rows.
         seed: Of the sample, its halves and all fits.
     """
-    rng = np.random.default_rng(seed)
-    sample = z if len(z) <= SAMPLE else z[np.sort(rng.choice(len(z), SAMPLE, False))]
-    halves = [np.sort(rng.permutation(len(sample))[: max(len(sample) // 2, 1)]) for _ in range(HALVES)]
+    sample, _ = _drawn(z, seed)
     # A half has to have rows for the segments.
     counts = [k] if k is not None else list(range(2, max(min(MOST, most, len(sample) // 4), 2) + 1))
-    found = [_measured(sample, method, count, halves, seed) for method in methods for count in counts]
+    if k is not None and len(np.unique(sample, axis=0)) < k:
+        sample = np.unique(z, axis=0)  # k different rows at least
+    found, fits = [], []
+    for method in methods:
+        for count in counts:
+            fits.append(METHODS[method](sample, count, seed))
+            found.append(judge(z, fits[-1].partition, method, seed)[0])
     each = [_best([one for one in found if one.method == method]) for method in methods]
-    return Choice(tuple(found), max(each, key=lambda one: round(one.stability + one.silhouette, 3)))
+    chosen = max(each, key=lambda one: round(one.stability + one.silhouette, 3))
+    return Choice(tuple(found), chosen, fits[found.index(chosen)])
+
+
+def judge(z: np.ndarray, partition: Partition, method: str, seed: int) -> tuple[Candidate, np.ndarray]:
+    """The criteria of a partition on the sample, and the stability of each of its segments, float64 [K].
+
+    That is the mean Jaccard index of the segment with its nearest one of each half found anew (Hennig, 2007).
+
+    Args:
+        z: Points [N, D].
+        partition: To judge.
+        method: That found it, and finds segments of the halves.
+        seed: As of `choose`.
+    """
+    sample, halves = _drawn(z, seed)
+    owner, k = assign(partition, sample), partition.size
+    silhouette = float(silhouette_score(sample, owner)) if 2 <= len(np.unique(owner)) < len(sample) else 0.0
+    agreements, likeness = [], np.zeros(k)
+    for i, half in enumerate(halves):
+        if len(np.unique(sample[half], axis=0)) < k:
+            continue
+        other = assign(METHODS[method](sample[half], k, seed + 1 + i).partition, sample)
+        agreements.append(adjusted_rand_score(owner, other))
+        both = np.zeros((k, k))
+        np.add.at(both, (owner, other), 1)
+        union = both.sum(axis=1, keepdims=True) + both.sum(axis=0) - both
+        likeness += (both / np.maximum(union, 1)).max(axis=1)
+    stability = float(np.mean(agreements)) if agreements else 0.0
+    candidate = Candidate(method, k, silhouette, bic(partition, sample, owner), stability)
+    return candidate, likeness / max(len(agreements), 1)
+
+
+def _drawn(z: np.ndarray, seed: int) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The rows that criteria are measured on, and the positions of halves of them."""
+    rng = np.random.default_rng(seed)
+    sample = z if len(z) <= SAMPLE else z[np.sort(rng.choice(len(z), SAMPLE, False))]
+    return sample, [np.sort(rng.permutation(len(sample))[: max(len(sample) // 2, 1)]) for _ in range(HALVES)]
 
 
 def _best(candidates: Sequence[Candidate]) -> Candidate:
@@ -76,19 +118,6 @@ def _best(candidates: Sequence[Candidate]) -> Candidate:
     if stable[0].method == "mixture":
         return min(stable, key=lambda one: one.bic)
     return max(stable, key=lambda one: one.silhouette)
-
-
-def _measured(z: np.ndarray, method: str, k: int, halves: Sequence[np.ndarray], seed: int) -> Candidate:
-    partition = METHODS[method](z, k, seed).partition
-    owner = assign(partition, z)
-    silhouette = float(silhouette_score(z, owner)) if 2 <= len(np.unique(owner)) < len(z) else 0.0
-    agreements = [
-        adjusted_rand_score(owner, assign(METHODS[method](z[half], k, seed + 1 + i).partition, z))
-        for i, half in enumerate(halves)
-        if len(np.unique(z[half], axis=0)) >= k
-    ]
-    stability = float(np.mean(agreements)) if agreements else 0.0
-    return Candidate(method, k, silhouette, bic(partition, z, owner), stability)
 
 
 def bic(partition: Partition, z: np.ndarray, owner: np.ndarray) -> float:
@@ -108,21 +137,3 @@ def bic(partition: Partition, z: np.ndarray, owner: np.ndarray) -> float:
     likelihood = float((sizes * np.log(np.maximum(sizes, 1) / rows)).sum())
     likelihood -= 0.5 * rows * width * (float(np.log(2 * np.pi * variance)) + 1)
     return float(-2 * likelihood + (k * width + k) * np.log(rows))
-
-
-def segment_stability(z: np.ndarray, partition: Partition, method: str, seed: int) -> np.ndarray:
-    """Mean Jaccard index of each segment with its nearest one of each half found anew (Hennig, 2007), float64 [K]."""
-    rng = np.random.default_rng(seed)
-    sample = z if len(z) <= SAMPLE else z[rng.choice(len(z), SAMPLE, False)]
-    owner = assign(partition, sample)
-    total = np.zeros(partition.size)
-    for i in range(HALVES):
-        half = sample[rng.permutation(len(sample))[: max(len(sample) // 2, 1)]]
-        if len(np.unique(half, axis=0)) < partition.size:
-            continue
-        other = assign(METHODS[method](half, partition.size, seed + 1 + i).partition, sample)
-        both = np.zeros((partition.size, partition.size))
-        np.add.at(both, (owner, other), 1)
-        union = both.sum(axis=1, keepdims=True) + both.sum(axis=0) - both
-        total += (both / np.maximum(union, 1)).max(axis=1)
-    return total / HALVES

@@ -7,6 +7,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from ludocast.models.segments.hierarchy import cut, ward_tree
@@ -58,13 +59,35 @@ def fit_mixture(z: np.ndarray, k: int, seed: int) -> Fit:
     A start at chance would often end in a category: its places have no variance, so that a distribution of its own is
     as dense there as `FLOOR` allows.
     """
-    if len(z) > LARGE:
+    return _mixture(z, Prototypes(_centres(z, k, seed), np.arange(k)), seed)
+
+
+def refined(fit: Fit, z: np.ndarray, seed: int) -> Fit:
+    """The same segments learnt from more rows; a hierarchy stays as it is.
+
+    Anew on all rows, a method might find other segments than those that were chosen.
+    """
+    if len(z) > LARGE and isinstance(fit.partition, Mixture):
         z = z[np.sort(np.random.default_rng(seed).choice(len(z), LARGE, False))]
-    centres = _centres(z, k, seed)
-    width = z.shape[1]
-    floor = FLOOR * np.eye(width)
-    owner = assign(Prototypes(centres, np.arange(k)), z)
-    covariances = np.array([np.cov(z[owner == i], rowvar=False, bias=True).reshape(width, width) for i in range(k)])
+    if isinstance(fit.partition, Mixture):
+        return _mixture(z, fit.partition, seed)
+    if fit.tree is not None:
+        return fit
+    assert isinstance(fit.partition, Prototypes)
+    centres = fit.partition.centres
+    return Fit(Prototypes(_centres(z, len(centres), seed, 1, centres), np.arange(len(centres))))
+
+
+def _mixture(z: np.ndarray, start: Partition, seed: int) -> Fit:
+    """From the segments of another partition on."""
+    k, width = start.size, z.shape[1]
+    owner = assign(start, z)
+    sizes = np.bincount(owner, minlength=k)
+    means = np.array([z[owner == i].mean(axis=0) if sizes[i] else z.mean(axis=0) for i in range(k)])
+    covariances = np.array(
+        [np.cov(z[owner == i] if sizes[i] else z, rowvar=False, bias=True).reshape(width, width) for i in range(k)]
+    )
+    covariances += FLOOR * np.eye(width)
     is_full = len(z) >= FULL_ROWS * k * width * (width + 1) / 2
     model = GaussianMixture(
         k,
@@ -72,11 +95,9 @@ def fit_mixture(z: np.ndarray, k: int, seed: int) -> Fit:
         reg_covar=FLOOR,
         max_iter=200,
         init_params="random_from_data",
-        weights_init=np.bincount(owner, minlength=k) / len(z),
-        means_init=centres,
-        precisions_init=np.linalg.inv(covariances + floor)
-        if is_full
-        else 1 / (np.diagonal(covariances, axis1=1, axis2=2) + FLOOR),
+        weights_init=np.maximum(sizes, 1) / np.maximum(sizes, 1).sum(),
+        means_init=means,
+        precisions_init=np.linalg.inv(covariances) if is_full else 1 / np.diagonal(covariances, axis1=1, axis2=2),
         random_state=seed,
     )
     with warnings.catch_warnings():
@@ -94,9 +115,11 @@ METHODS: Mapping[str, Callable[[np.ndarray, int, int], Fit]] = {
 }
 
 
-def _centres(z: np.ndarray, k: int, seed: int, starts: int = STARTS) -> np.ndarray:
+def _centres(z: np.ndarray, k: int, seed: int, starts: int = STARTS, begin: np.ndarray | None = None) -> np.ndarray:
     kind = MiniBatchKMeans if len(z) > LARGE else KMeans
-    more = {"batch_size": 4096} if len(z) > LARGE else {}
+    more: dict[str, Any] = {"batch_size": 4096} if len(z) > LARGE else {}
+    if begin is not None:
+        more["init"] = begin
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different rows than k: checked by the caller
         model = kind(k, n_init=starts, random_state=seed, **more).fit(z)

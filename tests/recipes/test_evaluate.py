@@ -117,7 +117,7 @@ def test_without_labels_drift_is_told_alone(bundle: Path, tmp_path: Path, capsys
     asked = ["evaluate", "--bundle", str(bundle), "--data", str(data), "--out", str(out)]
     assert main(asked) == 0
     assert "None of the 300 rows has a label" in capsys.readouterr().out
-    assert sorted(path.name for path in out.iterdir()) == ["metrics.json", "report.html", "settings.json"]
+    assert sorted(path.name for path in out.iterdir()) == ["experiment.yaml", "metrics.json", "report.html"]
     assert main([*asked, "--overwrite", "--fail-below", "auc=0.5"]) == 2
     assert "auc needs labels" in capsys.readouterr().err
     assert (out / "metrics.json").exists()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from ludocast.models.segments.choose import Candidate, _best, bic, choose, segment_stability
+from ludocast.models.segments.choose import Candidate, _best, bic, choose, judge
 from ludocast.models.segments.fit import by_size
-from ludocast.models.segments.methods import METHODS, fit_mixture
+from ludocast.models.segments.methods import METHODS, fit_mixture, refined
 from ludocast.models.segments.partition import Mixture, Prototypes, assign
 from sklearn.datasets import make_blobs
+from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 
 
@@ -23,8 +24,9 @@ def test_four_groups_are_counted(method: str) -> None:
     choice = choose(z, [method], None, 100, 0)
     assert choice.chosen.k == 4
     assert [one.k for one in choice.candidates] == list(range(2, 11))
-    fit = METHODS[method](z, 4, 0)
-    assert (segment_stability(z, fit.partition, method, 0) > 0.9).all()
+    final, stability = judge(z, refined(choice.fit, z, 0).partition, method, 0)
+    assert (stability > 0.9).all()
+    assert final.stability == pytest.approx(choice.chosen.stability, abs=0.05)
 
 
 def test_the_bic_of_a_mixture_is_that_of_scikit_learn() -> None:
@@ -63,3 +65,12 @@ def test_the_largest_segment_is_the_first() -> None:
     z = np.concatenate([np.zeros((3, 1)), np.full((5, 1), 9.0)])
     for partition in (Prototypes(np.array([[0.0], [9.0]]), np.arange(2)), fit_mixture(z, 2, 0).partition):
         assert assign(by_size(partition, z), z).tolist() == [1] * 3 + [0] * 5
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_of_many_rows_the_segments_are_those_chosen_on_the_sample(method: str) -> None:
+    z, group = blobs(9000)
+    choice = choose(z, [method], 4, 100, 0)
+    owner = assign(refined(choice.fit, z, 0).partition, z)
+    assert adjusted_rand_score(owner, assign(choice.fit.partition, z)) > 0.97
+    assert adjusted_rand_score(owner, group) > 0.97
