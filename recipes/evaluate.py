@@ -70,7 +70,7 @@ def evaluate(
 
     Args:
         bundle: Folder of the bundle, RUN/bundle of a training.
-        data: Table with the columns that the bundle reads: CSV, Parquet, JSON Lines, XLSX, or a folder of Parquet files.
+        data: Table with the columns that the bundle reads: CSV, Parquet, JSON Lines, XLSX, or a folder of Parquet.
         label: Column with the outcome; by default that of the training, if the table has it.
         out: Folder of what is written.
         fail_below: Measures and the least that they may be, such as auc=0.8; comma-separated or given again.
