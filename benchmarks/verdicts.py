@@ -15,7 +15,7 @@ import numpy as np
 from ludocast.models.comparison import Classified, compare_classifiers
 
 MEASURES = ("auc", "log_loss", "brier", "accuracy")
-BASE_RATES = {"a quarter positive": -1.6, "one in twenty": -4.2}
+BASE_RATES = {"24 % positive": -1.6, "4 % positive": -4.2}
 
 
 def models(generator: np.random.Generator, rows: int, shift: float, noises: tuple[float, float]) -> list[Classified]:
@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="*", default=[200, 1000])
     options = parser.parse_args()
     for words, shift in BASE_RATES.items():
-        for noises, what in (((1.0, 1.0), "equal"), ((1.0, 1.5), "second worse"), ((1.0, 3.0), "second much worse")):
+        for noises, what in (((1.0, 1.0), "equal"), ((1.0, 1.5), "second worse")):
             for rows in options.rows:
                 told = verdicts(rows, shift, noises, options.pairs, options.resamples)
                 shares = [

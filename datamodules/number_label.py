@@ -61,7 +61,7 @@ def strata(label: np.ndarray) -> np.ndarray:
     if label.dtype.kind != "f":
         return label
     edges = np.unique(np.quantile(label, np.arange(1, STRATA) / STRATA))
-    return np.searchsorted(edges, label, side="right").astype(np.int64)
+    return np.searchsorted(edges, label, side="left").astype(np.int64)
 
 
 def _first_infinite(table: pa.Table, label: str) -> int:

@@ -68,6 +68,7 @@ COMMANDS = {
     "evaluate": Command(
         "ludocast.recipes.evaluate:evaluate", "how good a bundle is on another table, and what has moved", True
     ),
+    "run": Command("ludocast.recipes.experiment:run", "do again what an experiment.yaml says", True, True),
     "runs list": Command("ludocast.recipes.runs:runs_list", "the runs in a folder, with their measures", True, True),
     "runs compare": Command(
         "ludocast.recipes.runs:runs_compare", "is the second run better than the first?", True, True

@@ -22,15 +22,14 @@ def loss(scores: np.ndarray, label: np.ndarray) -> float:
     return class_log_loss(scores, label)
 
 
-SURE = 1e-5  # shares nearer to 0 or 1 are cut: no leaf and no neighbourhood of rows tells so much
+SURE = 1e-5  # shares below it are taken as it: no leaf and no neighbourhood of rows tells so much
 
 
 def logits_of(shares: np.ndarray) -> np.ndarray:
     """Logits float64 [N, C] of shares of classes [N, classes]; of two classes the log odds of the second, [N, 1]."""
-    if shares.shape[1] == 2:
-        p = np.clip(shares[:, 1:], SURE, 1 - SURE)
-        return np.asarray(np.log(p / (1 - p)))
-    return np.asarray(np.log(np.maximum(shares, SURE)))
+    logs = np.log(np.maximum(shares, SURE))
+    # Of both shares, not of one and what it lacks to 1, which float32 would not know well near 1.
+    return np.asarray(logs[:, 1:] - logs[:, :1] if shares.shape[1] == 2 else logs)
 
 
 def class_probabilities(logits: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from ludocast.compression.strategy import Compression, ddp_strategy
 from ludocast.models.ranks import Ranks
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.loggers import Logger
 
 ALONE = Ranks()
 
@@ -35,6 +36,7 @@ class TrainerSettings:
         resume: Go on from the last checkpoint there, if there is one.
         progress: Show a bar.
         callbacks: Of the Trainer.
+        logger: From the name of a training, that of its checkpoints' folder, to what it is logged by.
     """
 
     accelerator: str = "cpu"
@@ -49,6 +51,7 @@ class TrainerSettings:
     resume: bool = True
     progress: bool = False
     callbacks: tuple[Callback, ...] = field(default=())
+    logger: Callable[[str], Logger] | None = None
 
 
 def last_checkpoint(settings: TrainerSettings) -> Path | None:
@@ -66,7 +69,7 @@ def check_settings(settings: TrainerSettings) -> None:
         ValueError: If the Trainer does not take them, with what it says.
     """
     try:
-        make_trainer(replace(settings, checkpoints=None, progress=False), 1)
+        make_trainer(replace(settings, checkpoints=None, progress=False, logger=None), 1)
     except (MisconfigurationException, ImportError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"--accelerator, --devices and --precision: {str(error).splitlines()[0]}") from error
 
@@ -87,6 +90,7 @@ def make_trainer(settings: TrainerSettings, epochs: int) -> pl.Trainer:
                         every_n_train_steps=steps,
                     )
                 )
+    stage = "network" if settings.checkpoints is None else settings.checkpoints.name
     return pl.Trainer(
         accelerator=settings.accelerator,
         devices=settings.ranks.devices,
@@ -98,7 +102,8 @@ def make_trainer(settings: TrainerSettings, epochs: int) -> pl.Trainer:
         enable_checkpointing=settings.checkpoints is not None,
         enable_progress_bar=settings.progress and sys.stdout.isatty(),  # a log file is no place for a moving bar
         enable_model_summary=False,
-        logger=False,
+        logger=False if settings.logger is None else settings.logger(stage),
+        log_every_n_steps=1,
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
     )

@@ -24,6 +24,7 @@ from ludocast.models.same_command import SameCommand
 from ludocast.models.trainer import TrainerSettings, check_settings
 from ludocast.recipes.churn_log import FOLDER as SNAPSHOTS
 from ludocast.recipes.churn_log import check_source, definition_of, features_file, log_run
+from ludocast.recipes.experiment import experiment_of
 from ludocast.recipes.kept_answers import keep_answers
 from ludocast.recipes.labelled_run import (
     RARE,
@@ -37,6 +38,7 @@ from ludocast.recipes.labelled_run import (
 )
 from ludocast.recipes.labelled_table import MOST_ROWS, LabelledTable, read_labelled_table
 from ludocast.recipes.log_options import LogOptions, SnapshotOptions
+from ludocast.recipes.loggers import LoggerName, Tracker, check_logger
 from ludocast.recipes.run_folder import RunFolder
 from ludocast.recipes.stops import telling_of_stops
 from ludocast.serve.export import export_churn
@@ -84,6 +86,7 @@ def train_churn(
     time_zone: str = "UTC",
     memory: str = "4GB",
     most_rows: int = MOST_ROWS,
+    logger: LoggerName | None = None,
 ) -> None:
     """Train a churn model on a player table, or on an event log, from which snapshots of the players are made first.
 
@@ -139,7 +142,10 @@ def train_churn(
         memory: What the making of snapshots may use.
         most_rows: Training rows of snapshots that are held in memory. Of more the network reads all from the disk, each
             process its own, and everything else learns from a random sample of as many.
+        logger: Tells mlflow, tensorboard or a csv file of all trainings, every learner and the test; in OUT/logs, and
+            MLflow's store is mlflow.db beside OUT, or what MLFLOW_TRACKING_URI names.
     """
+    experiment = experiment_of("train churn", locals())
     _check(members, epochs, seed, cost_missed, cost_false_alarm, most_rows)
     ranks = started_ranks(devices)
     trainer = TrainerSettings(
@@ -149,13 +155,14 @@ def train_churn(
     for noisy in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     check_settings(trainer)
+    check_logger(logger)
     run = None
     if log is not None:
         source = LogOptions(log, player, time, event, amount, memory=memory)
         moments = SnapshotOptions(observe=observe, gap=gap, horizon=horizon, active_within=active_within, step=step)
         run = log_run(source, moments, time_zone, ranks.world)
     check_source(data, label, log, split_time, split_group)
-    folder = RunFolder(out, resume=resume, overwrite=overwrite, owner=ranks.is_first)
+    folder = RunFolder(out, resume=resume, overwrite=overwrite, owner=ranks.is_first, experiment=experiment)
     settings: dict[str, Any] = {
         "exclude": exclude, "model": model, "members": members, "epochs": epochs, "seed": seed, "private": private,
         "precision": precision, "most_rows": most_rows,
@@ -187,6 +194,9 @@ def train_churn(
             trainer, checkpoints=partial / "checkpoints", record=partial / "compression.json",
             callbacks=(*trainer.callbacks, same),
         )  # fmt: skip
+        tracker = Tracker(logger, partial, out, experiment.options) if logger is not None and ranks.is_first else None
+        if tracker is not None:
+            trainer = replace(trainer, logger=tracker.stage)
         with telling_of_lost_processes():
             done = _fit(table, model, members, seed, trainer, RARE if private else 0)
         if done is None:
@@ -195,6 +205,8 @@ def train_churn(
         fitted = with_threshold(fitted, held_out, threshold_by, cost_missed, cost_false_alarm)
         rare = RARE if private else 0
         _write(partial, table, fitted, held_out, out.name if name is None else name, version, seed, definition, rare)
+        if tracker is not None:
+            tracker.finish(partial)
         folder.finish()
     snapshots = out / SNAPSHOTS if run is not None else data if data.is_dir() else None
     _print_summary(out, snapshots)

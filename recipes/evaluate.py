@@ -9,12 +9,13 @@ from typing import Any
 
 from ludocast.models.metrics import LOWER_IS_BETTER, NAMES
 from ludocast.recipes.evaluated import Evaluated, evaluate_table
+from ludocast.recipes.experiment import experiment_of
 from ludocast.recipes.predictions import Predictions
 from ludocast.recipes.provenance import digest
 from ludocast.recipes.run_folder import RunFolder
 from ludocast.serve.bundle import Bundle
 from ludocast.serve.evaluation_report import EvaluationReport, write_evaluation
-from ludocast.serve.measured import Measured, measure
+from ludocast.serve.measured import Measured, Words, measure
 from ludocast.serve.scorer import Scorer
 
 DRIFT = "drift"
@@ -69,7 +70,7 @@ def evaluate(
 
     Args:
         bundle: Folder of the bundle, RUN/bundle of a training.
-        data: Table of one row a player: CSV, Parquet, JSON Lines or XLSX, or a folder of Parquet files.
+        data: Table with the columns that the bundle reads: CSV, Parquet, JSON Lines, XLSX, or a folder of Parquet.
         label: Column with the outcome; by default that of the training, if the table has it.
         out: Folder of what is written.
         fail_below: Measures and the least that they may be, such as auc=0.8; comma-separated or given again.
@@ -79,8 +80,9 @@ def evaluate(
         seed: Of the intervals' resamples.
         overwrite: Replace what lies at OUT.
     """
+    experiment = experiment_of("evaluate", locals())
     gates = _gates(fail_below, fail_above)
-    folder = RunFolder(out, resume=None, overwrite=overwrite)
+    folder = RunFolder(out, resume=None, overwrite=overwrite, experiment=experiment)
     scorer = Scorer(Bundle.load(bundle))
     found = evaluate_table(scorer, data, label, encoding, delimiter)
     sha256 = digest(data)
@@ -149,6 +151,7 @@ def _measured(scorer: Scorer, found: Evaluated, seed: int) -> Measured | None:
         {manifest.name: answers.probabilities}, answers.label, answers.predicted, classes=manifest.classes,
         positive=manifest.positive, who=f"rows with {found.label} = {manifest.positive}",
         rows={"test": len(answers.label)}, threshold=manifest.threshold, seed=seed,
+        words=Words("row", f"those with {found.label} = {manifest.positive}", "the others"),
     )  # fmt: skip
 
 

@@ -35,6 +35,7 @@ from ludocast.models.recommend.rerank import Reranker, RerankSettings
 from ludocast.models.recommend.scale import fewer_draws, is_large, notes_of_size, of_some_users
 from ludocast.models.recommend.stored_weights import store_at
 from ludocast.models.trainer import TrainerSettings
+from ludocast.recipes.experiment import experiment_of
 from ludocast.recipes.kept_answers import keep_user_scores
 from ludocast.recipes.recommend_answers import Answered, longer, write_suggestions
 from ludocast.recipes.recommend_bundle import write_recommend_bundle
@@ -148,6 +149,7 @@ def train_recommend(
         overwrite: Replace what lies at OUT and OUT.partial.
         name: Name of the model in the bundle; by default that of OUT.
     """
+    experiment = experiment_of("train recommend", locals())
     if not 0 <= seed < 2**32:
         raise ValueError(f"--seed is a number from 0 to {2**32 - 1}, got {seed}")
     for option, number in (
@@ -162,7 +164,7 @@ def train_recommend(
         raise ValueError("--at_least is a weight; name its column with --value")
     for noisy in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    folder = RunFolder(out, resume=None, overwrite=overwrite)
+    folder = RunFolder(out, resume=None, overwrite=overwrite, experiment=experiment)
     every = read_user_items(data, user, item, value, time, at_least, encoding, delimiter)
     found = k_core(every, users_of_item, items_of_user)
     about, repeated = read_items(found, item, items, item_name, item_category, encoding, delimiter), repeats_of(found)

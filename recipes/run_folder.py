@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 from pathlib import Path
 from typing import Any
 
-SETTINGS = "settings.json"
+from ludocast.recipes.experiment import EXPERIMENT_FILE, Asked, plain_values, read_experiment, write_experiment
 
 
 class RunFolder:
@@ -20,16 +19,26 @@ class RunFolder:
         resume: Go on from what a stopped run left; None of a recipe that cannot.
         overwrite: Discard what a stopped or finished run left.
         owner: False where another process checks, makes and ends the folder.
+        experiment: What the recipe was asked.
 
     Raises:
         ValueError: If a folder is in the way, or there is nothing to resume.
     """
 
-    def __init__(self, out: Path, *, resume: bool | None, overwrite: bool, owner: bool = True) -> None:
+    def __init__(
+        self,
+        out: Path,
+        *,
+        resume: bool | None,
+        overwrite: bool,
+        owner: bool = True,
+        experiment: Asked | None = None,
+    ) -> None:
         if out.name in ("", ".."):
             raise ValueError(f"--out {out} names no folder of its own; give one that is to be made, such as run")
         self.out, self.partial = out, out.with_name(out.name + ".partial")
         self.resume, self.overwrite, self.owner = resume, overwrite, owner
+        self.experiment = experiment
         self._made: list[Path] = []
         if resume and overwrite:
             raise ValueError("--resume keeps what is there and --overwrite discards it; give one of them")
@@ -76,15 +85,15 @@ class RunFolder:
         else:
             self._made = [parent for parent in self.partial.parents if not parent.exists()]
             self.partial.mkdir(parents=True)
-            (self.partial / SETTINGS).write_text(json.dumps(settings, ensure_ascii=False, indent=1), encoding="utf-8")
+            write_experiment(self.partial / EXPERIMENT_FILE, self.experiment, plain_values(settings))
         return self.partial
 
     def _compare(self, settings: dict[str, Any]) -> None:
         try:
-            before = json.loads((self.partial / SETTINGS).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ValueError(f"{self.partial} holds no readable {SETTINGS}; --overwrite discards it") from error
-        for name, value in json.loads(json.dumps(settings)).items():
+            before = dict(read_experiment(self.partial)["settings"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{self.partial} holds no readable {EXPERIMENT_FILE}; --overwrite discards it") from error
+        for name, value in plain_values(settings).items():
             if before.get(name) != value:
                 raise ValueError(
                     f"{self.partial} was begun with {name} {before.get(name)!r}, now it is {value!r}; "

@@ -23,6 +23,7 @@ from ludocast.models.sequence.tasks import LanguageModule, LeavingModule, TagMod
 from ludocast.models.sequence.train import calibrate, train_sequence_module
 from ludocast.models.stacked_rnn.recurrent import Kind
 from ludocast.models.trainer import TrainerSettings, check_settings
+from ludocast.recipes.experiment import experiment_of
 from ludocast.recipes.run_folder import RunFolder
 from ludocast.recipes.sequence_bundle import write_sequence_bundle
 from ludocast.recipes.sequence_data import DataOptions, source_of
@@ -142,6 +143,7 @@ def train_sequence(
         resume: Go on from the last checkpoint of a run that was stopped.
         overwrite: Replace what lies at OUT and OUT.partial.
     """
+    experiment = experiment_of("train sequence", locals())
     options = DataOptions(
         data, validation, test, labels, player, time, event, tuple(numbers if numbers is not None else ()), inputs,
         days_per_step, observe, gap, horizon, active_within, step, pause, layout, min_count, players,
@@ -166,7 +168,7 @@ def train_sequence(
     for noisy in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     check_settings(trainer)
-    folder = RunFolder(out, resume=resume, overwrite=overwrite, owner=ranks.is_first)
+    folder = RunFolder(out, resume=resume, overwrite=overwrite, owner=ranks.is_first, experiment=experiment)
     source = _data_module(task, options, settings, seed)
     module = module_of(task, settings)
     module.build(source.sizes)

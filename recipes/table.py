@@ -15,6 +15,7 @@ from ludocast.datamodules.number_label import Task
 from ludocast.models.fitted import FittedClasses, FittedNumbers
 from ludocast.models.table.fit import Combine, FittedTable, fit_table
 from ludocast.models.table.learners import learner_names
+from ludocast.recipes.experiment import experiment_of
 from ludocast.recipes.kept_answers import keep_answers
 from ludocast.recipes.labelled_run import (
     RARE,
@@ -28,6 +29,7 @@ from ludocast.recipes.labelled_run import (
     write_run,
 )
 from ludocast.recipes.labelled_table import LabelledTable, read_labelled_table
+from ludocast.recipes.loggers import LoggerName, Tracker, check_logger
 from ludocast.recipes.run_folder import RunFolder
 from ludocast.recipes.stops import telling_of_stops
 from ludocast.serve.graph_table import export_table
@@ -63,6 +65,7 @@ def train_table(
     private: bool = False,
     name: str | None = None,
     version: str | None = None,
+    logger: LoggerName | None = None,
 ) -> None:
     """Train the classic learners on any table, for classes or for a number, and keep the best one.
 
@@ -99,14 +102,18 @@ def train_table(
         private: Values seen in fewer than 5 training rows are left out of schema and bundle.
         name: Name of the model in the bundle; by default that of OUT.
         version: Version of the bundle; by default from the model's hash.
+        logger: Tells mlflow, tensorboard or a csv file of every learner and the test; in OUT/logs, and MLflow's store
+            is mlflow.db beside OUT, or what MLFLOW_TRACKING_URI names.
     """
+    experiment = experiment_of("train table", locals())
+    check_logger(logger)
     check_seed(seed)
     check_costs(cost_missed, cost_false_alarm)
     if knn_points < 1 or knn_prototypes < 0:
         raise ValueError("--knn-points is 1 or more, --knn-prototypes 0 or more")
     if data.is_dir():
         raise ValueError(f"{data} is a folder; a table is a CSV or Parquet file (snapshots are for `train churn`)")
-    folder = RunFolder(out, resume=False, overwrite=overwrite, owner=True)
+    folder = RunFolder(out, resume=False, overwrite=overwrite, experiment=experiment)
     rare = RARE if private else 0
     with telling_of_stops(folder):
         table = read_labelled_table(
@@ -122,6 +129,7 @@ def train_table(
             "knn_points": knn_points, "knn_prototypes": knn_prototypes, "private": private,
         }  # fmt: skip
         partial = folder.begin(settings)
+        tracker = None if logger is None else Tracker(logger, partial, out, experiment.options)
         columns, known = table.part(table.split.train)
         validation = None if table.split.validation is None else table.part(table.split.validation)
         found = fit_table(
@@ -134,6 +142,8 @@ def train_table(
             model = with_threshold(model, found.held_out, threshold_by, cost_missed, cost_false_alarm)
         known_as = out.name if name is None else name
         _write(partial, table, replace(found, model=model), known_as, version, seed, entity, rare)
+        if tracker is not None:
+            tracker.finish(partial)
         folder.finish()
     print_figures(out)
     print(f"next:   ludocast score --bundle {out / 'bundle'} --input {data} --output scored.csv")

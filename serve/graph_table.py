@@ -84,27 +84,20 @@ def _add_design(graph: GraphBuilder, names: EncodedNames, design: Design) -> str
     return parts[0] if len(parts) == 1 else graph.op("Concat", *parts, axis=1)
 
 
-def _logits(graph: GraphBuilder, shares: str, zero: str, one: str) -> str:
-    """Log odds of shares of the second of two classes [N, 1], or logs of shares [N, C]; `zero` and `one` are limits."""
-    inside = graph.op("Min", graph.op("Max", shares, zero), one)
-    return graph.op("Log", graph.op("Div", inside, graph.op("Sub", _one_like(graph, one), inside)))
+def _of_shares(graph: GraphBuilder, shares: str, classes: int, least: str) -> str:
+    """`models.calibration.logits_of`; `least` is SURE in the shares' own type."""
+    logs = graph.op("Log", graph.op("Max", shares, least))
+    return _second_less_first(graph, logs) if classes == 2 else logs
 
 
-def _one_like(graph: GraphBuilder, like: str) -> str:
-    return graph.op("CastLike", graph.floats(1.0), like)
-
-
-def _of_shares(graph: GraphBuilder, shares: str, classes: int, constant: Callable[[float], str]) -> str:
-    if classes == 2:
-        return _logits(graph, shares, constant(SURE), constant(1 - SURE))
-    return graph.op("Log", graph.op("Max", shares, constant(SURE)))
+def _second_less_first(graph: GraphBuilder, logits: str) -> str:
+    first, second = (graph.op("Gather", logits, graph.ints(k), axis=1) for k in (0, 1))
+    return graph.op("Sub", second, first)
 
 
 def _add_trees(graph: GraphBuilder, names: EncodedNames, model: Trees) -> str:
-    trees = model.trees()
-    outputs = model.classes if model.classes > 2 else 1
-    total = add_trees(graph, add_tree_inputs(graph, names), trees, outputs)
-    return _of_shares(graph, total, model.classes, graph.floats) if model.classes else total
+    total = add_trees(graph, add_tree_inputs(graph, names), model.trees(), max(model.classes, 1))
+    return _of_shares(graph, total, model.classes, graph.floats(SURE)) if model.classes else total
 
 
 def _add_boosted(graph: GraphBuilder, names: EncodedNames, model: Boosted) -> str:
@@ -147,7 +140,7 @@ def _add_neighbours(graph: GraphBuilder, names: EncodedNames, model: Neighbours)
     total = graph.op("ReduceSum", known, graph.ints(1), keepdims=0)
     if model.classes:
         shares = graph.op("Div", graph.op("Add", total, graph.doubles(*model.prior)), graph.doubles(count + 1))
-        return graph.op("Cast", _of_shares(graph, shares, model.classes, graph.doubles), to=TensorProto.FLOAT)
+        return graph.op("Cast", _of_shares(graph, shares, model.classes, graph.doubles(SURE)), to=TensorProto.FLOAT)
     return graph.op("Cast", graph.op("Div", total, graph.doubles(count)), to=TensorProto.FLOAT)
 
 
@@ -165,8 +158,7 @@ def _add_bayes(graph: GraphBuilder, names: EncodedNames, model: Bayes) -> str:
     if model.means is not None:
         joint = graph.op("MatMul", graph.op("Softmax", joint, axis=1), graph.constant(model.means[:, None]))
     elif len(model.constant) == 2:
-        first, second = (graph.op("Gather", joint, graph.ints(k), axis=1) for k in (0, 1))
-        joint = graph.op("Sub", second, first)
+        joint = _second_less_first(graph, joint)
     return graph.op("Cast", joint, to=TensorProto.FLOAT)
 
 

@@ -135,6 +135,17 @@ def test_the_blocks_on_item_suggestion_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_blocks_on_runs_run(tmp_path: Path) -> None:
+    run_commands("docs/runs.md", tmp_path, fewest=4)
+    models = {
+        json.loads((tmp_path / "runs" / run / "bundle" / "bundle.json").read_text())["files"]["model.onnx"]
+        for run in ("network", "again")
+    }
+    assert len(models) == 1
+    assert (tmp_path / "runs" / "june" / "report.html").is_file()
+
+
+@pytest.mark.slow
 def test_the_blocks_on_segments_run(tmp_path: Path) -> None:
     block, environment = run_blocks("docs/segments.md", tmp_path)
     scored = list(csv.DictReader((tmp_path / "scored.csv").read_text().splitlines()))

@@ -27,8 +27,8 @@ class Neighbours:
     Attributes:
         design: Of the rows.
         points: float64 [M, P], their values those of float32.
-        targets: Shares of classes, of two that of the second, float64 [M, C]; or numbers [M, 1].
-        prior: What one more neighbour is taken to have, float64 [C]; it counts for classes only.
+        targets: Shares of all classes, float64 [M, classes]; or numbers [M, 1].
+        prior: What one more neighbour is taken to have, float64 [classes]; of numbers it does not count.
         count: K.
         classes: 0 of a number.
     """
@@ -55,7 +55,7 @@ class Neighbours:
                 found.append(total / min(count, len(self.points)))
                 continue
             shares = (total + self.prior) / (min(count, len(self.points)) + 1)
-            found.append(logits_of(np.hstack([1 - shares, shares]) if self.classes == 2 else shares))
+            found.append(logits_of(shares))
         return found
 
     def _nearest(self, x: sparse.csr_matrix, count: int) -> np.ndarray:
@@ -79,10 +79,7 @@ def fit_neighbours(
         prototypes: So many k-means centres in place of the rows, each with the mean of its rows' targets; 0 for none.
         seed: Of sample and centres.
     """
-    targets = label[:, None].astype(np.float64)
-    if classes:
-        targets = np.eye(classes)[label]
-        targets = targets[:, 1:] if classes == 2 else targets
+    targets = np.eye(classes)[label] if classes else label[:, None].astype(np.float64)
     prior = targets.mean(axis=0)
     rows = np.arange(len(label))
     if len(rows) > most:

@@ -39,7 +39,7 @@ class Trees:
         return logits_of(shares)
 
     def trees(self) -> list[Tree]:
-        """Whose leaves add up to the shares of the classes [N, C], of two that of the second; or to the number."""
+        """Whose leaves add up to the shares of all classes, or to the number."""
         found = getattr(self.model, "estimators_", [self.model])
         return [self._tree(one.tree_, len(found)) for one in found]
 
@@ -49,7 +49,7 @@ class Trees:
         if self.classes:
             shares = np.zeros((len(value), self.classes))
             shares[:, self.model.classes_] = value / value.sum(axis=1, keepdims=True)
-            value = shares[:, 1:] if self.classes == 2 else shares
+            value = shares
         return Tree(
             np.where(leaf, -1, tree.feature),
             round_down(np.where(leaf, 0.0, tree.threshold)),

@@ -6,9 +6,9 @@ from sklearn import metrics as reference
 ROWS = 300
 
 
-def pair(generator: np.random.Generator, noise: float) -> tuple[Classified, Classified]:
+def pair(generator: np.random.Generator, noise: float, rare: float = -0.5) -> tuple[Classified, Classified]:
     """Two models that see the truth through noise of their own: equal ones where `noise` is 1."""
-    logit = generator.normal(-0.5, 1.2, ROWS)
+    logit = generator.normal(rare, 1.2, ROWS)
     label = (generator.random(ROWS) < 1 / (1 + np.exp(-logit))).astype(np.int64)
     found = []
     for width in (1.0, noise):
@@ -26,14 +26,14 @@ def test_values_and_a_slow_bootstrap_agree() -> None:
         assert [found[name].first, found[name].second] == pytest.approx([a, b])
         assert found[name].difference.value == pytest.approx(b - a)
         generator, slow = np.random.default_rng(1), []
-        for _ in range(400):
+        for _ in range(200):
             rows = generator.integers(ROWS, size=ROWS)
             a, b = (float(score(one.label[rows], one.probabilities[rows, 1])) for one in (first, second))
             slow.append(b - a)
         low, high = np.percentile(slow, (2.5, 97.5))
         width = high - low
-        assert found[name].difference.low == pytest.approx(low, abs=0.15 * width)
-        assert found[name].difference.high == pytest.approx(high, abs=0.15 * width)
+        assert found[name].difference.low == pytest.approx(low, abs=0.2 * width)
+        assert found[name].difference.high == pytest.approx(high, abs=0.2 * width)
 
 
 def test_verdicts_by_hand() -> None:
@@ -57,10 +57,13 @@ def test_verdicts_by_hand() -> None:
 
 def test_the_verdicts_have_the_stated_error_rates() -> None:
     generator = np.random.default_rng(2)
-    equal = [compare_classifiers(*pair(generator, 1.0), seed=k, resamples=300) for k in range(250)]
-    # At 5 % of 250 the rate of false verdicts lies within 2 % and 9 % but for a chance of 1 %.
+    equal = [compare_classifiers(*pair(generator, 1.0), seed=k, resamples=300) for k in range(200)]
+    # At 5 % of 200 the rate of false verdicts lies within 1.5 % and 9.5 % but for a chance of 1 %.
     for name in ("auc", "log_loss", "brier", "accuracy"):
-        assert 0.02 <= np.mean([found[name].verdict != "open" for found in equal]) <= 0.09, name
+        assert 0.015 <= np.mean([found[name].verdict != "open" for found in equal]) <= 0.095, name
+    # Of few rows of a class, where a plain percentile interval of the AUC is wrong in 11 %.
+    few = [compare_classifiers(*pair(generator, 1.0, rare=-4.2), seed=k, resamples=300) for k in range(120)]
+    assert np.mean([found["auc"].verdict != "open" for found in few]) <= 0.1
     different = [compare_classifiers(*pair(generator, 6.0), seed=k, resamples=300) for k in range(40)]
     for name in ("auc", "log_loss", "brier"):
         verdicts = [found[name].verdict for found in different]

@@ -77,6 +77,8 @@ def test_the_measures_are_those_of_the_rows(bundle: Path, tmp_path: Path, capsys
     assert {one["name"] for one in document["drift"]} == {*KINDS, "probability of Y", "left"}
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "<script" not in page
+    assert "who leave" not in page
+    assert "found, of those with left = Y" in page
     assert "http" not in page.replace("http://www.w3.org", "")
     kept = read_predictions(out)
     assert kept.rows.tolist() == (np.flatnonzero(frame["left"] != "") + 1).tolist()
@@ -117,7 +119,7 @@ def test_without_labels_drift_is_told_alone(bundle: Path, tmp_path: Path, capsys
     asked = ["evaluate", "--bundle", str(bundle), "--data", str(data), "--out", str(out)]
     assert main(asked) == 0
     assert "None of the 300 rows has a label" in capsys.readouterr().out
-    assert sorted(path.name for path in out.iterdir()) == ["metrics.json", "report.html", "settings.json"]
+    assert sorted(path.name for path in out.iterdir()) == ["experiment.yaml", "metrics.json", "report.html"]
     assert main([*asked, "--overwrite", "--fail-below", "auc=0.5"]) == 2
     assert "auc needs labels" in capsys.readouterr().err
     assert (out / "metrics.json").exists()

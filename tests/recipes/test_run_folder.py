@@ -19,9 +19,9 @@ def names(tmp_path: Path) -> list[str]:
 def test_a_run_appears_when_it_is_done(tmp_path: Path) -> None:
     run = folder(tmp_path)
     (run.begin({"seed": 1}) / "report").write_text("r")
-    assert names(tmp_path) == ["run.partial", "run.partial/report", "run.partial/settings.json"]
+    assert names(tmp_path) == ["run.partial", "run.partial/experiment.yaml", "run.partial/report"]
     run.finish()
-    assert names(tmp_path) == ["run", "run/report", "run/settings.json"]
+    assert names(tmp_path) == ["run", "run/experiment.yaml", "run/report"]
 
 
 def test_overwriting_replaces_the_run_at_the_end(tmp_path: Path) -> None:
@@ -31,7 +31,7 @@ def test_overwriting_replaces_the_run_at_the_end(tmp_path: Path) -> None:
         if name == "b":
             assert (tmp_path / "new" / "run" / "a").read_text() == "first"
         run.finish()
-    assert names(tmp_path) == ["run", "run/b", "run/settings.json"]
+    assert names(tmp_path) == ["run", "run/b", "run/experiment.yaml"]
 
 
 def test_resuming_keeps_checkpoints_and_drops_a_half_written_bundle(tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_resuming_keeps_checkpoints_and_drops_a_half_written_bundle(tmp_path: Pa
     (partial / ".bundle.4711.partial").mkdir()  # a process that was killed as it wrote
     (partial / ".bundle.4711.partial" / "model.onnx").write_text("half")
     assert folder(tmp_path, resume=True).begin({"seed": 1, "exclude": ["id"]}) == partial
-    assert names(tmp_path) == ["run.partial", "run.partial/last.ckpt", "run.partial/settings.json"]
+    assert names(tmp_path) == ["run.partial", "run.partial/experiment.yaml", "run.partial/last.ckpt"]
 
 
 def test_resuming_with_other_settings_is_refused_and_keeps_all(tmp_path: Path) -> None:
@@ -49,11 +49,11 @@ def test_resuming_with_other_settings_is_refused_and_keeps_all(tmp_path: Path) -
     with pytest.raises(ValueError, match="was begun with seed 1, now it is 2; give the same again, or --overwrite"):
         folder(tmp_path, resume=True).begin({"seed": 2})
     assert (partial / "last.ckpt").read_text() == "c"
-    (partial / "settings.json").write_text("{")
-    with pytest.raises(ValueError, match=r"holds no readable settings\.json; --overwrite discards it"):
+    (partial / "experiment.yaml").write_text("{")
+    with pytest.raises(ValueError, match=r"holds no readable experiment\.yaml; --overwrite discards it"):
         folder(tmp_path, resume=True).begin({"seed": 1})
     assert folder(tmp_path, overwrite=True).begin({"seed": 2}) == partial
-    assert names(tmp_path) == ["run.partial", "run.partial/settings.json"]
+    assert names(tmp_path) == ["run.partial", "run.partial/experiment.yaml"]
 
 
 def test_what_is_in_the_way_is_told(tmp_path: Path) -> None:

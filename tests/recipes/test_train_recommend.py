@@ -188,6 +188,8 @@ def test_equal_seeds_give_equal_runs() -> None:
         assert train("--model", "network", "--epochs", "2", "--overwrite") == 0
         found.append(pq.read_table("run/suggestions.parquet"))
     assert found[0].equals(found[1])
+    assert main(["run", "run/experiment.yaml", "--out", "again"]) == 0
+    assert pq.read_table("again/suggestions.parquet").equals(found[0])
 
 
 def test_two_recommenders_are_compared_by_the_users_of_their_test(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnxruntime as ort
 import pytest
@@ -16,13 +18,18 @@ from ludocast.serve.graph_table import export_table
 
 from tests.serve.made_table import hostile, made_frame
 
+FEWEST = {2: "logistic", 0: "linear"}
 TOLERANCE = 1e-5  # of probabilities; of numbers, in deviations of the label
 
 
 def fitted_table(
-    classes: int, names: str = "all", rows: int = 900, prototypes: int = 0
+    classes: int,
+    names: str = "all",
+    rows: int = 900,
+    prototypes: int = 0,
+    kept: Sequence[str] = ("spent", "level", "gap", "power", "국가 ", "guild", "paid", "since"),
 ) -> tuple[FittedTable, RawColumns]:
-    table = from_frame(made_frame(classes, rows))
+    table = from_frame(made_frame(classes, rows)[[*kept, "y"]])
     schema = infer_schema(table, "y", "class 1" if classes == 2 else None, task="auto")
     columns, _ = raw_columns(table, schema)
     missing = frozenset(schema.missing_tokens)
@@ -58,6 +65,19 @@ def test_the_svm_of_many_rows_and_prototypes_are_no_exception(classes: int) -> N
     svm, knn = (found.every[name].candidates.models[name] for name in ("svm", "knn"))  # type: ignore[attr-defined]
     assert len(svm.landmarks) == LANDMARKS
     assert len(knn.points) == 50
+    for fitted in found.every.values():
+        equal(fitted, columns)
+
+
+@pytest.mark.parametrize("classes", [2, 0])
+@pytest.mark.parametrize(
+    ("kept", "rows"),
+    [(["국가 ", "guild", "paid"], 120), (["since"], 120), (["spent", "power"], 120), (["paid", "gap"], 24)],
+)
+def test_texts_times_or_numbers_alone_and_few_rows(kept: list[str], rows: int, classes: int) -> None:
+    """Leaves that are sure, inputs that are not there."""
+    found, columns = fitted_table(classes, f"tree,svm,naive_bayes,knn,{FEWEST[classes]}", rows, kept=kept)
+    assert not [row for row in found.leaderboard if row.failed]
     for fitted in found.every.values():
         equal(fitted, columns)
 
