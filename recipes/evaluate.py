@@ -15,7 +15,7 @@ from ludocast.recipes.provenance import digest
 from ludocast.recipes.run_folder import RunFolder
 from ludocast.serve.bundle import Bundle
 from ludocast.serve.evaluation_report import EvaluationReport, write_evaluation
-from ludocast.serve.measured import Measured, measure
+from ludocast.serve.measured import Measured, Words, measure
 from ludocast.serve.scorer import Scorer
 
 DRIFT = "drift"
@@ -70,7 +70,7 @@ def evaluate(
 
     Args:
         bundle: Folder of the bundle, RUN/bundle of a training.
-        data: Table of one row a player: CSV, Parquet, JSON Lines or XLSX, or a folder of Parquet files.
+        data: Table with the columns that the bundle reads: CSV, Parquet, JSON Lines, XLSX, or a folder of Parquet.
         label: Column with the outcome; by default that of the training, if the table has it.
         out: Folder of what is written.
         fail_below: Measures and the least that they may be, such as auc=0.8; comma-separated or given again.
@@ -151,6 +151,7 @@ def _measured(scorer: Scorer, found: Evaluated, seed: int) -> Measured | None:
         {manifest.name: answers.probabilities}, answers.label, answers.predicted, classes=manifest.classes,
         positive=manifest.positive, who=f"rows with {found.label} = {manifest.positive}",
         rows={"test": len(answers.label)}, threshold=manifest.threshold, seed=seed,
+        words=Words("row", f"those with {found.label} = {manifest.positive}", "the others"),
     )  # fmt: skip
 
 

@@ -15,12 +15,12 @@ from sklearn.metrics import adjusted_rand_score, silhouette_score
 MOST = 10  # segments that are tried
 SAMPLE = 3000  # rows that the criteria are measured on
 HALVES = 5  # fits anew, on half of these rows each
-STABLE = 0.8  # agreement from which on a number of segments is stable
+STABLE, NEAR = 0.8, 0.1  # a number of segments is stable from this agreement on, and this near to the most stable one
 RULE = (
-    f"Of the numbers of segments that are stable (adjusted Rand index {STABLE} or more between the segments of the "
-    f"sample and those found anew on {HALVES} halves of it) the one with the highest silhouette is taken, of a mixture "
-    "the one with the lowest BIC; where none is stable, the most stable one. Of several methods the one is taken whose "
-    "choice has the highest stability plus silhouette."
+    f"Of the numbers of segments that are stable (adjusted Rand index {STABLE} or more, and at most {NEAR} below the "
+    f"best, between the segments of the sample and those found anew on {HALVES} halves of it) the one with the highest "
+    "silhouette is taken, of a mixture the one with the lowest BIC; where none is stable, the most stable one. Of "
+    "several methods the one is taken whose choice has the highest stability plus silhouette."
 )
 
 
@@ -112,7 +112,8 @@ def _drawn(z: np.ndarray, seed: int) -> tuple[np.ndarray, list[np.ndarray]]:
 
 
 def _best(candidates: Sequence[Candidate]) -> Candidate:
-    stable = [one for one in candidates if one.stability >= STABLE]
+    enough = max(STABLE, max(one.stability for one in candidates) - NEAR)
+    stable = [one for one in candidates if one.stability >= enough]
     if not stable:
         return max(candidates, key=lambda one: one.stability)
     if stable[0].method == "mixture":

@@ -77,6 +77,8 @@ def test_the_measures_are_those_of_the_rows(bundle: Path, tmp_path: Path, capsys
     assert {one["name"] for one in document["drift"]} == {*KINDS, "probability of Y", "left"}
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "<script" not in page
+    assert "who leave" not in page
+    assert "found, of those with left = Y" in page
     assert "http" not in page.replace("http://www.w3.org", "")
     kept = read_predictions(out)
     assert kept.rows.tolist() == (np.flatnonzero(frame["left"] != "") + 1).tolist()

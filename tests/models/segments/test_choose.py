@@ -54,8 +54,9 @@ def test_the_rule() -> None:
     def one(method: str, k: int, silhouette: float, bic: float, stability: float) -> Candidate:
         return Candidate(method, k, silhouette, bic, stability)
 
-    stable, best, shaky = (one("kmeans", k, s, 0, t) for k, s, t in ((2, 0.3, 1.0), (3, 0.4, 0.8), (4, 0.9, 0.79)))
+    stable, best, shaky = (one("kmeans", k, s, 0, t) for k, s, t in ((2, 0.3, 0.9), (3, 0.4, 0.81), (4, 0.9, 0.79)))
     assert _best([stable, best, shaky]) is best
+    assert _best([stable, best, one("kmeans", 4, 0.2, 0, 1.0)]).k == 2  # 3 is too far below the most stable
     assert _best([shaky, one("kmeans", 5, 1.0, 0, 0.5)]) is shaky
     low = one("mixture", 3, 0.1, -5, 0.9)
     assert _best([one("mixture", 2, 0.5, 0, 0.9), low]) is low
