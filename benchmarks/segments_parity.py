@@ -58,6 +58,7 @@ def main() -> None:
                     feeds = {item.tensor: columns[item.column][:, None] for item in schema_inputs(fitted.schema)}
                     segment, measures = session.run(["segment", "measures"], feeds)
                     index, measured, scores = fitted.predict(columns)
+                    assert scores is not None  # as it was asked for them
                     wanted = np.column_stack([measured, scores])
                     worst = (np.abs(measures - wanted) / np.maximum(np.abs(wanted), 1)).max()
                     differ = int((np.array(fitted.names, object)[index] != segment).sum())

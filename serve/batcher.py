@@ -106,7 +106,8 @@ class Batcher:
             self._schedule()
 
     def _next_batch(self) -> Sequence[_Waiting]:
-        batch, size = [], 0
+        batch: list[_Waiting] = []
+        size = 0
         while self._small and len(batch) < MOST_CALLS and size < MOST_BYTES:
             one = self._small.popleft()
             size += len(one.call.body)
