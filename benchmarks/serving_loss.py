@@ -4,6 +4,7 @@ Every answer is compared with the scorer's, and carries the id of its request, s
 request would be seen. A request is lost if it was sent over a connection that was made, and was not answered rightly.
 
     python benchmarks/serving_loss.py kills --bundle run/bundle --count 1000
+    python benchmarks/serving_loss.py torchserve-kills --bundle run/bundle --count 200
     python benchmarks/serving_loss.py drains --bundle run/bundle --count 200
     python benchmarks/serving_loss.py reloads --bundle runs/a/bundle --other runs/b/bundle --count 200 [--workers 2]
 """
@@ -231,6 +232,45 @@ async def kills(bundle: Path, count: int) -> bool:
     return killed == count and code == 0 and not tally.failures
 
 
+def _of_torchserve(server: int) -> list[int]:
+    """TorchServe's workers below a server."""
+    found, workers = [server], []
+    for pid in found:
+        try:
+            found += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+            for thread in Path(f"/proc/{pid}/task").iterdir():  # Java starts processes from any of its threads
+                found += [int(one) for one in (thread / "children").read_text().split() if int(one) not in found]
+            if b"model_service_worker" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                workers.append(pid)
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return workers
+
+
+async def torchserve_kills(bundle: Path, count: int) -> bool:
+    """TorchServe's workers are killed at random moments, the next one once answers have come again."""
+    questions, tally, draw = Questions([bundle]), Tally(), random.Random(4)
+    server = Served(bundle, "--torchserve", "--workers", "2")
+    begun = time.monotonic()
+    load = Load(server.port, questions, tally, 16)
+    killed = 0
+    while killed < count and server.process.poll() is None:
+        before = tally.answered
+        while tally.answered < before + 16:
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(draw.expovariate(1 / 0.1))
+        alive = _of_torchserve(server.process.pid)
+        if alive:
+            os.kill(draw.choice(alive), signal.SIGKILL)
+            killed += 1
+            if killed % 50 == 0:
+                print(f"{killed} kills in {time.monotonic() - begun:.0f} s: {tally}", flush=True)
+    await load.stop()
+    code, _ = await server.stop()
+    print(f"{killed} of TorchServe's workers killed, exit code {code}: {tally}")
+    return killed == count and code == 0 and not tally.failures
+
+
 async def drains(bundle: Path, count: int) -> bool:
     """The server is stopped while clients keep coming."""
     questions, tally, draw, codes = Questions([bundle]), Tally(), random.Random(3), Counter[int]()
@@ -290,7 +330,7 @@ async def reloads(bundle: Path, count: int, other: Path, workers: int) -> bool:
 def main() -> int:
     """Exit code 0 if nothing was lost."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("kills", "drains", "reloads"))
+    parser.add_argument("what", choices=("kills", "torchserve-kills", "drains", "reloads"))
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--count", type=int, required=True)
     parser.add_argument("--other", type=Path)
@@ -299,7 +339,8 @@ def main() -> int:
     if options.what == "reloads":
         done = asyncio.run(reloads(options.bundle, options.count, options.other, options.workers))
     else:
-        done = asyncio.run({"kills": kills, "drains": drains}[options.what](options.bundle, options.count))
+        what = {"kills": kills, "torchserve-kills": torchserve_kills, "drains": drains}[options.what]
+        done = asyncio.run(what(options.bundle, options.count))
     return 0 if done else 1
 
 
