@@ -88,7 +88,7 @@ def test_a_killed_process_ends_the_other_and_the_resumed_run_is_the_unbroken_one
 
 
 def test_a_yaml_file_with_the_onebit_strategy_trains_on_two_processes(game: Path, tmp_path: Path) -> None:
-    (tmp_path / "demo").symlink_to(game / "data")
+    (tmp_path / "game").symlink_to(game / "data")
     (tmp_path / "two.yaml").write_text(
         "trainer:\n  accelerator: cpu\n  devices: 2\n  max_epochs: 3\n  enable_progress_bar: false\n  strategy:\n"
         "    class_path: ludocast.compression.strategy.OneBitDDPStrategy\n    init_args: {warmup_steps: 1}\n"
