@@ -22,7 +22,7 @@ import sys
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -206,24 +206,34 @@ def _workers(server: int) -> list[int]:
 _MEMORY = {"pages": 0.0}  # resident pages of a worker that has loaded everything
 
 
+async def _kill_some(
+    server: Served, tally: Tally, draw: random.Random, count: int, alive: Callable[[int], list[int]], answers: int = 0
+) -> int:
+    """Kill workers at random moments, each once that many answers have come since the last; how many there were."""
+    begun, killed = time.monotonic(), 0
+    while killed < count and server.process.poll() is None:
+        before = tally.answered
+        while tally.answered < before + answers:
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(draw.expovariate(1 / 0.1))
+        found = alive(server.process.pid)
+        if found:
+            os.kill(draw.choice(found), signal.SIGKILL)
+            killed += 1
+            if killed % 50 == 0:
+                print(f"{killed} kills in {time.monotonic() - begun:.0f} s: {tally}", flush=True)
+    return killed
+
+
 async def kills(bundle: Path, count: int) -> bool:
-    """Workers are killed one after the other, at random moments."""
-    questions, tally, draw = Questions([bundle]), Tally(), random.Random(2)
+    """Workers are killed as soon as they have loaded everything."""
+    questions, tally = Questions([bundle]), Tally()
     server = Served(bundle, "--workers", "2")
-    begun = time.monotonic()
     children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
     _MEMORY["pages"] = min(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in children)
     load = Load(server.port, questions, tally, 16)
     reader = asyncio.create_task(asyncio.to_thread(lambda: server.process.stderr.read()))  # type: ignore[union-attr]
-    killed = 0
-    while killed < count and server.process.poll() is None:
-        await asyncio.sleep(draw.expovariate(1 / 0.1))
-        alive = _workers(server.process.pid)
-        if alive:
-            os.kill(draw.choice(alive), signal.SIGKILL)
-            killed += 1
-            if killed % 50 == 0:
-                print(f"{killed} kills in {time.monotonic() - begun:.0f} s: {tally}", flush=True)
+    killed = await _kill_some(server, tally, random.Random(2), count, _workers)
     await load.stop()
     server.process.send_signal(signal.SIGTERM)
     told = await reader
@@ -237,9 +247,8 @@ def _of_torchserve(server: int) -> list[int]:
     found, workers = [server], []
     for pid in found:
         try:
-            found += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
             for thread in Path(f"/proc/{pid}/task").iterdir():  # Java starts processes from any of its threads
-                found += [int(one) for one in (thread / "children").read_text().split() if int(one) not in found]
+                found += map(int, (thread / "children").read_text().split())
             if b"model_service_worker" in Path(f"/proc/{pid}/cmdline").read_bytes():
                 workers.append(pid)
         except (FileNotFoundError, ProcessLookupError):
@@ -248,23 +257,11 @@ def _of_torchserve(server: int) -> list[int]:
 
 
 async def torchserve_kills(bundle: Path, count: int) -> bool:
-    """TorchServe's workers are killed at random moments, the next one once answers have come again."""
-    questions, tally, draw = Questions([bundle]), Tally(), random.Random(4)
+    """TorchServe's workers are killed, the next one once answers have come again."""
+    questions, tally = Questions([bundle]), Tally()
     server = Served(bundle, "--torchserve", "--workers", "2")
-    begun = time.monotonic()
     load = Load(server.port, questions, tally, 16)
-    killed = 0
-    while killed < count and server.process.poll() is None:
-        before = tally.answered
-        while tally.answered < before + 16:
-            await asyncio.sleep(0.02)
-        await asyncio.sleep(draw.expovariate(1 / 0.1))
-        alive = _of_torchserve(server.process.pid)
-        if alive:
-            os.kill(draw.choice(alive), signal.SIGKILL)
-            killed += 1
-            if killed % 50 == 0:
-                print(f"{killed} kills in {time.monotonic() - begun:.0f} s: {tally}", flush=True)
+    killed = await _kill_some(server, tally, random.Random(4), count, _of_torchserve, answers=16)
     await load.stop()
     code, _ = await server.stop()
     print(f"{killed} of TorchServe's workers killed, exit code {code}: {tally}")

@@ -10,13 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from ludocast.serve.calls import Answer, Backend, Call
+from ludocast.serve.calls import LATE, Answer, Backend, Call
 
 FEW_BYTES = 1 << 16  # a body up to here shares a batch with others; a larger one is a batch of its own
 MOST_CALLS = 256  # of a batch
 MOST_BYTES = 1 << 20  # of a batch's bodies, reached by its last one: connections are looked at between batches
 _WATCH_SECONDS = 1.0
-_LATE = Answer(503, error="not scored before its deadline; try again", headers={"Retry-After": "1"})
 Reply = Callable[[Answer], None]
 
 
@@ -135,4 +134,4 @@ class Batcher:
         self._schedule()
 
     def _refuse_late(self, late: Sequence[_Waiting]) -> None:
-        self._done(late, [_LATE] * len(late))
+        self._done(late, [LATE] * len(late))

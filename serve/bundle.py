@@ -6,6 +6,7 @@ import datetime as dt
 import hashlib
 import os
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -19,6 +20,7 @@ from ludocast.serve.check_answers import check_answers
 from ludocast.serve.check_rows import check_rows
 from ludocast.serve.device import CUDA, providers
 from ludocast.serve.feeds import FeedReader
+from ludocast.serve.json_values import first_line
 from ludocast.serve.manifest import (
     MODEL_FILE,
     CheckRows,
@@ -270,7 +272,7 @@ def open_session(
     try:
         session = ort.InferenceSession(model, options, providers=wanted_providers)
     except Exception as error:  # onnxruntime's exceptions have no common base class
-        raise ManifestError(f"onnxruntime cannot load {name} ({_line(error)}); export the model again") from error
+        raise ManifestError(f"onnxruntime cannot load {name} ({first_line(error)}); export the model again") from error
     if device == "cuda" and CUDA not in session.get_providers():  # onnxruntime itself goes on without a word
         raise ManifestError("onnxruntime cannot start CUDA for it; look at nvidia-smi, or take --device cpu")
     found = {item.name: item.type for item in session.get_inputs()}
@@ -301,7 +303,9 @@ def run_rows(
     except ValueError as error:
         raise ManifestError(f"its check rows do not fit its inputs ({error}); export the model again") from error
     except Exception as error:  # as above
-        raise ManifestError(f"the model fails on the check rows ({_line(error)}); export the model again") from error
+        raise ManifestError(
+            f"the model fails on the check rows ({first_line(error)}); export the model again"
+        ) from error
     return label, probabilities
 
 
@@ -398,13 +402,11 @@ def _put(partial: Path, folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename in this folder last through a power cut."""
+    """Make a rename in this folder last through a power cut; Windows opens no folders."""
+    if sys.platform == "win32":
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

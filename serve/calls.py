@@ -50,6 +50,7 @@ class Answer:
     error: str = ""
 
 
+LATE = Answer(503, error="not scored before its deadline; try again", headers={"Retry-After": "1"})
 Done = Callable[[Sequence[Answer]], None]
 
 

@@ -5,7 +5,6 @@ It is started by `worker_link.py`, keeps nothing that the server does not have, 
 
 from __future__ import annotations
 
-import ctypes
 import signal
 import socket
 import sys
@@ -13,11 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ludocast.serve.backends.frames import Frames, Header, pack, pack_answers, pack_inputs, unpack_calls
+from ludocast.serve.backends.parent import end_with_parent
 
 if TYPE_CHECKING:
     from ludocast.serve.answering import Answering
-
-_SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux
 
 
 def main() -> None:
@@ -25,8 +23,7 @@ def main() -> None:
     # A terminal or a service manager may signal all processes at once; it is the server that decides when to end.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    if sys.platform == "linux":  # elsewhere a worker sees only after its batch that the server was killed
-        ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
+    end_with_parent(signal.SIGKILL)  # where that cannot be, it sees only after its batch that the server was killed
     from ludocast.serve.answering import Answering  # slow to import
 
     answering = Answering(threads=int(sys.argv[1]), device=sys.argv[2])

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ludocast.serve.backends.worker_link import WorkerEndedError, WorkerLink, WorkerOptions
-from ludocast.serve.calls import Answer, Call, Done
+from ludocast.serve.calls import LATE, Answer, Call, Done
 from ludocast.serve.manifest import Manifest
 from ludocast.serve.observe.inputs import InputCounts, add_counts
 
@@ -21,7 +21,6 @@ MOST_CRASHES = 3  # of workers over one call, or one bundle
 MOST_KILLS = 10  # the same, of workers that were killed: as memory ran out, or by somebody who had no call in mind
 _BACK_OFF = (0.0, 0.1, 0.5, 2.0)  # seconds before a worker is started again, by how many ended before they were ready
 _KILLED = "scoring this request ended the process that did it, and so it was each time it was tried again"
-_LATE = "not scored before its deadline; try again"
 
 
 @dataclass(eq=False)
@@ -210,7 +209,7 @@ class WorkersBackend:
         """Have calls scored again, each alone, whose worker ended."""
         crashes, kills = part.crashes + (not was_killed), part.kills + was_killed
         if asyncio.get_running_loop().time() >= part.batch.until:
-            self._refuse(part, 503, _LATE)
+            self._refuse(part, LATE.status, LATE.error)
         elif crashes >= MOST_CRASHES or kills >= MOST_KILLS:
             print(f"a request was given up after {crashes + kills} workers ended over it", file=sys.stderr)
             self._refuse(part, 500, _KILLED)
@@ -262,7 +261,7 @@ class WorkersBackend:
             late = [part for part in self._again if part.batch.until < now]
             for part in late:
                 self._again.remove(part)
-                self._refuse(part, 503, _LATE)
+                self._refuse(part, LATE.status, LATE.error)
 
     def _keep(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)

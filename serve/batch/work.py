@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 from ludocast.serve.batch.answered import Answered
+from ludocast.serve.bundle import sync_folder
 
 Fingerprint = Mapping[str, Any]
 _TOLD = "run.json"
@@ -87,7 +88,7 @@ class Work:
         if self.output.is_dir():  # a folder cannot be put over another one
             self.output.replace(self.folder / "replaced")
         self.result.replace(self.output)
-        _flush(self.output.parent)
+        sync_folder(self.output.parent)
         self.remove()
 
     def stop(self) -> bool:
@@ -154,17 +155,6 @@ def _write(path: Path, content: bytes | pa.Buffer) -> None:
         file.flush()
         os.fsync(file.fileno())
     made.replace(path)
-
-
-def _flush(folder: Path) -> None:
-    """What was renamed there is so after a failure of power too."""
-    if sys.platform == "win32":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _delete(path: Path) -> None:

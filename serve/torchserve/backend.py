@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ludocast.serve.backends.frames import Frames, pack_calls, unpack_answers, unpack_inputs
 from ludocast.serve.bundle import read_manifest
-from ludocast.serve.calls import Answer, Call, Done
+from ludocast.serve.calls import LATE, Answer, Call, Done
 from ludocast.serve.manifest import Manifest, ManifestError
 from ludocast.serve.observe.inputs import InputCounts, add_counts
 from ludocast.serve.torchserve.archive import MISSING, write_archive
@@ -131,9 +131,7 @@ class TorchServeBackend:
             except (aiohttp.ClientError, TimeoutError):
                 pass
             if loop.time() + _PAUSE >= until:
-                return [
-                    Answer(503, error="not scored before its deadline; try again", headers={"Retry-After": "1"})
-                ] * len(calls)
+                return [LATE] * len(calls)
             await asyncio.sleep(_PAUSE)
 
     async def _start(self) -> None:

@@ -6,13 +6,12 @@ ended, and says nothing to those of a parent that was killed.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
 import sys
 
-_SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux
+from ludocast.serve.backends.parent import end_with_parent
 
 
 def main() -> None:
@@ -20,8 +19,7 @@ def main() -> None:
     os.setpgid(0, 0)  # one group of all that is started from here on
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: os.killpg(0, signal.SIGKILL))
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGTERM)
+    end_with_parent(signal.SIGTERM)
     code = subprocess.call(sys.argv[1:], stdin=subprocess.DEVNULL)
     sys.stderr.write(f"TorchServe has ended with {code}\n")
     os.killpg(0, signal.SIGKILL)

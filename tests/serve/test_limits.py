@@ -23,6 +23,7 @@ from ludocast.serve.http.listen import Listener, open_socket, tls
 from ludocast.serve.http.message import RefusedError, Request, Response
 from ludocast.serve.http.router import Route, Router, direct
 
+from tests.serve.http_server import read_some
 from tests.serve.listening import ask, self_signed, served
 from tests.serve.logistic import write_logistic
 
@@ -111,16 +112,6 @@ def _limited(limits: Limits, context: ssl.SSLContext | None = None) -> Iterator[
         loop.close()
 
 
-def _rest(client: socket.socket) -> bytes:
-    found = b""
-    try:
-        while piece := client.recv(1 << 16):
-            found += piece
-    except ConnectionResetError:
-        pass
-    return found
-
-
 def _drip(client: socket.socket, text: bytes, answers: list[bytes]) -> None:
     """A byte each 50 ms until the server has enough, then what it said."""
     for place in range(len(text)):
@@ -129,7 +120,7 @@ def _drip(client: socket.socket, text: bytes, answers: list[bytes]) -> None:
         except OSError:
             break
         time.sleep(0.05)
-    answers.append(_rest(client))
+    answers.append(read_some(client))
 
 
 def test_slow_clients_are_told_and_closed_while_others_are_served() -> None:
@@ -154,16 +145,16 @@ def test_slow_clients_are_told_and_closed_while_others_are_served() -> None:
         for _ in range(20):
             with socket.create_connection(address, timeout=20) as good:
                 good.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-                assert _rest(good).endswith(b"\r\n\r\nok")
+                assert read_some(good).endswith(b"\r\n\r\nok")
             time.sleep(0.02)
         for thread in threads:
             thread.join(30)
         assert answers["head"][0].startswith(b"HTTP/1.1 408 ")
         assert answers["body"][0].startswith(b"HTTP/1.1 408 ")
         assert b"did not arrive in time" in answers["body"][0]
-        assert _rest(half) == b""
+        assert read_some(half) == b""
         time.sleep(1.5)
-        assert len(_rest(stuck)) < 4 << 20  # closed in the middle
+        assert len(read_some(stuck)) < 4 << 20  # closed in the middle
         for client in (*clients.values(), half, stuck):
             client.close()
 
@@ -176,7 +167,7 @@ def test_all_that_was_whole_is_answered_before_a_connection_ends() -> None:
                 client.sendall(b"".join(post % number for number in range(40)) + end)
                 client.shutdown(socket.SHUT_WR)
                 started = time.monotonic()
-                found = _rest(client)
+                found = read_some(client)
             assert re.findall(rb"X-Request-Id: (\d+)\r\n", found)[:40] == [b"%d" % number for number in range(40)]
             assert found.count(b"HTTP/1.1 200 OK") == 40
             assert time.monotonic() - started < 15
@@ -190,7 +181,7 @@ def test_a_handshake_of_tls_that_does_not_end_is_closed(tmp_path: Path, begin: b
         socket.create_connection(address, timeout=20) as client,
     ):
         client.sendall(begin)
-        assert b"HTTP" not in _rest(client)
+        assert b"HTTP" not in read_some(client)
 
 
 def test_heads_and_bodies_beyond_limits_are_refused() -> None:
@@ -198,7 +189,7 @@ def test_heads_and_bodies_beyond_limits_are_refused() -> None:
         with socket.create_connection(address, timeout=20) as client:
             client.sendall(text)
             client.shutdown(socket.SHUT_WR)
-            return _rest(client).partition(b"\r\n")[0]
+            return read_some(client).partition(b"\r\n")[0]
 
     with _limited(FAST) as address:
         start = b"POST / HTTP/1.1\r\nHost: a\r\n"
