@@ -82,6 +82,7 @@ def _serve(pipe: Connection) -> None:
             "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=ranks,
             timeout=timedelta(seconds=timeout),
         )  # fmt: skip
+        dist.barrier()  # all are connected: one that returns at once must not hang up on one still connecting
         try:
             result = function(rank, *arguments)
         except Exception:
