@@ -23,7 +23,7 @@ def gini_of_pairs(value: np.ndarray, label: np.ndarray) -> float:
     for i in range(len(value)):
         for j in range(len(value)):
             total += (label[i] - label[j]) * np.sign(value[i] - value[j])
-    return total / (2 * len(value) ** 2 * label.mean())
+    return float(total / (2 * len(value) ** 2 * label.mean()))
 
 
 def test_the_normalised_gini_is_that_of_all_pairs() -> None:
