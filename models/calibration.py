@@ -15,7 +15,7 @@ def row_losses(scores: np.ndarray, label: np.ndarray) -> np.ndarray:
     if label.dtype.kind == "f":
         return np.asarray((scores[:, 0] - label) ** 2)
     if scores.shape[1] == 1:
-        return np.logaddexp(0, (1 - 2 * label) * scores[:, 0])
+        return np.asarray(np.logaddexp(0, (1 - 2 * label) * scores[:, 0]))
     return np.asarray(-log_softmax(scores, axis=1)[np.arange(len(label)), label])
 
 
