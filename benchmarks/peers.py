@@ -151,7 +151,7 @@ def flaml(seconds: float, **settings: object) -> Predict:
     """FLAML within a time: its own search over LightGBM, XGBoost, CatBoost, forests and linear models."""
 
     def predict(train: pd.DataFrame, label: np.ndarray, test: pd.DataFrame) -> np.ndarray:
-        from flaml import AutoML
+        from flaml.automl import AutoML
 
         a, b, _ = typed(train, test)
         metric = "rmse" if is_number(label) else "roc_auc" if len(np.unique(label)) == 2 else "log_loss"

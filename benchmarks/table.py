@@ -2,8 +2,8 @@
 
 Ours goes through what `ludocast train table` calls, untouched defaults. Whoever searches does so for SECONDS of
 processor time of one thread a fold; what it takes to fit the winner, or to end what was begun, comes on top, and the
-seconds measured stand in the report. All folds are stratified (numbers by tenths), shuffled, seed 0. Each result is a line of the file `--results`;
-what has its line is not done again, so a run may be stopped and goes on.
+seconds measured stand in the report. All folds are stratified (numbers by tenths), shuffled, seed 0. Each result is a
+line of the file `--results`; what has its line is not done again, so a run may be stopped and goes on.
 """
 
 from __future__ import annotations
