@@ -33,8 +33,8 @@ from ludocast.datamodules.fit_preprocessing import fit_preprocessing
 from ludocast.datamodules.preprocess import Encoded, Preprocessing
 from ludocast.datamodules.row_group_loader import TrainingStream
 from ludocast.datamodules.row_groups import StreamedTable
-from ludocast.models.churn.train import network_logits, train_network
 from ludocast.models.metrics import macro_auc
+from ludocast.models.table.train import network_logits, train_network
 from ludocast.models.trainer import TrainerSettings
 from ludocast.recipes.labelled_table import read_labelled_table
 

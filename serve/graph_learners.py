@@ -9,16 +9,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from ludocast.models.churn.boosting import Boosting, Tree
-from ludocast.models.churn.linear import LIMIT, Linear
-from ludocast.models.churn.module import ChurnModule
-from ludocast.models.churn.network import ChurnNetwork
+from ludocast.models.table.boosting import Boosting, Tree
+from ludocast.models.table.linear import LIMIT, Linear
+from ludocast.models.table.module import TabularModule
+from ludocast.models.table.network import TabularNetwork
 from ludocast.serve.graph import GraphBuilder
 from ludocast.serve.graph_inputs import EncodedNames
 from onnx import TensorProto
 
 
-def add_network(graph: GraphBuilder, names: EncodedNames, module: ChurnModule, scale: float) -> str:
+def add_network(graph: GraphBuilder, names: EncodedNames, module: TabularModule, scale: float) -> str:
     """`scale` times the mean logits [N, C] of the members, all of them in batched products.
 
     The inputs x₀ begin with a 1, so that biases are rows of the weights and cost no pass over the values.
@@ -41,7 +41,7 @@ def add_network(graph: GraphBuilder, names: EncodedNames, module: ChurnModule, s
     return graph.op("Add", of_x, of_h)
 
 
-def _embedded(graph: GraphBuilder, names: EncodedNames, network: ChurnNetwork) -> str:
+def _embedded(graph: GraphBuilder, names: EncodedNames, network: TabularNetwork) -> str:
     """x₀ [M, N, 1 + X]: a 1, the numbers, the embeddings; 0 where a member does not read an input."""
     values, offset, used = (part.detach().numpy() for part in (network.values, network.offset, network.used))
     embedding = values.shape[2]
@@ -129,7 +129,7 @@ def add_linear(graph: GraphBuilder, names: EncodedNames, linear: Linear, scale: 
 
 
 def add_plain_values(graph: GraphBuilder, raw: str, centre: np.ndarray, width: np.ndarray) -> str:
-    """What `models.churn.linear.plain_values` gives, float [N, R]."""
+    """What `models.table.linear.plain_values` gives, float [N, R]."""
     centred = graph.op("Sub", raw, graph.constant(centre.astype(np.float32)))
     wide = graph.op("Mul", centred, graph.constant((1 / width).astype(np.float32)))
     inside = graph.op("Min", graph.op("Max", wide, graph.floats(-LIMIT)), graph.floats(LIMIT))

@@ -135,7 +135,7 @@ def test_the_wheel_holds_ludocast_alone(tmp_path: Path) -> None:
     wheel = _build_wheel(tmp_path)
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"ludocast"}
-    wanted = {"ludocast/models/churn/network.py", "ludocast/configs/churn.yaml", "ludocast/serve/report.html.jinja"}
+    wanted = {"ludocast/models/table/network.py", "ludocast/configs/churn.yaml", "ludocast/serve/report.html.jinja"}
     assert wanted <= set(names)
     assert not [name for name in names if name.endswith(("compression/__init__.py", ".c", ".h"))]
     if shutil.which("cc") is None:

@@ -14,7 +14,7 @@ import torch
 from ludocast.datamodules.fit_preprocessing import fit_preprocessing
 from ludocast.datamodules.infer import infer_schema, label_index, label_values, raw_columns
 from ludocast.datamodules.read import from_frame
-from ludocast.models.churn.network import ChurnNetwork
+from ludocast.models.table.network import TabularNetwork
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -134,7 +134,7 @@ class TableNetwork(nn.Module):
     def __init__(self, numbers: int, code_sizes: list[int]) -> None:
         super().__init__()
         self.numbers = numbers
-        self.network = ChurnNetwork(
+        self.network = TabularNetwork(
             numbers, code_sizes, 2, members=1, embedding=16, rank=32, hidden=384, dropout=0.25
         )  # fmt: skip
 

@@ -19,13 +19,13 @@ from ludocast.datamodules.schema import Schema
 from ludocast.datamodules.split import folds, inner_split
 from ludocast.models.blend import blend_weights
 from ludocast.models.calibration import fit_temperature
-from ludocast.models.churn.boosting import SHAPES, Boosting
 from ludocast.models.churn.learners import LINEAR, learners
-from ludocast.models.churn.linear import Linear
-from ludocast.models.churn.module import ChurnModule
-from ludocast.models.churn.train import network_logits, train_network
 from ludocast.models.fitted import FittedClasses
 from ludocast.models.learner import HeldOut, Learner, blended, choose, try_in_turn
+from ludocast.models.table.boosting import SHAPES, Boosting
+from ludocast.models.table.linear import Linear
+from ludocast.models.table.module import TabularModule
+from ludocast.models.table.train import network_logits, train_network
 from ludocast.models.trainer import TrainerSettings
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ DEFAULT_SETTINGS = TrainerSettings()
 class Candidates:
     """Fitted candidates; None, or no entry of that name, where one was not asked for."""
 
-    network: ChurnModule | None = None
+    network: TabularModule | None = None
     boostings: Mapping[str, Boosting] = field(default_factory=dict)
     linear: Linear | None = None
 
@@ -148,8 +148,8 @@ def _used(candidates: Candidates, weights: Mapping[str, float]) -> Candidates:
 class _Networks:
     """The network of all training rows; and one of a member a fold, fitted without its rows."""
 
-    whole: ChurnModule | None = None
-    by_fold: ChurnModule | None = None
+    whole: TabularModule | None = None
+    by_fold: TabularModule | None = None
 
 
 @dataclass(frozen=True)
@@ -226,7 +226,7 @@ class _Job:
 
     def _network(
         self, member_rows: Sequence[np.ndarray], stage: str, known: tuple[Encoded, np.ndarray] | None = None
-    ) -> ChurnModule:
+    ) -> TabularModule:
         settings = self.settings
         if settings.checkpoints is not None:
             settings = replace(settings, checkpoints=settings.checkpoints / stage)

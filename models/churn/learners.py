@@ -9,9 +9,9 @@ from collections.abc import Mapping
 import numpy as np
 from ludocast.datamodules.preprocess import Encoded, Preprocessing
 from ludocast.datamodules.split import CROSS_ROWS
-from ludocast.models.churn.boosting import SHAPES, Boosting, Shape, fit_boosting, rounds_to_try
-from ludocast.models.churn.linear import Linear, fit_linear
 from ludocast.models.learner import Learner
+from ludocast.models.table.boosting import SHAPES, Boosting, Shape, fit_boosting, rounds_to_try
+from ludocast.models.table.linear import Linear, fit_linear
 
 LINEAR = "linear"
 STRENGTHS = (0.01, 0.1, 1.0)  # inverse penalties; on large tables it makes no difference

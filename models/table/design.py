@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from ludocast.datamodules.interactions import one_hot
 from ludocast.datamodules.preprocess import Encoded, Preprocessing
-from ludocast.models.churn.linear import fit_scale, plain_values
+from ludocast.models.table.linear import fit_scale, plain_values
 from scipy import sparse
 
 HALF = float(np.float32(np.sqrt(0.5)))  # two categories that differ are then 1 apart, as numbers of one deviation are

@@ -12,10 +12,10 @@ from typing import Protocol
 import numpy as np
 from ludocast.datamodules.preprocess import Encoded, Preprocessing
 from ludocast.datamodules.split import CROSS_ROWS
-from ludocast.models.churn.boosting import Boosting, Shape, fit_boosting, rounds_to_try
 from ludocast.models.churn.learners import STRENGTHS
 from ludocast.models.learner import Learner, one_setting
 from ludocast.models.table.bayes import fit_bayes
+from ludocast.models.table.boosting import Boosting, Shape, fit_boosting, rounds_to_try
 from ludocast.models.table.design import HALF, fit_design
 from ludocast.models.table.kernel import fit_kernel
 from ludocast.models.table.layers import fit_logistic, fit_neural, fit_ridge

@@ -12,13 +12,13 @@ import torch
 from ludocast.datamodules.fit_preprocessing import fit_preprocessing
 from ludocast.datamodules.infer import RawColumns, describe, infer_schema, label_index, label_values, raw_columns
 from ludocast.datamodules.read import from_frame
-from ludocast.models.churn.boosting import Boosting
 from ludocast.models.churn.fit import CANDIDATES, Candidates, FittedChurn
 from ludocast.models.churn.learners import LINEAR, learners
-from ludocast.models.churn.linear import Linear
-from ludocast.models.churn.module import ChurnModule
-from ludocast.models.churn.network import ChurnNetwork
-from ludocast.models.churn.train import train_network
+from ludocast.models.table.boosting import Boosting
+from ludocast.models.table.linear import Linear
+from ludocast.models.table.module import TabularModule
+from ludocast.models.table.network import TabularNetwork
+from ludocast.models.table.train import train_network
 from ludocast.models.trainer import TrainerSettings
 from ludocast.serve.core import core_model
 from ludocast.serve.export import PREPROCESSING, export_churn
@@ -75,9 +75,11 @@ def test_onnxruntime_equals_training(case: tuple[FittedChurn, RawColumns]) -> No
 
 @pytest.mark.parametrize(("numbers", "codes", "layers", "classes"), [(3, 2, 1, 2), (0, 2, 2, 2), (2, 0, 3, 4)])
 def test_the_network_alone_equals_torch(numbers: int, codes: int, layers: int, classes: int) -> None:
-    module = ChurnModule(members=3)
+    module = TabularModule(members=3)
     torch.manual_seed(0)
-    network = ChurnNetwork(numbers, [5] * codes, classes, members=3, embedding=4, rank=2, cross_layers=layers, hidden=6)
+    network = TabularNetwork(
+        numbers, [5] * codes, classes, members=3, embedding=4, rank=2, cross_layers=layers, hidden=6
+    )
     torch.nn.init.normal_(network.values)
     network.read_only(torch.rand(3, numbers) < 0.7, torch.rand(3, codes) < 0.7)
     module.averaged = network.eval()

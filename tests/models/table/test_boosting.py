@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from ludocast.models.churn.boosting import Boosting, Shape, Tree, fit_histogram, fit_lightgbm
+from ludocast.models.table.boosting import Boosting, Shape, Tree, fit_histogram, fit_lightgbm
 
 SHAPE = Shape(leaves=6, rate=0.2, rounds=12)
 

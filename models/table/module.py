@@ -9,15 +9,15 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from ludocast.models.averaging import move_average
-from ludocast.models.churn.network import ChurnNetwork
+from ludocast.models.table.network import TabularNetwork
 from torch import Tensor
 from torch.nn import functional as F
 
 Batch = tuple[Tensor, Tensor, Tensor]  # numbers [M, B, D], codes [M, B, S], label [M, B]
 
 
-class ChurnModule(pl.LightningModule):
-    """Trains a `ChurnNetwork` and keeps an exponential average of its weights, which is what predicts.
+class TabularModule(pl.LightningModule):
+    """Trains a `TabularNetwork` and keeps an exponential average of its weights, which is what predicts.
 
     The sizes of the table come from the data module at the first `configure_model`, and from the checkpoint later.
 
@@ -48,8 +48,8 @@ class ChurnModule(pl.LightningModule):
         super().__init__()
         self.save_hyperparameters()
         self.sizes: dict[str, Any] | None = None
-        self.network: ChurnNetwork | None = None
-        self.averaged: ChurnNetwork | None = None
+        self.network: TabularNetwork | None = None
+        self.averaged: TabularNetwork | None = None
         self._steps_averaged = 0
 
     def configure_model(self) -> None:
@@ -59,7 +59,7 @@ class ChurnModule(pl.LightningModule):
         if self.sizes is None:
             datamodule = getattr(self.trainer, "datamodule", None)
             if datamodule is None:
-                raise ValueError("ChurnModule takes its sizes from a TabularDataModule; pass one as datamodule=")
+                raise ValueError("TabularModule takes its sizes from a TabularDataModule; pass one as datamodule=")
             self.sizes = datamodule.sizes
         self.build(self.sizes)
 
@@ -69,7 +69,7 @@ class ChurnModule(pl.LightningModule):
         hparams = self.hparams
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(hparams["seed"])
-            self.network = ChurnNetwork(
+            self.network = TabularNetwork(
                 sizes["numbers"],
                 list(sizes["code_sizes"]),
                 sizes["classes"],

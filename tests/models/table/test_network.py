@@ -4,12 +4,12 @@ import math
 
 import numpy as np
 import torch
-from ludocast.models.churn.module import ChurnModule, member_losses, probabilities
-from ludocast.models.churn.network import ChurnNetwork
+from ludocast.models.table.module import TabularModule, member_losses, probabilities
+from ludocast.models.table.network import TabularNetwork
 from torch.nn import functional as F
 
 
-def reference(network: ChurnNetwork, numbers: np.ndarray, codes: np.ndarray, member: int) -> np.ndarray:
+def reference(network: TabularNetwork, numbers: np.ndarray, codes: np.ndarray, member: int) -> np.ndarray:
     """One member in float64, one row after the other, from the equations."""
     w = {name: value.detach().double().numpy()[member] for name, value in network.named_parameters()}
     offset = network.offset.numpy()
@@ -28,9 +28,9 @@ def reference(network: ChurnNetwork, numbers: np.ndarray, codes: np.ndarray, mem
     return np.array(out)
 
 
-def small(classes: int = 2, members: int = 3) -> ChurnNetwork:
+def small(classes: int = 2, members: int = 3) -> TabularNetwork:
     torch.manual_seed(0)
-    return ChurnNetwork(4, [3, 5], classes, members=members, embedding=6, rank=2, hidden=7).eval()
+    return TabularNetwork(4, [3, 5], classes, members=members, embedding=6, rank=2, hidden=7).eval()
 
 
 def test_members_equal_a_slow_reference() -> None:
@@ -65,7 +65,7 @@ def test_loss_by_hand() -> None:
 
 
 def test_each_members_gradient_is_clipped_alone() -> None:
-    module = ChurnModule(members=2, hidden=3, rank=1, embedding=2)
+    module = TabularModule(members=2, hidden=3, rank=1, embedding=2)
     module.build({"numbers": 1, "code_sizes": [3], "classes": 2})
     assert module.network is not None
     for parameter in module.network.parameters():

@@ -12,9 +12,9 @@ from ludocast.datamodules.batches import Batch, MemberSampler, evaluation_loader
 from ludocast.datamodules.preprocess import Encoded
 from ludocast.datamodules.row_group_loader import RowGroupLoader, TrainingStream
 from ludocast.datamodules.tabular import table_tensors
-from ludocast.models.churn.module import ChurnModule
-from ludocast.models.churn.relevance import relevant_inputs
 from ludocast.models.same_command import SameCommand
+from ludocast.models.table.module import TabularModule
+from ludocast.models.table.relevance import relevant_inputs
 from ludocast.models.trainer import TrainerSettings, last_checkpoint, make_trainer, without_hints
 from torch.utils.data import DataLoader
 
@@ -40,7 +40,7 @@ def train_network(
     seed: int,
     validation: tuple[Encoded, np.ndarray] | None = None,
     stream: TrainingStream | None = None,
-) -> ChurnModule:
+) -> TabularModule:
     """Train one member on each entry of `member_rows`, all side by side.
 
     Args:
@@ -60,7 +60,7 @@ def train_network(
     if settings.epochs is not None:
         epochs = settings.epochs
     hidden = settings.hidden if settings.hidden is not None else hidden_units(max(len(label), count))
-    module = ChurnModule(members=len(member_rows), hidden=hidden, seed=seed)
+    module = TabularModule(members=len(member_rows), hidden=hidden, seed=seed)
     module.build(sizes)
     if settings.ranks.is_first:  # DDP hands the first's buffers to the others
         _set_inputs(module, encoded, label, member_rows, seed)
@@ -90,7 +90,7 @@ def train_network(
 
 
 def _set_inputs(
-    module: ChurnModule, encoded: Encoded, label: np.ndarray, member_rows: Sequence[np.ndarray], seed: int
+    module: TabularModule, encoded: Encoded, label: np.ndarray, member_rows: Sequence[np.ndarray], seed: int
 ) -> None:
     """Have each member read what is relevant on its own rows; members of equal rows agree."""
     found: dict[bytes, tuple[np.ndarray, np.ndarray]] = {}
@@ -109,7 +109,7 @@ def hidden_units(rows: int) -> int:
     return 384 if rows >= 5_000 else 128
 
 
-def network_logits(module: ChurnModule, encoded: Encoded, batch: int = 4096) -> np.ndarray:
+def network_logits(module: TabularModule, encoded: Encoded, batch: int = 4096) -> np.ndarray:
     """Logits of each member, float32 [M, N, C]."""
     parts = []
     with torch.inference_mode():

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 from ludocast.datamodules.preprocess import Encoded
-from ludocast.models.churn.network import ChurnNetwork
-from ludocast.models.churn.relevance import relevant_inputs
+from ludocast.models.table.network import TabularNetwork
+from ludocast.models.table.relevance import relevant_inputs
 
 
 def table(rows: int, columns: int) -> tuple[Encoded, np.ndarray]:
@@ -36,7 +36,7 @@ def test_keeps_all_where_rows_abound_or_nothing_acts() -> None:
 
 def test_a_member_does_not_see_what_it_does_not_read() -> None:
     torch.manual_seed(0)
-    network = ChurnNetwork(3, [4, 5], 2, members=2).eval()
+    network = TabularNetwork(3, [4, 5], 2, members=2).eval()
     network.read_only(
         torch.tensor([[True, False, True], [True, True, True]]), torch.tensor([[True, False], [True, True]])
     )

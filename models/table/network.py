@@ -40,7 +40,7 @@ class CrossLayer(nn.Module):
         return out
 
 
-class ChurnNetwork(nn.Module):
+class TabularNetwork(nn.Module):
     """Logits of M members trained side by side, each with its own parameters (first dimension of every one).
 
     Args:
