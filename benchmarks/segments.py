@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
+import os
 import subprocess
 import sys
 import tempfile
@@ -24,11 +24,15 @@ from sklearn.metrics import adjusted_rand_score
 METHODS = ("auto", "kmeans", "mixture", "hierarchical")
 
 
-def run(*words: str) -> float:
-    """Seconds of a command."""
+def run(*words: str) -> tuple[float, float]:
+    """Seconds and peak memory in GB of a command."""
     begin = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "ludocast", *words], check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - begin
+    process = subprocess.Popen([sys.executable, "-m", "ludocast", *words], stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)  # of this process alone, not the most of all so far
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        raise SystemExit(f"ludocast {words[0]} ended with {process.returncode}")
+    return time.perf_counter() - begin, used.ru_maxrss / 1e6
 
 
 def main() -> None:
@@ -47,11 +51,11 @@ def main() -> None:
         for method in asked.methods:
             out = folder / method
             data = str(folder / "players.parquet")
-            seconds = run("segment", "--data", data, "--exclude", "player_id", "--method", method, "--out", str(out))
-            memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6  # the most of all so far
+            asked_of = ("--exclude", "player_id", "--method", method, "--out", str(out))
+            seconds, memory = run("segment", "--data", data, *asked_of)
             scored = folder / "scored.parquet"
             words = ("score", "--bundle", str(out / "bundle"), "--input", data, "--output", str(scored))
-            scoring = run(*words, "--keep", "player_id")
+            scoring, _ = run(*words, "--keep", "player_id")
             segment = pq.read_table(scored, columns=["scored_segment"])["scored_segment"].to_numpy()
             scored.unlink()
             told = json.loads((out / "metrics.json").read_text(encoding="utf-8"))

@@ -36,7 +36,8 @@ class TrainerSettings:
         resume: Go on from the last checkpoint there, if there is one.
         progress: Show a bar.
         callbacks: Of the Trainer.
-        logger: From the name of a training, that of its checkpoints' folder, to what it is logged by.
+        stage: Name of the training, for its logger; None: that of the checkpoints' folder.
+        logger: From the name of a training to what it is logged by.
     """
 
     accelerator: str = "cpu"
@@ -51,6 +52,7 @@ class TrainerSettings:
     resume: bool = True
     progress: bool = False
     callbacks: tuple[Callback, ...] = field(default=())
+    stage: str | None = None
     logger: Callable[[str], Logger] | None = None
 
 
@@ -90,7 +92,9 @@ def make_trainer(settings: TrainerSettings, epochs: int) -> pl.Trainer:
                         every_n_train_steps=steps,
                     )
                 )
-    stage = "network" if settings.checkpoints is None else settings.checkpoints.name
+    stage = settings.stage
+    if stage is None:
+        stage = "network" if settings.checkpoints is None else settings.checkpoints.name
     return pl.Trainer(
         accelerator=settings.accelerator,
         devices=settings.ranks.devices,

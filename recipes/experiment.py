@@ -114,15 +114,15 @@ def run(experiment: Path, out: Path = Path("run"), overwrite: bool = False) -> i
 
     document = read_experiment(experiment)
     command, options = document.get("command"), document.get("options", {})
-    if command not in COMMANDS or not (str(command).startswith("train ") or command == "evaluate"):
-        trained = ", ".join(name for name in COMMANDS if name.startswith("train "))
-        raise ValueError(f'{experiment}: "command" is one of {trained}, evaluate; got {command!r}')
+    known = [name for name in COMMANDS if name.startswith("train ") or name in ("segment", "evaluate")]
+    if command not in known:
+        raise ValueError(f'{experiment}: "command" is one of {", ".join(known)}; got {command!r}')
     if not isinstance(options, dict):
         raise ValueError(f'{experiment}: "options" holds options and their values')
     for note in differences(document):
         print(f"note: {note}", flush=True)
     words = [word for name, value in options.items() for word in _words(str(name), value)]
-    return main([*command.split(), *words, f"--out={out}", *(["--overwrite"] if overwrite else [])])
+    return main([*str(command).split(), *words, f"--out={out}", *(["--overwrite"] if overwrite else [])])
 
 
 def differences(document: Mapping[str, Any]) -> list[str]:

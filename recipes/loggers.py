@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from ludocast.recipes.figures import figures, plain_figures, read_metrics
 from pytorch_lightning.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger
 
 LoggerName = Literal["mlflow", "tensorboard", "csv"]
@@ -64,27 +65,48 @@ class Tracker:
 
     def __init__(self, kind: LoggerName, folder: Path, out: Path, options: Mapping[str, Any]) -> None:
         self.inner = _MAKERS[kind](folder, out)
+        self._begun: Counter[str] = Counter()
         self.inner.log_hyperparams({name: str(value) for name, value in options.items() if value is not None})
 
     def stage(self, name: str) -> Logger:
-        """What Lightning's Trainer logs one training by."""
-        return StageLogger(self.inner, name)
+        """What Lightning's Trainer logs one training by; trainings of one name are numbered."""
+        self._begun[name] += 1
+        return StageLogger(self.inner, name if self._begun[name] == 1 else f"{name} {self._begun[name]}")
 
     def finish(self, folder: Path) -> None:
-        """Tell the figures of the test part, and those of every other model on the same rows.
+        """Tell the figures of the run, and those of every other model on the same rows.
 
         Args:
             folder: With metrics.json.
         """
-        document = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        found = {f"test/{name}": entry["value"] for name, entry in document["metrics"].items()}
-        for standing in document["leaderboard"][1:]:
-            for name, entry in standing.items():
-                if isinstance(entry, dict) and not name.endswith("_behind"):
-                    found[f"leaderboard/{standing['name']}/{name}"] = entry["value"]
-        self.inner.log_metrics({_key(name): float(value) for name, value in found.items()}, 0)
+        for step, found in told_of(read_metrics(folder)):
+            self.inner.log_metrics({_key(name): value for name, value in found.items()}, step)
         self.inner.save()
         self.inner.finalize("success")
+
+
+def told_of(document: Mapping[str, Any]) -> Iterator[tuple[int, dict[str, float]]]:
+    """What is told of a run, and as which step.
+
+    Args:
+        document: Its metrics.json.
+    """
+    if "segments" in document:
+        yield 0, {f"segments/{name}": value for name, value in figures(document).items()}
+        for one in document["candidates"]:  # the number of segments is the step, so that charts show it
+            yield one["k"], {f"{one['method']}/{name}": value for name, value in _measured(one, without=("k",)).items()}
+        return
+    found = {f"test/{name}": value for name, value in figures(document).items()}
+    others = {str(one.get("name", one.get("model"))): one for one in document.get("leaderboard", ())[1:]}
+    for other, standing in (others | document.get("baselines", {})).items():
+        found |= {f"leaderboard/{other}/{name}": value for name, value in _measured(standing).items()}
+    yield 0, found
+
+
+def _measured(standing: Mapping[str, Any], without: Sequence[str] = ()) -> dict[str, float]:
+    """Figures of a model, but how far it is behind ours."""
+    found = plain_figures(standing)
+    return {name: value for name, value in found.items() if not name.endswith("_behind") and name not in without}
 
 
 def check_logger(kind: LoggerName | None) -> None:
@@ -104,7 +126,7 @@ def check_logger(kind: LoggerName | None) -> None:
 
 def _key(name: str) -> str:
     """A name that all of them take."""
-    return re.sub(r"[^\w\-. /]", "", name)
+    return re.sub(r"[^\w\-. /]", "", name.replace("@", "_at_"))
 
 
 def _csv(folder: Path, out: Path) -> Logger:  # noqa: ARG001

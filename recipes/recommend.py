@@ -37,6 +37,7 @@ from ludocast.models.recommend.stored_weights import store_at
 from ludocast.models.trainer import TrainerSettings
 from ludocast.recipes.experiment import experiment_of
 from ludocast.recipes.kept_answers import keep_user_scores
+from ludocast.recipes.loggers import LoggerName, Tracker, check_logger
 from ludocast.recipes.recommend_answers import Answered, longer, write_suggestions
 from ludocast.recipes.recommend_bundle import write_recommend_bundle
 from ludocast.recipes.recommend_cold import (
@@ -104,6 +105,7 @@ def train_recommend(
     seed: int = 0,
     encoding: str = "utf-8",
     delimiter: str | None = None,
+    logger: LoggerName | None = None,
     overwrite: bool = False,
     name: str | None = None,
 ) -> None:
@@ -146,10 +148,13 @@ def train_recommend(
         seed: Equal seeds give equal results.
         encoding: Of CSV files, such as cp949.
         delimiter: Of CSV files; found by itself.
+        logger: Tells mlflow, tensorboard or a csv file of the network's trainings, every family and the test; in
+            OUT/logs, and MLflow's store beside OUT or where MLFLOW_TRACKING_URI says.
         overwrite: Replace what lies at OUT and OUT.partial.
         name: Name of the model in the bundle; by default that of OUT.
     """
     experiment = experiment_of("train recommend", locals())
+    check_logger(logger)
     if not 0 <= seed < 2**32:
         raise ValueError(f"--seed is a number from 0 to {2**32 - 1}, got {seed}")
     for option, number in (
@@ -193,6 +198,9 @@ def train_recommend(
     title = out.name if name is None else name
     with telling_of_stops(folder):
         partial = folder.begin(settings)
+        tracker = None if logger is None else Tracker(logger, partial, out, experiment.options)
+        if tracker is not None:
+            trainer = replace(trainer, logger=tracker.stage)
         players = None if table is None else learn_new_players(table, found, seed, trainer)
         best = shippable_first(_chosen(parts, FAMILIES if model == "auto" else (model,), rerank, trainer))
         report, measured_model = _report(title, parts, best, about.names, seed, weights_precision)
@@ -217,6 +225,8 @@ def train_recommend(
                 )  # fmt: skip
         store_at(answered.model, weights_precision)
         _write(partial, parts.sha256, report, answered, PairColumns(user, item))
+        if tracker is not None:
+            tracker.finish(partial)
         folder.finish()
     _print_summary(out, report)
 

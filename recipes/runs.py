@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import webbrowser
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ludocast.models.comparison import (
     Classified,
     Comparison,
@@ -19,6 +17,7 @@ from ludocast.models.comparison import (
     compare_predicted,
 )
 from ludocast.models.metrics import shown
+from ludocast.recipes.figures import METRICS_FILE, figures, read_metrics
 from ludocast.recipes.predictions import (
     PREDICTIONS_FILE,
     USERS_FILE,
@@ -31,7 +30,7 @@ from ludocast.recipes.predictions import (
 from ludocast.serve.measured import SHORT_TITLES
 from ludocast.serve.measured_numbers import SHORT_NUMBER_TITLES
 
-METRICS_FILE, REPORT_FILE = "metrics.json", "report.html"
+REPORT_FILE = "report.html"
 SHOWN = ("auc", "log_loss", "ndcg@10", "recall@20", "perplexity", "accuracy", "r2", "mae", "rmse")
 MOST_SHOWN = 3
 DEPTH = 4  # folders below the one that is named
@@ -222,32 +221,6 @@ def run_folders(folder: Path) -> list[Path]:
     return sorted(
         path for path in found if (path / REPORT_FILE).is_file() and not path.name.endswith((".partial", ".old"))
     )
-
-
-def read_metrics(run: Path) -> dict[str, Any]:
-    """The figures of a run.
-
-    Raises:
-        ValueError: If they cannot be read.
-    """
-    try:
-        document = json.loads((run / METRICS_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{run / METRICS_FILE} cannot be read: {error}") from error
-    if not isinstance(document, dict):
-        raise ValueError(f"{run / METRICS_FILE} holds no object; it is not of a run")
-    return document
-
-
-def figures(document: Mapping[str, Any]) -> dict[str, float]:
-    """Measure to its value."""
-    measured = document.get("metrics")
-    found = {}
-    for name, entry in measured.items() if isinstance(measured, dict) else ():
-        value = entry.get("value") if isinstance(entry, dict) else entry
-        if isinstance(value, (int, float)) and np.isfinite(value):
-            found[name] = float(value)
-    return found
 
 
 def _shown(documents: Any) -> tuple[str, ...]:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from ludocast.models.segments.methods import METHODS
 from ludocast.models.segments.segmentation import Segmentation
+from ludocast.recipes.experiment import experiment_of
+from ludocast.recipes.loggers import LoggerName, Tracker, check_logger
 from ludocast.recipes.provenance import git_revision, libraries
 from ludocast.recipes.run_folder import RunFolder
 from ludocast.recipes.segment_fit import drift_to, find_segments, named_as, segment_report
@@ -34,6 +36,7 @@ def segment(
     name: str | None = None,
     version: str | None = None,
     seed: int = 0,
+    logger: LoggerName | None = None,
     overwrite: bool = False,
     encoding: str = "utf-8",
     delimiter: str | None = None,
@@ -57,15 +60,19 @@ def segment(
         name: Of the model, as servers show it; that of OUT by default.
         version: Of the model.
         seed: Equal seeds give equal segments.
+        logger: Tells mlflow, tensorboard or a csv file the criteria of every number of segments; in OUT/logs, and
+            MLflow's store beside OUT or where MLFLOW_TRACKING_URI says.
         overwrite: Replace OUT.
         encoding: Of a CSV file.
         delimiter: Of a CSV file; found by itself.
     """
+    experiment = experiment_of("segment", locals())
+    check_logger(logger)
     methods = _methods(method)
     size = _size(k)
     if not 0 <= seed < 2**32:
         raise ValueError(f"--seed is a number from 0 to {2**32 - 1}, got {seed}")
-    folder = RunFolder(out, resume=None, overwrite=overwrite)
+    folder = RunFolder(out, resume=None, overwrite=overwrite, experiment=experiment)
     with _whole_or_not_at_all(folder):
         table = read_segment_table(data, exclude if exclude is not None else [], schema, encoding, delimiter)
         for warning in table.schema.warnings:
@@ -73,6 +80,7 @@ def segment(
         partial = folder.begin(
             {"data_sha256": table.sha256, "method": method, "k": k, "exclude": exclude, "seed": seed}
         )
+        tracker = None if logger is None else Tracker(logger, partial, out, experiment.options)
         found = find_segments(table, methods, size, anomalies, seed)
         if like is not None:
             found = named_as(found, table, like, seed)
@@ -80,6 +88,8 @@ def segment(
         other = "" if compare is None else compare.name
         report = segment_report(found, table, out.name if name is None else name, drifted, other, seed)
         _write(partial, report, found.fitted, table.sha256, version)
+        if tracker is not None:
+            tracker.finish(partial)
         folder.finish()
     _tell(report, out, data)
 

@@ -24,6 +24,7 @@ from ludocast.models.sequence.train import calibrate, train_sequence_module
 from ludocast.models.stacked_rnn.recurrent import Kind
 from ludocast.models.trainer import TrainerSettings, check_settings
 from ludocast.recipes.experiment import experiment_of
+from ludocast.recipes.loggers import LoggerName, Tracker, check_logger
 from ludocast.recipes.run_folder import RunFolder
 from ludocast.recipes.sequence_bundle import write_sequence_bundle
 from ludocast.recipes.sequence_data import DataOptions, source_of
@@ -81,6 +82,7 @@ def train_sequence(
     compression: Compression = "auto",
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true",
     checkpoint_every: int | None = None,
+    logger: LoggerName | None = None,
     resume: bool = False,
     overwrite: bool = False,
 ) -> None:
@@ -140,10 +142,13 @@ def train_sequence(
             onebit where that is faster. With one process nothing is sent.
         precision: Of the training; the model itself is 32-true.
         checkpoint_every: Steps after which a checkpoint is written within epochs too.
+        logger: Tells mlflow, tensorboard or a csv file of the training and the test; in OUT/logs, and MLflow's store
+            beside OUT or where MLFLOW_TRACKING_URI says.
         resume: Go on from the last checkpoint of a run that was stopped.
         overwrite: Replace what lies at OUT and OUT.partial.
     """
     experiment = experiment_of("train sequence", locals())
+    check_logger(logger)
     options = DataOptions(
         data, validation, test, labels, player, time, event, tuple(numbers if numbers is not None else ()), inputs,
         days_per_step, observe, gap, horizon, active_within, step, pause, layout, min_count, players,
@@ -178,8 +183,10 @@ def train_sequence(
     history = History()
     with telling_of_stops(folder):
         partial = folder.begin(asked)
+        tracker = Tracker(logger, partial, out, experiment.options) if logger is not None and ranks.is_first else None
         trainer = replace(
-            trainer, checkpoints=partial / "checkpoints", checkpoint_every=checkpoint_every,
+            trainer, stage="network", logger=None if tracker is None else tracker.stage,
+            checkpoints=partial / "checkpoints", checkpoint_every=checkpoint_every,
             record=partial / "compression.json",
             callbacks=(*trainer.callbacks, SameCommand({**asked, "compression": compression}), history),
         )  # fmt: skip
@@ -199,6 +206,8 @@ def train_sequence(
         notes = write_sequence_bundle(
             partial / "bundle", out.name, module, source.parts, figures, asked["data_sha256"]
         )  # fmt: skip
+        if tracker is not None:
+            tracker.finish(partial)
         folder.finish()
     print("\non the test part:")
     for name, entry in metrics.items():

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Self
 
 import numpy as np
@@ -92,7 +93,8 @@ class TowerScores:
         sampler = BatchSampler(RandomSampler(pairs, generator=shuffle), settings.batch, drop_last=False)
         loader = DataLoader(pairs, batch_size=None, sampler=sampler)
         with without_hints(for_authors=True):
-            make_trainer(self.trainer, settings.epochs if self.stop is None else self.stop).fit(module, loader)
+            epochs = settings.epochs if self.stop is None else self.stop
+            make_trainer(replace(self.trainer, stage="tower"), epochs).fit(module, loader)
         self.network = with_all_items(module.network.cpu().eval().double(), head, popularity)
         return self
 

@@ -50,7 +50,9 @@ class Bayes:
         return np.asarray(joint[:, 1:] - joint[:, :1] if joint.shape[1] == 2 else joint)
 
 
-def fit_bayes(encoded: Encoded, label: np.ndarray, classes: int, preprocessing: Preprocessing) -> Bayes:
+def fit_bayes(
+    encoded: Encoded, label: np.ndarray, classes: int, preprocessing: Preprocessing, smoothing: float = SMOOTHING
+) -> Bayes:
     """Gaussian and categorical naive Bayes of scikit-learn, added up."""
     kinds = label if classes else strata(label)
     known, place = np.unique(kinds, return_inverse=True)
@@ -62,7 +64,7 @@ def fit_bayes(encoded: Encoded, label: np.ndarray, classes: int, preprocessing: 
     numbers = encoded.numbers.shape[1]
     square, linear = np.zeros((numbers, count)), np.zeros((numbers, count))
     if numbers:
-        gaussian = GaussianNB(var_smoothing=SMOOTHING).fit(encoded.numbers.astype(np.float64), index)
+        gaussian = GaussianNB(var_smoothing=smoothing).fit(encoded.numbers.astype(np.float64), index)
         square, linear = -0.5 / gaussian.var_.T, (gaussian.theta_ / gaussian.var_).T
         constant = constant - 0.5 * (np.log(2 * np.pi * gaussian.var_) + gaussian.theta_**2 / gaussian.var_).sum(axis=1)
     sizes = preprocessing.code_sizes

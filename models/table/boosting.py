@@ -11,17 +11,33 @@ import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
 ROUNDS = (25, 50, 100, 150, 200, 300, 400, 600, 800, 1200)  # among which held-out rows choose
-PATIENCE = 100  # rounds without a better held-out loss after which LightGBM stops adding trees
 
 
 @dataclass(frozen=True)
 class Shape:
-    """How large the trees and the steps are, and the most rounds that are tried."""
+    """How large the trees and the steps are, and the most rounds that are tried.
+
+    Attributes:
+        leaves: Of a tree at most.
+        rate: By which a tree's values are shrunk.
+        rounds: At most.
+        random: Whether thresholds are drawn by chance (Geurts et al., 2006), which smooths; LightGBM only.
+        columns: Share of the columns that a tree, in scikit-learn a split, may read.
+        sample: Share of the rows that a tree is grown on; LightGBM only.
+        penalty: On the square of a leaf's value.
+        leaf: Rows of a leaf at least; None for a number by those of the table.
+        patience: Rounds without a better held-out loss after which LightGBM stops adding trees.
+    """
 
     leaves: int
     rate: float
     rounds: int
-    random: bool = False  # thresholds drawn by chance (Geurts et al., 2006), which smooths; LightGBM only
+    random: bool = False
+    columns: float = 0.5
+    sample: float = 0.8
+    penalty: float = 1.0
+    leaf: int | None = None
+    patience: int = 100
 
 
 # Additive tables and few rows want small trees, smooth surfaces random ones, interactions and many rows large ones.
@@ -133,8 +149,9 @@ def fit_histogram(raw: np.ndarray, label: np.ndarray, shape: Shape, rounds: int,
     """`fit_boosting` by scikit-learn."""
     kind = HistGradientBoostingRegressor if label.dtype.kind == "f" else HistGradientBoostingClassifier
     model = kind(
-        learning_rate=shape.rate, max_iter=rounds, min_samples_leaf=_leaf_rows(label), max_leaf_nodes=shape.leaves,
-        l2_regularization=1.0, max_features=0.5, early_stopping=False, random_state=seed,
+        learning_rate=shape.rate, max_iter=rounds, min_samples_leaf=_leaf_rows(shape, label),
+        max_leaf_nodes=shape.leaves, l2_regularization=shape.penalty, max_features=shape.columns,
+        early_stopping=False, random_state=seed,
     )  # fmt: skip
     model.fit(raw.astype(np.float64), label)
     return Boosting(model, np.asarray(model._baseline_prediction, np.float64).ravel(), rounds)
@@ -151,20 +168,22 @@ def fit_lightgbm(
     objective = "binary" if binary else "multiclass" if classes else "regression"
     settings = {
         "objective": objective, "num_leaves": shape.leaves, "learning_rate": shape.rate,
-        "seed": seed, "min_data_in_leaf": _leaf_rows(label), "lambda_l2": 1.0, "feature_fraction": 0.5,
-        "bagging_fraction": 0.8, "bagging_freq": 1, "verbosity": -1, "deterministic": True, "force_row_wise": True,
-        "extra_trees": shape.random,
+        "seed": seed, "min_data_in_leaf": _leaf_rows(shape, label), "lambda_l2": shape.penalty,
+        "feature_fraction": shape.columns, "bagging_fraction": shape.sample, "bagging_freq": 1, "verbosity": -1,
+        "deterministic": True, "force_row_wise": True, "extra_trees": shape.random,
     }  # fmt: skip
     if classes > 2:
         settings["num_class"] = classes
     data = lightgbm.Dataset(raw.astype(np.float64), label)
     known = [] if held_out is None else [lightgbm.Dataset(held_out[0].astype(np.float64), held_out[1], reference=data)]
-    stop: list[Any] = [lightgbm.early_stopping(PATIENCE, verbose=False)] if known else []
+    stop: list[Any] = [lightgbm.early_stopping(shape.patience, verbose=False)] if known else []
     model = lightgbm.train(settings, data, num_boost_round=rounds, valid_sets=known, callbacks=stop)
     return Boosting(model, np.zeros(classes if classes > 2 else 1), rounds)
 
 
-def _leaf_rows(label: np.ndarray) -> int:
+def _leaf_rows(shape: Shape, label: np.ndarray) -> int:
+    if shape.leaf is not None:
+        return shape.leaf
     return int(np.clip(len(label) // 100, 5, 20))
 
 

@@ -59,11 +59,13 @@ def distances(x: sparse.csr_matrix, points: np.ndarray) -> np.ndarray:
     return np.asarray(np.maximum(own - 2 * np.asarray(x @ points.T) + (points**2).sum(axis=1), 0.0))
 
 
-def fit_kernel(design: Design, encoded: Encoded, label: np.ndarray, classes: int, strength: float, seed: int) -> Kernel:
-    """A machine with the usual width of the bells, 1 / (P · variance of all entries)."""
+def fit_kernel(
+    design: Design, encoded: Encoded, label: np.ndarray, classes: int, strength: float, seed: int, narrow: float = 1.0
+) -> Kernel:
+    """A machine whose bells have γ = narrow / (P · variance of all entries); 1 is the usual one."""
     x = design.matrix(encoded)
     mean = x.mean()
-    gamma = float(1 / (x.shape[1] * max(float(x.multiply(x).mean() - mean**2), 1e-12)))
+    gamma = float(narrow / (x.shape[1] * max(float(x.multiply(x).mean() - mean**2), 1e-12)))
     if len(label) <= EXACT_ROWS:
         return _exact(design, x, label, classes, strength, gamma)
     return _nystroem(design, x, label, classes, strength, gamma, seed)

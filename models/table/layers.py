@@ -15,7 +15,6 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
-HIDDEN = (64, 32)
 PATIENCE_ROWS = 500  # with fewer rows a tenth of them is too few to stop by
 
 
@@ -55,13 +54,27 @@ def fit_ridge(design: Design, encoded: Encoded, label: np.ndarray, strength: flo
     return Layers(design, [model.coef_.reshape(-1, 1)], [np.atleast_1d(model.intercept_)])
 
 
-def fit_neural(design: Design, encoded: Encoded, label: np.ndarray, classes: int, penalty: float, seed: int) -> Layers:
-    """A network of two hidden layers; with enough rows a tenth of them tells when to stop."""
+def fit_neural(
+    design: Design, encoded: Encoded, label: np.ndarray, classes: int, penalty: float, seed: int, width: int = 64,
+    rate: float = 2e-3,
+) -> Layers:  # fmt: skip
+    """A network of two hidden layers; with enough rows a tenth of them tells when to stop.
+
+    Args:
+        design: Of its inputs.
+        encoded: The rows.
+        label: Class index, int64 [N], or scaled numbers, float64 [N].
+        classes: C; 0 of a number.
+        penalty: On the squares of the weights.
+        seed: Of weights and batches.
+        width: Of the first hidden layer; the second has half of it.
+        rate: Of Adam at the start.
+    """
     kind = MLPClassifier if classes else MLPRegressor
     model = kind(
-        hidden_layer_sizes=HIDDEN,
+        hidden_layer_sizes=(width, width // 2),
         alpha=penalty,
-        learning_rate_init=2e-3,
+        learning_rate_init=rate,
         max_iter=100 if len(label) >= PATIENCE_ROWS else 200,
         early_stopping=len(label) >= PATIENCE_ROWS,
         random_state=seed,

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Protocol
@@ -14,13 +14,13 @@ from ludocast.datamodules.preprocess import Encoded, Preprocessing
 from ludocast.datamodules.split import CROSS_ROWS
 from ludocast.models.churn.learners import STRENGTHS
 from ludocast.models.learner import Learner, one_setting
-from ludocast.models.table.bayes import fit_bayes
+from ludocast.models.table.bayes import SMOOTHING, fit_bayes
 from ludocast.models.table.boosting import Boosting, Shape, fit_boosting, rounds_to_try
 from ludocast.models.table.design import HALF, fit_design
 from ludocast.models.table.kernel import fit_kernel
 from ludocast.models.table.layers import fit_logistic, fit_neural, fit_ridge
 from ludocast.models.table.neighbours import SETTINGS, Neighbours, fit_neighbours
-from ludocast.models.table.trees import fit_forest, fit_tree
+from ludocast.models.table.trees import FOREST, Forest, fit_forest, fit_tree
 
 BOTH = ("tree", "forest", "boosting", "svm", "neural", "naive_bayes", "knn")
 CLASSIFICATION = (*BOTH, "logistic")
@@ -100,50 +100,63 @@ def learners(names: tuple[str, ...], job: Job) -> dict[str, Learner[Model]]:
     return {name: LEARNERS[name](job) for name in names}
 
 
-def _tree(job: Job) -> Learner[Model]:
-    return _usual(lambda encoded, label, leaf: fit_tree(encoded, label, job.classes, leaf, job.seed), LEAVES)
+def tree_learner(job: Job) -> Learner[Model]:
+    """One tree; the held-out rows choose how large its leaves are."""
+    return usual(lambda encoded, label, leaf: fit_tree(encoded, label, job.classes, leaf, job.seed), LEAVES)
 
 
-def _forest(job: Job) -> Learner[Model]:
-    return _usual(lambda encoded, label, _: fit_forest(encoded, label, job.classes, job.seed))
+def forest_learner(job: Job, forest: Forest = FOREST) -> Learner[Model]:
+    """A forest."""
+    return usual(lambda encoded, label, _: fit_forest(encoded, label, job.classes, job.seed, forest))
 
 
-def _boosting(job: Job) -> Learner[Model]:
+def boosting_learner(job: Job, shape: Shape = SHAPE, stop_rows: int = ROUNDS_ROWS) -> Learner[Model]:
+    """A boosting, whose rounds the held-out rows choose; so many of them or more tell LightGBM when to stop."""
+
     def try_out(
         encoded: Encoded, label: np.ndarray, held: Encoded, held_label: np.ndarray
     ) -> Mapping[float, np.ndarray]:
-        rounds = rounds_to_try(SHAPE)
-        known = (held.trees, held_label) if len(held_label) >= ROUNDS_ROWS else None
-        model = fit_boosting(encoded.trees, label, job.classes, SHAPE, rounds[-1], job.seed, known)
+        rounds = rounds_to_try(shape)
+        known = (held.trees, held_label) if len(held_label) >= stop_rows else None
+        model = fit_boosting(encoded.trees, label, job.classes, shape, rounds[-1], job.seed, known)
         return dict(zip(map(float, rounds), model.staged_logits(held.trees, rounds), strict=True))
 
     def fit(encoded: Encoded, label: np.ndarray, rounds: float) -> Boosted:
-        return Boosted(fit_boosting(encoded.trees, label, job.classes, SHAPE, int(rounds), job.seed))
+        return Boosted(fit_boosting(encoded.trees, label, job.classes, shape, int(rounds), job.seed))
 
     return Learner(try_out, fit)
 
 
-def _svm(job: Job) -> Learner[Model]:
+def svm_learner(job: Job, strengths: Sequence[float] = MARGINS, narrow: float = 1.0) -> Learner[Model]:
+    """A support vector machine with Gaussian bells."""
+
     def fit(encoded: Encoded, label: np.ndarray, strength: float) -> Model:
         design = fit_design(encoded, job.preprocessing, plain=False, hot=HALF)
-        return fit_kernel(design, encoded, label, job.classes, strength, job.seed)
+        return fit_kernel(design, encoded, label, job.classes, strength, job.seed, narrow)
 
-    return _usual(fit, MARGINS)
+    return usual(fit, strengths)
 
 
-def _neural(job: Job) -> Learner[Model]:
+def neural_learner(
+    job: Job, penalties: Sequence[float] = PENALTIES, width: int = 64, rate: float = 2e-3
+) -> Learner[Model]:
+    """scikit-learn's network."""
+
     def fit(encoded: Encoded, label: np.ndarray, penalty: float) -> Model:
         design = fit_design(encoded, job.preprocessing, plain=True)
-        return fit_neural(design, encoded, label, job.classes, penalty, job.seed)
+        return fit_neural(design, encoded, label, job.classes, penalty, job.seed, width, rate)
 
-    return _usual(fit, PENALTIES)
-
-
-def _naive_bayes(job: Job) -> Learner[Model]:
-    return _usual(lambda encoded, label, _: fit_bayes(encoded, label, job.classes, job.preprocessing))
+    return usual(fit, penalties)
 
 
-def _knn(job: Job) -> Learner[Model]:
+def naive_bayes_learner(job: Job, smoothings: Sequence[float] = (SMOOTHING,)) -> Learner[Model]:
+    """Naive Bayes."""
+    return usual(lambda encoded, label, s: fit_bayes(encoded, label, job.classes, job.preprocessing, s), smoothings)
+
+
+def knn_learner(job: Job) -> Learner[Model]:
+    """Nearest neighbours; the held-out rows choose how many."""
+
     def fit(encoded: Encoded, label: np.ndarray, count: float) -> Neighbours:
         design = fit_design(encoded, job.preprocessing, plain=False, hot=HALF)
         kept = (job.points, job.prototypes, job.seed)
@@ -158,30 +171,35 @@ def _knn(job: Job) -> Learner[Model]:
     return Learner(try_out, fit)
 
 
-def _logistic(job: Job) -> Learner[Model]:
+def logistic_learner(job: Job, strengths: Sequence[float] | None = None) -> Learner[Model]:
+    """Logistic regression; without strengths the usual ones are tried."""
+
     def fit(encoded: Encoded, label: np.ndarray, strength: float) -> Model:
         return fit_logistic(fit_design(encoded, job.preprocessing, plain=True), encoded, label, strength)
 
-    return _by_strength(fit)
+    return _by_strength(fit) if strengths is None else usual(fit, strengths)
 
 
-def _linear(job: Job) -> Learner[Model]:
+def linear_learner(job: Job, strengths: Sequence[float] | None = None) -> Learner[Model]:
+    """Linear regression; without strengths the usual ones are tried."""
+
     def fit(encoded: Encoded, label: np.ndarray, strength: float) -> Model:
         return fit_ridge(fit_design(encoded, job.preprocessing, plain=True), encoded, label, strength)
 
-    return _by_strength(fit)
+    return _by_strength(fit) if strengths is None else usual(fit, strengths)
 
 
 Fit = Callable[[Encoded, np.ndarray, float], Model]
 
 
-def _usual(fit: Fit, settings: tuple[float, ...] = (0.0,)) -> Learner[Model]:
+def usual(fit: Fit, settings: Sequence[float] = (0.0,)) -> Learner[Model]:
+    """A learner that is fitted anew for each of its settings, the cheapest first."""
     return one_setting(fit, lambda model, encoded: model.scores(encoded), settings)
 
 
 def _by_strength(fit: Fit) -> Learner[Model]:
     """Of linear models; on large tables the penalty makes no difference."""
-    every, last = _usual(fit, STRENGTHS), _usual(fit, STRENGTHS[-1:])
+    every, last = usual(fit, STRENGTHS), usual(fit, STRENGTHS[-1:])
 
     def try_out(
         encoded: Encoded, label: np.ndarray, held: Encoded, held_label: np.ndarray
@@ -192,13 +210,13 @@ def _by_strength(fit: Fit) -> Learner[Model]:
 
 
 LEARNERS: dict[str, Callable[[Job], Learner[Model]]] = {
-    "tree": _tree,
-    "forest": _forest,
-    "boosting": _boosting,
-    "svm": _svm,
-    "neural": _neural,
-    "naive_bayes": _naive_bayes,
-    "knn": _knn,
-    "logistic": _logistic,
-    "linear": _linear,
+    "tree": tree_learner,
+    "forest": forest_learner,
+    "boosting": boosting_learner,
+    "svm": svm_learner,
+    "neural": neural_learner,
+    "naive_bayes": naive_bayes_learner,
+    "knn": knn_learner,
+    "logistic": logistic_learner,
+    "linear": linear_learner,
 }

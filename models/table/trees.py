@@ -12,10 +12,26 @@ from ludocast.datamodules.preprocess import Encoded
 from ludocast.models.baselines import FOREST_ROWS, TREE_ROWS, available_cores
 from ludocast.models.calibration import logits_of
 from ludocast.models.table.boosting import Tree, round_down
-from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor, RandomForestClassifier, RandomForestRegressor
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-FOREST_LEAF = 5
+
+@dataclass(frozen=True)
+class Forest:
+    """How a forest is grown.
+
+    Attributes:
+        leaf: Rows of a leaf at least.
+        columns: Share of the columns that a split may read; None for the root of their number, of numbers a third.
+        random: Whether thresholds are drawn by chance (Geurts et al., 2006), and each tree has all rows.
+    """
+
+    leaf: int = 5
+    columns: float | None = None
+    random: bool = False
+
+
+FOREST = Forest()
 
 
 @dataclass(frozen=True)
@@ -68,18 +84,28 @@ def fit_tree(encoded: Encoded, label: np.ndarray, classes: int, leaf: float, see
     return Trees(model.fit(encoded.trees, label), classes)
 
 
-def fit_forest(encoded: Encoded, label: np.ndarray, classes: int, seed: int) -> Trees:
+def fit_forest(encoded: Encoded, label: np.ndarray, classes: int, seed: int, forest: Forest = FOREST) -> Trees:
     """A forest; of many rows each tree gets a sample, and there are fewer trees."""
     rows = min(len(label), FOREST_ROWS)
-    kind = RandomForestClassifier if classes else RandomForestRegressor
-    model = kind(
+    usual = "sqrt" if classes else 1 / 3
+    is_sample = rows < len(label)
+    model = _FORESTS[forest.random, bool(classes)](
         n_estimators=int(np.clip(TREE_ROWS // rows, 50, 100)),
-        min_samples_leaf=FOREST_LEAF,
-        max_samples=rows if rows < len(label) else None,
-        max_features="sqrt" if classes else 1 / 3,
+        min_samples_leaf=forest.leaf,
+        bootstrap=is_sample or not forest.random,
+        max_samples=rows if is_sample else None,
+        max_features=usual if forest.columns is None else forest.columns,
         n_jobs=available_cores(),
         random_state=seed,
     )
     model.fit(encoded.trees, label)
     # Several threads would add up the trees in a random order, and so round differently each time.
     return Trees(model.set_params(n_jobs=1), classes)
+
+
+_FORESTS: dict[tuple[bool, bool], Any] = {
+    (False, True): RandomForestClassifier,
+    (False, False): RandomForestRegressor,
+    (True, True): ExtraTreesClassifier,
+    (True, False): ExtraTreesRegressor,
+}

@@ -76,6 +76,16 @@ def test_a_table_is_done_again_and_logged(capsys: pytest.CaptureFixture[str]) ->
     assert "rmse" in capsys.readouterr().out.splitlines()[0]
 
 
+def test_segments_are_found_again() -> None:
+    generator = np.random.default_rng(0)
+    frame = pd.DataFrame({"size": np.repeat([0, 9], 40) + generator.normal(size=80), "id": range(80)})
+    frame.to_csv("things.csv", index=False)
+    asked = ["--data", "things.csv", "--exclude", "id", "--method", "kmeans", "--k", "2", "--anomalies"]
+    assert main(["segment", *asked, "--out", "first"]) == 0
+    assert main(["run", "first", "--out", "again"]) == 0
+    assert model_hash("again") == model_hash("first")
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
