@@ -15,6 +15,7 @@ from ludocast.datamodules.infer import RawColumns
 from ludocast.models.calibration import class_probabilities, cost_threshold, f1_threshold
 from ludocast.models.fitted import FittedClasses, FittedNumbers
 from ludocast.models.learner import HeldOut, blended
+from ludocast.models.metrics import shown
 from ludocast.recipes.labelled_table import LabelledTable
 from ludocast.recipes.provenance import git_revision, libraries
 from ludocast.serve.bundle import write_bundle
@@ -181,8 +182,3 @@ def print_figures(out: Path) -> None:
     if measured.get("best_possible_auc") is not None:
         print(f"  {'best possible auc':<20} {measured['best_possible_auc']:.4f}  (of who knows the true probabilities)")
     print(f"\nreport: {out / 'report.html'}\nbundle: {out / 'bundle'}")
-
-
-def shown(value: float) -> str:
-    """Four digits behind the point, of large numbers fewer."""
-    return f"{value:.4f}" if abs(value) < 10 else f"{value:,.5g}"

@@ -14,12 +14,13 @@ from ludocast.datamodules.infer import RawColumns
 from ludocast.datamodules.number_label import Task
 from ludocast.models.fitted import FittedClasses, FittedNumbers
 from ludocast.models.interrupt import StopOnCtrlC
+from ludocast.models.metrics import shown
 from ludocast.models.table.deep import Training
 from ludocast.models.table.fit import Combine, FittedTable, fit_table
 from ludocast.models.table.learners import learner_names
 from ludocast.models.trainer import Accelerator, TrainerSettings, check_settings, quiet_lightning, without_hints
 from ludocast.recipes.experiment import experiment_of
-from ludocast.recipes.kept_answers import keep_answers
+from ludocast.recipes.kept_answers import keep_answers, keep_numbers
 from ludocast.recipes.labelled_run import (
     RARE,
     check_costs,
@@ -28,7 +29,6 @@ from ludocast.recipes.labelled_run import (
     class_report,
     print_figures,
     protocol,
-    shown,
     with_threshold,
     write_run,
 )
@@ -186,14 +186,14 @@ def _write(
         most = max(model.weights, key=lambda one: model.weights[one])
         hint = "; --knn-prototypes 500 makes it small" if "knn" in model.weights else ""
         print(f"note: the graph has {len(graph) / 2**20:.0f} MB ({most}){hint}", flush=True)
-    kept: Mapping[str, bytes] = {}
     if isinstance(model, FittedClasses):
         report, probabilities, label = _class_report(table, found, name, seed, entity)
         kept = keep_answers(partial, table, probabilities, label, model.decide, rare)
         write_report(report, partial / "report.html")
         metrics = report.metrics()
     else:
-        numbers = _number_report(table, found, name, seed)
+        numbers, value = _number_report(table, found, name, seed)
+        kept = keep_numbers(partial, table, value, model.bounds(value), model.interval.coverage, rare)
         write_number_report(numbers, partial / "report.html")
         metrics = numbers.metrics()
     write_run(partial, table, model, {**metrics, **_learners(found, len(graph))}, graph, name, version, kept)
@@ -237,11 +237,12 @@ def _class_report(
     return class_report(table, fitted, leaderboard, told, name, seed, words)
 
 
-def _number_report(table: LabelledTable, found: FittedTable, name: str, seed: int) -> NumberReport:
+def _number_report(table: LabelledTable, found: FittedTable, name: str, seed: int) -> tuple[NumberReport, np.ndarray]:
     fitted = found.model
     assert isinstance(fitted, FittedNumbers)
     columns, label = table.part(table.split.test)
-    return build_number_report(
+    leaderboard = {other: model.predict(columns) for other, model in _every(found, name).items()}
+    report = build_number_report(
         name=name,
         schema=fitted.schema,
         predict=fitted.predict,
@@ -249,7 +250,7 @@ def _number_report(table: LabelledTable, found: FittedTable, name: str, seed: in
         coverage=fitted.interval.coverage,
         test_columns=columns,
         test_label=label,
-        leaderboard={other: model.predict(columns) for other, model in _every(found, name).items()},
+        leaderboard=leaderboard,
         rows=table.rows,
         described_rows=len(table.split.train),
         protocol=[
@@ -259,6 +260,7 @@ def _number_report(table: LabelledTable, found: FittedTable, name: str, seed: in
         ],
         seed=seed,
     )
+    return report, next(iter(leaderboard.values()))
 
 
 def _print_leaderboard(found: FittedTable) -> None:
