@@ -13,7 +13,7 @@ ECE_BINS = 15
 CELLS = 1 << 18  # rows times resamples worked on at once: what fits the processor's cache
 COVERED = (2.5, 97.5)  # percentiles of a 95 % interval
 NAMES = ("auc", "average_precision", "log_loss", "brier", "ece", "f1", "precision", "recall", "accuracy")
-LOWER_IS_BETTER = ("log_loss", "brier", "ece")
+LOWER_IS_BETTER = ("log_loss", "brier", "ece", "rmse", "mae", "interval_width")  # those of numbers too
 
 
 @dataclass(frozen=True)
@@ -129,6 +129,18 @@ def measures_of_weights(
         predicted: The same.
     """
     return _Measures(probabilities, label, positive, predicted)
+
+
+def shown(value: float, sign: str = "") -> str:
+    """Four digits behind the point, of large numbers fewer, of tiny ones the first three that count.
+
+    Args:
+        value: Of a measure, in whatever unit.
+        sign: "+" to tell that of positive ones, too.
+    """
+    if value != 0 and abs(value) < 1e-3:
+        return f"{value:{sign}.3g}"
+    return f"{value:{sign}.4f}" if abs(value) < 10 else f"{value:{sign},.5g}"
 
 
 def independent_difference(first: Interval, second: Interval) -> Interval:

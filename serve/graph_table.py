@@ -1,4 +1,4 @@
-"""The classic learners in the graph: from encoded inputs to scores, and from these to a bundle's outputs.
+"""The learners in the graph: from encoded inputs to scores, and from these to a bundle's outputs.
 
 Distances and naive Bayes are worked out in float64, for they are differences of large numbers; all else in float32.
 """
@@ -7,7 +7,7 @@ Distances and naive Bayes are worked out in float64, for they are differences of
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,18 +16,26 @@ from ludocast.models.calibration import SURE
 from ludocast.models.conformal import Ratios
 from ludocast.models.fitted import FittedClasses, FittedNumbers
 from ludocast.models.table.bayes import Bayes
+from ludocast.models.table.deep import Network
 from ludocast.models.table.design import Design
 from ludocast.models.table.fit import Learned
 from ludocast.models.table.kernel import Kernel
 from ludocast.models.table.layers import Layers
-from ludocast.models.table.learners import Boosted
+from ludocast.models.table.learners import Boosted, Model
 from ludocast.models.table.neighbours import GRID, Neighbours
 from ludocast.models.table.trees import Trees
 from ludocast.models.value.learners import LEAST_AMOUNT, Exponential, Floored, Hurdle
 from ludocast.serve.export import add_class_outputs
 from ludocast.serve.graph import GraphBuilder
 from ludocast.serve.graph_inputs import EncodedNames, add_inputs, add_preprocessing
-from ludocast.serve.graph_learners import add_boostings, add_plain_values, add_tree_inputs, add_trees, add_up
+from ludocast.serve.graph_learners import (
+    add_boostings,
+    add_network,
+    add_plain_values,
+    add_tree_inputs,
+    add_trees,
+    add_up,
+)
 from onnx import TensorProto
 
 
@@ -36,18 +44,29 @@ def export_table(fitted: FittedClasses | FittedNumbers, description: str = "") -
     assert isinstance(fitted.candidates, Learned)
     graph = GraphBuilder()
     names = add_preprocessing(graph, fitted.preprocessing, add_inputs(graph, fitted.schema))
-    parts = []
-    for name, model in fitted.candidates.models.items():
-        weight = fitted.weights[name]
-        if isinstance(fitted, FittedClasses):
-            weight /= fitted.temperature
-        parts.append(graph.op("Mul", _emit(graph, names, model), graph.floats(weight)))
-    scores = add_up(graph, parts)
+    sharp = 1 / fitted.temperature if isinstance(fitted, FittedClasses) else 1.0
+    scale = {name: weight * sharp for name, weight in fitted.weights.items()}
+    scores = _add_scores(graph, names, fitted.candidates, scale)
     if isinstance(fitted, FittedClasses):
         add_class_outputs(graph, fitted, scores)
     else:
         _add_number_outputs(graph, fitted, scores)
     return graph.model(description, {})
+
+
+def _add_scores(graph: GraphBuilder, names: EncodedNames, learned: Learned, scale: Mapping[str, float]) -> str:
+    """The sum [N, C] of the learners' scores, each times its scale; all boostings are one ensemble of trees."""
+    parts = []
+    boostings = [(model.boosting, scale[name]) for name, model in learned.models.items() if isinstance(model, Boosted)]
+    for name, model in learned.models.items():
+        if isinstance(model, Network):
+            parts.append(add_network(graph, names, model.module, scale[name]))
+        elif isinstance(model, Boosted):
+            parts += [add_boostings(graph, names, boostings)] if boostings else []
+            boostings = []
+        else:
+            parts.append(graph.op("Mul", _EMITTERS[type(model)](graph, names, model), graph.floats(scale[name])))
+    return add_up(graph, parts)
 
 
 def _add_number_outputs(graph: GraphBuilder, fitted: FittedNumbers, scores: str) -> None:
@@ -110,10 +129,6 @@ def _second_less_first(graph: GraphBuilder, logits: str) -> str:
 def _add_trees(graph: GraphBuilder, names: EncodedNames, model: Trees) -> str:
     total = add_trees(graph, add_tree_inputs(graph, names), model.trees(), max(model.classes, 1))
     return _of_shares(graph, total, model.classes, graph.floats(SURE)) if model.classes else total
-
-
-def _add_boosted(graph: GraphBuilder, names: EncodedNames, model: Boosted) -> str:
-    return add_boostings(graph, names, [(model.boosting, 1.0)])
 
 
 def _add_layers(graph: GraphBuilder, names: EncodedNames, model: Layers) -> str:
@@ -194,14 +209,13 @@ def _add_floored(graph: GraphBuilder, names: EncodedNames, model: Floored) -> st
     return graph.op("Max", add_boostings(graph, names, [(model.boosting, 1.0)]), graph.floats(LEAST_AMOUNT))
 
 
-def _emit(graph: GraphBuilder, names: EncodedNames, model: object) -> str:
-    """The scores of a learner, float [N, C]."""
-    return _EMITTERS[type(model)](graph, names, model)
+def _emit(graph: GraphBuilder, names: EncodedNames, model: Model) -> str:
+    """The scores of a part of a learner, float [N, C]."""
+    return _add_scores(graph, names, Learned({"part": model}), {"part": 1.0})
 
 
 _EMITTERS: dict[type, Callable[[GraphBuilder, EncodedNames, Any], str]] = {
     Trees: _add_trees,
-    Boosted: _add_boosted,
     Layers: _add_layers,
     Kernel: _add_kernel,
     Neighbours: _add_neighbours,
