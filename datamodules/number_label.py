@@ -26,23 +26,40 @@ def is_regression(table: pa.Table, label: str, missing: frozenset[str], task: Ta
     return len(np.unique(values[~np.isnan(values)])) > CLASS_NUMBERS
 
 
-def number_label(table: pa.Table, label: str, missing: frozenset[str]) -> np.ndarray:
-    """The label as numbers, float64 [N].
+def label_numbers(
+    table: pa.Table, label: str, missing: frozenset[str], hint: str = "", rows_before: int = 0
+) -> np.ndarray:
+    """The label as numbers, float64 [N], NaN where missing.
+
+    Args:
+        table: The rows.
+        label: Column of the label.
+        missing: Texts that mean "missing".
+        hint: What a text in place of a number may mean.
+        rows_before: Of the same table, where this is a piece of it.
 
     Raises:
-        ValueError: If a value is missing, text, or infinite, or all are equal; the sentence names the row.
+        ValueError: If a value is text, or infinite; the sentence names the row.
     """
     try:
         column = column_values(table[label], "number", missing)
     except CellError as error:
-        raise ValueError(
-            f'the label "{label}", row {(error.row or 0) + 1}: {error}; a number to predict has none but numbers '
-            "(for classes say --task classification)"
-        ) from error
-    values = column.values.astype(np.float64)
+        row = rows_before + (error.row or 0) + 1
+        raise ValueError(f'the label "{label}", row {row}: {error}{hint}') from error
     if column.overflowed:
-        row = _first_infinite(table, label)
-        raise ValueError(f'the label "{label}", row {row + 1}: infinite or too large a number; drop or correct it')
+        row = rows_before + _first_infinite(table, label) + 1
+        raise ValueError(f'the label "{label}", row {row}: infinite or too large a number; drop or correct it')
+    return column.values.astype(np.float64)
+
+
+def number_label(table: pa.Table, label: str, missing: frozenset[str]) -> np.ndarray:
+    """The label to learn from, float64 [N].
+
+    Raises:
+        ValueError: If a value is missing, text, or infinite, or all are equal; the sentence names the row.
+    """
+    hint = "; a number to predict has none but numbers (for classes say --task classification)"
+    values = label_numbers(table, label, missing, hint)
     gaps = int(np.isnan(values).sum())
     if gaps:
         raise ValueError(

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 REFERENCE_FILE = "reference.json"
-FORMAT = 1
+FORMAT = 2
+CLASSES_ALONE = 1  # format of bundles whose label can only be a class
 BINS = 100
 FEWEST = 5  # rows of a bin
 LISTED = 50  # categories that are counted by name
@@ -86,20 +87,23 @@ class Reference:
     """What a model learnt from, and what it answered on its test rows.
 
     Attributes:
-        label: Column of the label.
-        classes: Rows of each class in training.
-        score: Of the test rows the probability of the positive class, else of the likeliest one.
+        label: In training: rows of each class, or the bins of numbers.
+        score: Of the test rows the probability of the positive class, else of the likeliest one; or predicted numbers.
         columns: That the model reads.
     """
 
-    label: str
-    classes: Mapping[str, int]
+    label: ColumnReference
     score: ColumnReference
     columns: tuple[ColumnReference, ...]
 
     def to_json(self) -> bytes:
         """Content of `REFERENCE_FILE`."""
         return json.dumps({"format": FORMAT, **asdict(self)}, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def class_counts(name: str, classes: Mapping[str, int]) -> ColumnReference:
+    """A label of classes, by the rows of each."""
+    return ColumnReference(name, "label", 0, tuple(classes.values()), names=tuple(classes), distinct=len(classes))
 
 
 def describe_column(name: str, kind: str, values: np.ndarray[Any, Any], rare: int = 0) -> ColumnReference:
@@ -162,11 +166,15 @@ def read_reference(content: bytes) -> Reference:
     """
     try:
         document = json.loads(content)
-        if document["format"] != FORMAT:
-            raise ValueError(f"it has format {document['format']}, and this ludocast reads {FORMAT}")
-        classes = {str(name): _count(count) for name, count in document["classes"].items()}
+        if document["format"] == CLASSES_ALONE:
+            classes = {str(name): _count(count) for name, count in document["classes"].items()}
+            label = class_counts(str(document["label"]), classes)
+        elif document["format"] == FORMAT:
+            label = _column(document["label"])
+        else:
+            raise ValueError(f"it has format {document['format']}, and this ludocast reads up to {FORMAT}")
         columns = tuple(_column(entry) for entry in document["columns"])
-        return Reference(str(document["label"]), classes, _column(document["score"]), columns)
+        return Reference(label, _column(document["score"]), columns)
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise ValueError(f"{REFERENCE_FILE} is not as training writes it ({type(error).__name__} {error})") from error
 

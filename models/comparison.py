@@ -4,15 +4,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from ludocast.models.metrics import LOWER_IS_BETTER, NAMES, Interval, bootstrap, measures_of_weights
+from ludocast.models.metrics import LOWER_IS_BETTER, NAMES, Interval, bootstrap, measures_of_weights, shown
+from ludocast.models.number_metrics import NUMBER_NAMES, number_measures_of_weights
 from scipy.stats import norm, t
 
 COMPARED = tuple(name for name in NAMES if name != "ece")  # which is biased, in each resample more
+COMPARED_NUMBERS = ("rmse", "mae", "r2")
 RESAMPLES = 2000
+Statistic = Callable[[np.ndarray], np.ndarray]  # row weights [B, N] to measures [B, M]
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,15 @@ class Classified:
     label: np.ndarray
     predicted: np.ndarray
     positive: int | None
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Predicted numbers of rows: these and the true ones, float64 [N], and bounds [N, 2]."""
+
+    value: np.ndarray
+    bounds: np.ndarray
+    label: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -60,8 +72,8 @@ class Comparison:
         """
         d = self.difference
         said = (
-            f"{title} {self.second:.4f} against {self.first:.4f}, a difference of {d.value:+.4f} "
-            f"({100 * self.level:g} % interval {d.low:+.4f} to {d.high:+.4f})"
+            f"{title} {shown(self.second)} against {shown(self.first)}, a difference of {shown(d.value, '+')} "
+            f"({100 * self.level:g} % interval {shown(d.low, '+')} to {shown(d.high, '+')})"
         )
         if self.verdict == "open":
             return f"{second} and {first} cannot be told apart: {said}; chance explains it."
@@ -83,16 +95,33 @@ def compare_classifiers(
         seed: Of the resamples.
         resamples: How many.
     """
-    keep = [NAMES.index(name) for name in COMPARED]
-    values, drawn = [], []
-    for place, one in enumerate((first, second)):
-        statistic = measures_of_weights(one.probabilities, one.label, one.positive, one.predicted)
-        own_seed = seed if paired else 2 * seed + place  # equal seeds resample the same rows
-        with np.errstate(invalid="ignore", divide="ignore"):
-            values.append(statistic(np.ones((1, len(one.label))))[0, keep])
-            drawn.append(bootstrap(statistic, len(one.label), own_seed, resamples)[:, keep])
-    rarest = min(int(np.bincount(one.label)[np.unique(one.label)].min()) for one in (first, second))
-    return _compared(COMPARED, values, drawn, _tail(level, rarest), level)
+    both = (first, second)
+    statistics = [measures_of_weights(one.probabilities, one.label, one.positive, one.predicted) for one in both]
+    values, drawn = _resampled(statistics, [len(one.label) for one in both], paired, seed, resamples)
+    rarest = min(int(np.bincount(one.label)[np.unique(one.label)].min()) for one in both)
+    found = _compared(NAMES, values, drawn, _tail(level, rarest), level)
+    return {name: found[name] for name in COMPARED if name in found}
+
+
+def compare_predicted(
+    first: Predicted, second: Predicted, *, level: float = 0.95, paired: bool = True, seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> dict[str, Comparison]:  # fmt: skip
+    """The measures `COMPARED_NUMBERS` of two models of a number.
+
+    Args:
+        first: One model's predictions.
+        second: The other's, where `paired` of the same rows in the same order.
+        level: Of the intervals.
+        paired: Whether both are resampled by the same rows.
+        seed: Of the resamples.
+        resamples: How many.
+    """
+    both = (first, second)
+    statistics = [number_measures_of_weights(one.value, one.bounds, one.label) for one in both]
+    values, drawn = _resampled(statistics, [len(one.label) for one in both], paired, seed, resamples)
+    found = _compared(NUMBER_NAMES, values, drawn, _tail(level, min(len(one.label) for one in both)), level)
+    return {name: found[name] for name in COMPARED_NUMBERS if name in found}
 
 
 def compare_means(
@@ -109,14 +138,28 @@ def compare_means(
         seed: Of the resamples.
         resamples: How many.
     """
+    both = (first, second)
+    users = [len(next(iter(one.values()))) for one in both]
+    statistics = [_means(np.stack([one[name] for name in first], axis=1)) for one in both]
+    values, drawn = _resampled(statistics, users, paired, seed, resamples)
+    return _compared(tuple(first), values, drawn, _tail(level, min(users)), level)
+
+
+def _means(each: np.ndarray) -> Statistic:
+    return lambda weights: weights @ each / len(each)
+
+
+def _resampled(
+    statistics: Sequence[Statistic], rows: Sequence[int], paired: bool, seed: int, resamples: int
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """The measures [M] of each model, and those of its resamples [resamples, M]."""
     values, drawn = [], []
-    for place, one in enumerate((first, second)):
-        each = np.stack([one[name] for name in first], axis=1)
-        values.append(each.mean(axis=0))
-        own_seed = seed if paired else 2 * seed + place
-        drawn.append(bootstrap(lambda weights, each=each: weights @ each / len(each), len(each), own_seed, resamples))  # type: ignore[misc]
-    users = min(len(next(iter(one.values()))) for one in (first, second))
-    return _compared(tuple(first), values, drawn, _tail(level, users), level)
+    for place, (statistic, count) in enumerate(zip(statistics, rows, strict=True)):
+        own_seed = seed if paired else 2 * seed + place  # equal seeds resample the same rows
+        with np.errstate(invalid="ignore", divide="ignore"):
+            values.append(statistic(np.ones((1, count)))[0])
+            drawn.append(bootstrap(statistic, count, own_seed, resamples))
+    return values, drawn
 
 
 def _tail(level: float, count: int) -> float:

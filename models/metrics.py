@@ -13,7 +13,7 @@ ECE_BINS = 15
 CELLS = 1 << 18  # rows times resamples worked on at once: what fits the processor's cache
 COVERED = (2.5, 97.5)  # percentiles of a 95 % interval
 NAMES = ("auc", "average_precision", "log_loss", "brier", "ece", "f1", "precision", "recall", "accuracy")
-LOWER_IS_BETTER = ("log_loss", "brier", "ece")
+LOWER_IS_BETTER = ("log_loss", "brier", "ece", "rmse", "mae", "interval_width")  # those of numbers too
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def classification_metrics(
     for k, name in enumerate(NAMES):
         if np.isfinite(values[k]):
             around = interval(values[k], resampled[:, k])
-            found[name] = _reflected(around) if name == "ece" else around
+            found[name] = reflected(around) if name == "ece" else around
     return found
 
 
@@ -131,6 +131,18 @@ def measures_of_weights(
     return _Measures(probabilities, label, positive, predicted)
 
 
+def shown(value: float, sign: str = "") -> str:
+    """Four digits behind the point, of large numbers fewer, of tiny ones the first three that count.
+
+    Args:
+        value: Of a measure, in whatever unit.
+        sign: "+" to tell that of positive ones, too.
+    """
+    if value != 0 and abs(value) < 1e-3:
+        return f"{value:{sign}.3g}"
+    return f"{value:{sign}.4f}" if abs(value) < 10 else f"{value:{sign},.5g}"
+
+
 def independent_difference(first: Interval, second: Interval) -> Interval:
     """Second minus first, measured on other rows: the intervals' arms add as squares (Zou & Donner 2008, eq. 3)."""
     value = second.value - first.value
@@ -183,7 +195,8 @@ def interval(value: float, resampled: np.ndarray) -> Interval:
     return Interval(float(value), float(low), float(high))
 
 
-def _reflected(interval: Interval) -> Interval:
+def reflected(interval: Interval) -> Interval:
+    """The interval of a measure that is biased upwards: reflected at the value, cut at 0, kept around the value."""
     value = interval.value
     low, high = 2 * value - interval.high, 2 * value - interval.low
     return Interval(value, min(value, max(0.0, low)), max(value, high))

@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from ludocast.models.metrics import Interval, bootstrap, interval
+
+NUMBER_NAMES = ("rmse", "mae", "r2", "coverage", "interval_width")
 
 
 @dataclass(frozen=True)
@@ -40,33 +42,45 @@ def number_metrics(
         seed: Of the resamples.
         resamples: How many.
     """
+    statistic = number_measures_of_weights(value, bounds, label)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = statistic(np.ones((1, len(label))))[0]
+        resampled = bootstrap(statistic, len(label), seed, resamples)
+    return {
+        name: interval(value, resampled[:, k])
+        for k, (name, value) in enumerate(zip(NUMBER_NAMES, found.tolist(), strict=True))
+        if np.isfinite(value)
+    }
+
+
+def number_measures_of_weights(
+    value: np.ndarray, bounds: np.ndarray, label: np.ndarray
+) -> Callable[[np.ndarray], np.ndarray]:
+    """What `bootstrap` resamples: row weights [B, N] to the measures of `NUMBER_NAMES`, [B, M]; NaN where not defined.
+
+    Args:
+        value: As `number_metrics`, and all that follow.
+        bounds: The same.
+        label: The same.
+    """
+    # Around the mean, or the variance of large numbers would be a difference of larger ones.
+    centred = label - label.mean()
     rows = np.column_stack(
         [
             (label - value) ** 2,
             np.abs(label - value),
-            label,
-            label**2,
+            centred,
+            centred**2,
             (bounds[:, 0] <= label) & (label <= bounds[:, 1]),
             bounds[:, 1] - bounds[:, 0],
         ]
     )
-    # Around the mean, or the variance of large numbers would be a difference of larger ones.
-    centred = label - label.mean()
-    rows[:, 2], rows[:, 3] = centred, centred**2
 
     def all_of(weights_BN: np.ndarray) -> np.ndarray:
         squared, absolute, first, second, inside, width = (weights_BN @ rows / weights_BN.sum(axis=1, keepdims=True)).T
         return np.stack([np.sqrt(squared), absolute, 1 - squared / (second - first**2), inside, width], axis=1)
 
-    with np.errstate(invalid="ignore", divide="ignore"):
-        found = all_of(np.ones((1, len(label))))[0]
-        resampled = bootstrap(all_of, len(label), seed, resamples)
-    names = ("rmse", "mae", "r2", "coverage", "interval_width")
-    return {
-        name: interval(value, resampled[:, k])
-        for k, (name, value) in enumerate(zip(names, found.tolist(), strict=True))
-        if np.isfinite(value)
-    }
+    return all_of
 
 
 def compare_numbers(

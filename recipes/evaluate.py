@@ -8,17 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from ludocast.models.metrics import LOWER_IS_BETTER, NAMES
+from ludocast.models.number_metrics import NUMBER_NAMES
 from ludocast.recipes.evaluated import Evaluated, evaluate_table
 from ludocast.recipes.experiment import experiment_of
-from ludocast.recipes.predictions import Predictions
+from ludocast.recipes.predictions import NumberPredictions, Predictions
 from ludocast.recipes.provenance import digest
 from ludocast.recipes.run_folder import RunFolder
 from ludocast.serve.bundle import Bundle
 from ludocast.serve.evaluation_report import EvaluationReport, write_evaluation
 from ludocast.serve.measured import Measured, Words, measure
+from ludocast.serve.measured_numbers import MeasuredNumbers, measure_numbers
 from ludocast.serve.scorer import Scorer
 
 DRIFT = "drift"
+GATED = (*NAMES, *NUMBER_NAMES, DRIFT)
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,9 @@ def evaluate(
         data: Table with the columns that the bundle reads: CSV, Parquet, JSON Lines, XLSX, or a folder of Parquet.
         label: Column with the outcome; by default that of the training, if the table has it.
         out: Folder of what is written.
-        fail_below: Measures and the least that they may be, such as auc=0.8; comma-separated or given again.
-        fail_above: Measures that are better low, or drift, and the most that they may be, such as log_loss=0.5.
+        fail_below: Measures and the least that they may be, such as auc=0.8 or r2=0.6; comma-separated or given again.
+        fail_above: Measures that are better low, or drift, and the most that they may be, such as log_loss=0.5 or
+            rmse=20.
         encoding: Of a CSV file, such as cp949.
         delimiter: Of a CSV file; found by itself.
         seed: Of the intervals' resamples.
@@ -110,8 +114,8 @@ def _gates(below: list[str] | None, above: list[str] | None) -> list[Gate]:
     for option, words, is_least in (("--fail_below", below, True), ("--fail_above", above, False)):
         for word in words if words is not None else ():
             name, _, text = word.partition("=")
-            if name not in (*NAMES, DRIFT):
-                raise ValueError(f'{option} names one of {", ".join((*NAMES, DRIFT))}, got "{name}"')
+            if name not in GATED:
+                raise ValueError(f'{option} names one of {", ".join(GATED)}, got "{name}"')
             is_better_low = name == DRIFT or name in LOWER_IS_BETTER
             if is_better_low == is_least:
                 other = "--fail_above" if is_least else "--fail_below"
@@ -138,15 +142,26 @@ def _value(gate: Gate, report: EvaluationReport, found: Evaluated) -> float:
         return max((one.psi for one in found.drifts if one.level != "none"), default=0.0)
     if report.measured is None:
         raise ValueError(f"{gate.name} needs labels, and the table has none; name their column with --label")
+    if gate.name not in (NUMBER_NAMES if report.manifest.task == "regression" else NAMES):
+        raise ValueError(f"{gate.name} is no measure of the bundle's task, {report.manifest.task}")
     if gate.name not in report.measured.values:
+        if report.manifest.task == "regression":
+            raise ValueError(f"{gate.name} is not defined where all labels are the same number")
         raise ValueError(f"{gate.name} is not defined where all rows are of one class")
     return report.measured.values[gate.name].value
 
 
-def _measured(scorer: Scorer, found: Evaluated, seed: int) -> Measured | None:
+def _measured(scorer: Scorer, found: Evaluated, seed: int) -> Measured | MeasuredNumbers | None:
     if found.answers is None:
         return None
     manifest, answers = scorer.manifest, found.answers
+    if manifest.task == "regression":
+        assert found.label is not None
+        assert manifest.coverage is not None
+        return measure_numbers(
+            {manifest.name: answers.predicted}, answers.probabilities, answers.label, name=found.label,
+            coverage=manifest.coverage, rows={"test": len(answers.label)}, seed=seed,
+        )  # fmt: skip
     return measure(
         {manifest.name: answers.probabilities}, answers.label, answers.predicted, classes=manifest.classes,
         positive=manifest.positive, who=f"rows with {found.label} = {manifest.positive}",
@@ -155,12 +170,17 @@ def _measured(scorer: Scorer, found: Evaluated, seed: int) -> Measured | None:
     )  # fmt: skip
 
 
-def _predictions(scorer: Scorer, found: Evaluated, sha256: str) -> Predictions:
-    answers = found.answers
+def _predictions(scorer: Scorer, found: Evaluated, sha256: str) -> Predictions | NumberPredictions:
+    answers, manifest = found.answers, scorer.manifest
     assert answers is not None
+    if manifest.task == "regression":
+        assert manifest.coverage is not None
+        return NumberPredictions(
+            sha256, answers.rows, answers.label, answers.predicted, answers.probabilities, manifest.coverage
+        )
     return Predictions(
-        sha256, answers.rows, answers.label, answers.predicted, answers.probabilities, scorer.manifest.classes,
-        scorer.manifest.positive,
+        sha256, answers.rows, answers.label, answers.predicted, answers.probabilities, manifest.classes,
+        manifest.positive,
     )  # fmt: skip
 
 

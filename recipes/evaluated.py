@@ -7,12 +7,13 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from ludocast.datamodules.infer import check_column, label_values
+from ludocast.datamodules.number_label import label_numbers
 from ludocast.datamodules.reference import REFERENCE_FILE, ColumnReference, Reference, read_reference
 from ludocast.models.drift import Drift, drifts
 from ludocast.serve.bundle import Bundle, read_model
@@ -25,6 +26,7 @@ from ludocast.serve.tables.read import open_table
 from ludocast.serve.tables.source import Reading, Source
 
 SHOWN = 8
+EVALUATED = ("classification", "regression")
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,9 @@ class Answers:
 
     Attributes:
         rows: Their numbers, from 1, int64 [N].
-        label: Class index, int64 [N].
-        predicted: Class index that was answered, int64 [N].
-        probabilities: float32 [N, C].
+        label: Class index, int64 [N]; or a number, float64 [N].
+        predicted: Class index that was answered, int64 [N]; or the number, float64 [N].
+        probabilities: float32 [N, C]; of numbers lower and upper bound, float64 [N, 2].
     """
 
     rows: np.ndarray
@@ -67,17 +69,19 @@ def evaluate_table(scorer: Scorer, data: Path, label: str | None, encoding: str,
     """Answer a table.
 
     Args:
-        scorer: Of a classifier.
+        scorer: Of a model of classes or of a number.
         data: The table.
         label: Its column of labels; None for that of the training, if the table has it.
         encoding: Of CSV.
         delimiter: Of CSV; None is found.
 
     Raises:
-        ValueError: If the bundle is no classifier, or the table does not fit it; the sentence says why.
+        ValueError: If the bundle is of another task, or the table does not fit it; the sentence says why.
     """
-    if scorer.manifest.task != "classification":
-        raise ValueError(f"{scorer.bundle.folder} has the task {scorer.manifest.task}; this evaluates classifiers")
+    if scorer.manifest.task not in EVALUATED:
+        raise ValueError(
+            f"{scorer.bundle.folder} has the task {scorer.manifest.task}; this evaluates {' and '.join(EVALUATED)}"
+        )
     reference = reference_of(scorer.bundle)
     reading = Reading(encoding, delimiter)
     with (
@@ -110,7 +114,7 @@ def _label(source: Source, label: str | None, reference: Reference | None) -> st
     if label is not None:
         check_column(pa.table({name: [] for name in source.names}), label)
         return label
-    return reference.label if reference is not None and reference.label in source.names else None
+    return reference.label.name if reference is not None and reference.label.name in source.names else None
 
 
 class _Table:
@@ -144,7 +148,7 @@ class _Table:
             for column in reference.columns
             if column.name in self._tensors
         ]
-        score = reference.score.count(shown_score(found.probabilities, self.scorer.manifest))
+        score = reference.score.count(shown_score(found, self.scorer.manifest))
         before = self._columns
         self._columns = columns if before is None else [a + b for a, b in zip(before, columns, strict=True)]
         self._score = score if self._score is None else self._score + score
@@ -152,6 +156,8 @@ class _Table:
     def _labelled(self, chunk: pa.RecordBatch, found: Predictions) -> Answers:
         manifest, name = self.scorer.manifest, self.label
         assert name is not None
+        if manifest.task == "regression":
+            return self._numbered(chunk, found, name)
         values = _texts(chunk, name, manifest)
         known = np.flatnonzero(values != "")
         self.unlabelled += len(values) - len(known)
@@ -165,6 +171,15 @@ class _Table:
             np.array([self._index[str(value)] for value in texts[known]], np.int64) for texts in (values, found.labels)
         )
         return Answers(self.rows + 1 + known, label, predicted, found.probabilities[known])
+
+    def _numbered(self, chunk: pa.RecordBatch, found: Predictions, name: str) -> Answers:
+        table = pa.table({name: chunk.column(name)})
+        missing = frozenset(self.scorer.manifest.missing_tokens)
+        values = label_numbers(table, name, missing, "; the bundle predicts a number: is it another column?", self.rows)
+        known = np.flatnonzero(~np.isnan(values))
+        self.unlabelled += len(values) - len(known)
+        predicted, bounds = (part[known].astype(np.float64) for part in (found.labels, found.probabilities))
+        return Answers(self.rows + 1 + known, values[known], predicted, bounds)
 
     def evaluated(self) -> Evaluated:
         """All chunks together."""
@@ -187,19 +202,17 @@ class _Table:
         then = [column for column in reference.columns if column.name in names] + [reference.score]
         now = [*columns, score]
         if answers is not None:
-            known = tuple(reference.classes)
-            counts = np.bincount(answers.label, minlength=len(self.scorer.manifest.classes))
-            by_name = dict(zip(self.scorer.manifest.classes, counts.tolist(), strict=True))
-            first = ColumnReference(
-                reference.label, "label", 0, tuple(reference.classes.values()), names=known, distinct=len(known)
-            )
-            then.append(first)
-            now.append(replace(first, counts=tuple(by_name.get(name, 0) for name in known)))
+            classes = np.array(self.scorer.manifest.classes)
+            then.append(reference.label)
+            now.append(reference.label.count(classes[answers.label] if len(classes) else answers.label))
         return drifts(then, now)
 
 
-def shown_score(probabilities: np.ndarray, manifest: Manifest) -> np.ndarray:
-    """Of each row the probability of the positive class, else of the likeliest one; float32 [N]."""
+def shown_score(found: Predictions, manifest: Manifest) -> np.ndarray:
+    """Of each row the probability of the positive class, else of the likeliest one; or the number; float32 [N]."""
+    if manifest.task == "regression":
+        return found.labels
+    probabilities = found.probabilities
     positive = manifest.positive_index
     return probabilities.max(axis=1) if positive is None else probabilities[:, positive]
 

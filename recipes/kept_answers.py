@@ -5,18 +5,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from ludocast.datamodules.infer import RawColumns
-from ludocast.datamodules.reference import REFERENCE_FILE, Reference, describe_column
+from ludocast.datamodules.reference import REFERENCE_FILE, ColumnReference, Reference, class_counts, describe_column
 from ludocast.datamodules.schema import Schema
 from ludocast.datamodules.user_item_splits import UserItemSplit
 from ludocast.models.recommend.metrics import user_metrics
 from ludocast.recipes.labelled_table import LabelledTable
-from ludocast.recipes.predictions import Predictions, UserScores
+from ludocast.recipes.predictions import NumberPredictions, Predictions, UserScores
 
 COMPARED_CUTS = (10, 20)
 
@@ -50,6 +50,29 @@ def keep_answers(
     return {REFERENCE_FILE: reference_of_training(schema, columns, train_label, probabilities, rare).to_json()}
 
 
+def keep_numbers(
+    folder: Path, table: LabelledTable, value: np.ndarray, bounds: np.ndarray, coverage: float, rare: int
+) -> dict[str, bytes]:
+    """The same of a model of a number.
+
+    Args:
+        folder: Of the run.
+        table: It learnt from.
+        value: Predicted for the test rows [N].
+        bounds: Around these [N, 2].
+        coverage: Share that is to lie within.
+        rare: Texts of fewer training rows are not named in the bundle.
+    """
+    schema, test = table.schema, np.sort(table.split.test)
+    order = np.argsort(table.split.test, kind="stable")
+    predictions = NumberPredictions(table.sha256, test + 1, table.label[test], value[order], bounds[order], coverage)
+    predictions.write(folder)
+    columns, train_label = table.part(table.split.train)
+    label = replace(describe_column(schema.label, "number", train_label), kind="label")
+    score = replace(describe_column(f"predicted {schema.label}", "number", value), kind="score")
+    return {REFERENCE_FILE: Reference(label, score, _described(schema, columns, rare)).to_json()}
+
+
 def reference_of_training(
     schema: Schema, columns: RawColumns, label: np.ndarray, probabilities: np.ndarray, rare: int
 ) -> Reference:
@@ -66,11 +89,13 @@ def reference_of_training(
     shown = probabilities.max(axis=1) if positive is None else probabilities[:, positive]
     title = "probability of the answer" if schema.positive is None else f"probability of {schema.positive}"
     score = replace(describe_column(title, "number", shown), kind="score")
-    counts: Mapping[str, int] = dict(
-        zip(schema.classes, np.bincount(label, minlength=len(schema.classes)).tolist(), strict=True)
-    )
-    described = tuple(describe_column(one.name, one.kind, columns[one.name], rare) for one in schema.inputs)
-    return Reference(schema.label, counts, score, described)
+    counts = np.bincount(label, minlength=len(schema.classes)).tolist()
+    known = class_counts(schema.label, dict(zip(schema.classes, counts, strict=True)))
+    return Reference(known, score, _described(schema, columns, rare))
+
+
+def _described(schema: Schema, columns: RawColumns, rare: int) -> tuple[ColumnReference, ...]:
+    return tuple(describe_column(one.name, one.kind, columns[one.name], rare) for one in schema.inputs)
 
 
 def keep_user_scores(folder: Path, sha256: str, split: UserItemSplit, ranked: np.ndarray) -> None:

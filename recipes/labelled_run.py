@@ -15,6 +15,7 @@ from ludocast.datamodules.infer import RawColumns
 from ludocast.models.calibration import class_probabilities, cost_threshold, f1_threshold
 from ludocast.models.fitted import FittedClasses, FittedNumbers
 from ludocast.models.learner import HeldOut, blended
+from ludocast.models.metrics import shown
 from ludocast.recipes.labelled_table import LabelledTable
 from ludocast.recipes.provenance import git_revision, libraries
 from ludocast.serve.bundle import write_bundle
@@ -44,6 +45,18 @@ def check_costs(missed: float, false_alarm: float) -> None:
     """
     if not (missed > 0 and false_alarm > 0 and np.isfinite(missed + false_alarm)):
         raise ValueError("--cost-missed and --cost-false-alarm are numbers above 0")
+
+
+def check_network(members: int, epochs: int | None) -> None:
+    """Refuse sizes with which no network can be trained.
+
+    Raises:
+        ValueError: In a sentence.
+    """
+    if not 1 <= members <= 64:
+        raise ValueError(f"--members is a number from 1 to 64, got {members}")
+    if epochs is not None and epochs < 1:
+        raise ValueError(f"--epochs is 1 or more, got {epochs}")
 
 
 def with_threshold(fitted: Fitted, held_out: HeldOut, by: str, cost_missed: float, cost_false_alarm: float) -> Fitted:
@@ -169,8 +182,3 @@ def print_figures(out: Path) -> None:
     if measured.get("best_possible_auc") is not None:
         print(f"  {'best possible auc':<20} {measured['best_possible_auc']:.4f}  (of who knows the true probabilities)")
     print(f"\nreport: {out / 'report.html'}\nbundle: {out / 'bundle'}")
-
-
-def shown(value: float) -> str:
-    """Four digits behind the point, of large numbers fewer."""
-    return f"{value:.4f}" if abs(value) < 10 else f"{value:,.5g}"

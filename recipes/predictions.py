@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -59,8 +60,42 @@ class Predictions:
         pq.write_table(table, folder / PREDICTIONS_FILE, compression="zstd")
 
 
-def read_predictions(folder: Path) -> Predictions:
-    """Read what `Predictions.write` wrote.
+@dataclass(frozen=True)
+class NumberPredictions:
+    """Predicted numbers of rows whose label is known.
+
+    Attributes:
+        data_sha256: Of the table.
+        rows: Numbers of the rows in it, from 1, int64 [N].
+        label: True, float64 [N].
+        value: Predicted, float64 [N].
+        bounds: Lower and upper, float64 [N, 2].
+        coverage: Share of true values that is to lie within them.
+    """
+
+    data_sha256: str
+    rows: np.ndarray
+    label: np.ndarray
+    value: np.ndarray
+    bounds: np.ndarray
+    coverage: float
+
+    def write(self, folder: Path) -> None:
+        """Write as `PREDICTIONS_FILE` of a folder."""
+        columns = {
+            "row": pa.array(self.rows, pa.int64()),
+            "label": pa.array(self.label, pa.float64()),
+            "predicted": pa.array(self.value, pa.float64()),
+            "lower": pa.array(self.bounds[:, 0], pa.float64()),
+            "upper": pa.array(self.bounds[:, 1], pa.float64()),
+        }
+        about = {"data_sha256": self.data_sha256, "coverage": self.coverage}
+        table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(about).encode()})
+        pq.write_table(table, folder / PREDICTIONS_FILE, compression="zstd")
+
+
+def read_predictions(folder: Path) -> Predictions | NumberPredictions:
+    """Read what `Predictions.write` or `NumberPredictions.write` wrote.
 
     Raises:
         ValueError: If the folder has none, or they are damaged.
@@ -71,6 +106,8 @@ def read_predictions(folder: Path) -> Predictions:
     try:
         table = pq.read_table(path)
         about = json.loads(table.schema.metadata[_KEY])
+        if "coverage" in about:
+            return _numbers(table, about)
         classes, positive = tuple(map(str, about["classes"])), about["positive"]
         names = pa.array(classes, pa.string())
         label, predicted = (
@@ -82,6 +119,13 @@ def read_predictions(folder: Path) -> Predictions:
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is damaged ({type(error).__name__} {error}); train or evaluate again") from error
     return Predictions(str(about["data_sha256"]), rows, label, predicted, probabilities, classes, positive)
+
+
+def _numbers(table: pa.Table, about: Mapping[str, Any]) -> NumberPredictions:
+    each = {name: table[name].to_numpy() for name in ("row", "label", "predicted", "lower", "upper")}
+    bounds = np.stack([each["lower"], each["upper"]], axis=1)
+    sha256, coverage = str(about["data_sha256"]), float(about["coverage"])
+    return NumberPredictions(sha256, each["row"], each["label"], each["predicted"], bounds, coverage)
 
 
 @dataclass(frozen=True)

@@ -8,17 +8,27 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ludocast.models.comparison import Classified, Comparison, compare_classifiers, compare_means
+from ludocast.models.comparison import (
+    Classified,
+    Comparison,
+    Predicted,
+    compare_classifiers,
+    compare_means,
+    compare_predicted,
+)
+from ludocast.models.metrics import shown
 from ludocast.recipes.figures import METRICS_FILE, figures, read_metrics
 from ludocast.recipes.predictions import (
     PREDICTIONS_FILE,
     USERS_FILE,
+    NumberPredictions,
     Predictions,
     UserScores,
     read_predictions,
     read_user_scores,
 )
 from ludocast.serve.measured import SHORT_TITLES
+from ludocast.serve.measured_numbers import SHORT_NUMBER_TITLES
 
 REPORT_FILE = "report.html"
 SHOWN = ("auc", "log_loss", "ndcg@10", "recall@20", "perplexity", "accuracy", "r2", "mae", "rmse")
@@ -55,7 +65,7 @@ def runs_list(folder: Path, by: str | None = None) -> None:
             str(path.relative_to(folder)) if path != folder else path.name,
             f"{dt.datetime.fromtimestamp((path / METRICS_FILE).stat().st_mtime):%Y-%m-%d %H:%M}",
             _test_rows(document),
-            *(f"{each[name]:.4f}" if name in each else "" for name in names),
+            *(shown(each[name]) if name in each else "" for name in names),
         ))  # fmt: skip
     print_table(rows)
 
@@ -81,7 +91,7 @@ def runs_compare(
     Args:
         first: Folder of a run or of an evaluation.
         second: Another one.
-        measure: That the verdict is about; by default AUC, or of recommenders NDCG@10.
+        measure: That the verdict is about; by default AUC, of numbers RMSE, or of recommenders NDCG@10.
         level: Of the intervals.
         unpaired: Compare models that were tested on different rows, as two samples; differences have to be larger.
         seed: Of the resamples.
@@ -98,8 +108,8 @@ def runs_compare(
     for key, one in found.items():
         d = one.difference
         said = "not told apart" if one.verdict == "open" else one.verdict
-        interval = f"{d.low:+.4f} to {d.high:+.4f}"
-        rows.append((_title(key), f"{one.first:.4f}", f"{one.second:.4f}", f"{d.value:+.4f}", interval, said))
+        interval = f"{shown(d.low, '+')} to {shown(d.high, '+')}"
+        rows.append((_title(key), shown(one.first), shown(one.second), shown(d.value, "+"), interval, said))
     print_table(rows)
     print(f"\n{found[name].sentence(a, b, _title(name))}", flush=True)
 
@@ -130,12 +140,30 @@ def compared(first: Path, second: Path, level: float, unpaired: bool, seed: int)
     if kinds[0] == "recommender":
         return _compared_recommenders(first, second, level, unpaired, seed)
     a, b = read_predictions(first), read_predictions(second)
+    if isinstance(a, NumberPredictions) or isinstance(b, NumberPredictions):
+        return _compared_numbers(first, second, a, b, level, unpaired, seed)
     if (a.classes, a.positive) != (b.classes, b.positive):
         raise ValueError(f"{first} tells {_told(a)}, {second} {_told(b)}; these do not compare")
     if not unpaired:
-        same = len(a.rows) == len(b.rows) and bool((a.rows == b.rows).all() and (a.label == b.label).all())
-        _check_same(first, second, a.data_sha256 == b.data_sha256, same)
+        _check_same(first, second, a.data_sha256 == b.data_sha256, _same_rows(a, b))
     return compare_classifiers(_classified(a), _classified(b), level=level, paired=not unpaired, seed=seed)
+
+
+def _compared_numbers(
+    first: Path, second: Path, a: Predictions | NumberPredictions, b: Predictions | NumberPredictions, level: float,
+    unpaired: bool, seed: int,
+) -> dict[str, Comparison]:  # fmt: skip
+    if isinstance(a, Predictions) or isinstance(b, Predictions):
+        number, other = (first, second) if isinstance(b, Predictions) else (second, first)
+        raise ValueError(f"{number} tells a number and {other} classes; these have no measure in common")
+    if not unpaired:
+        _check_same(first, second, a.data_sha256 == b.data_sha256, _same_rows(a, b))
+    both = [Predicted(one.value, one.bounds, one.label) for one in (a, b)]
+    return compare_predicted(*both, level=level, paired=not unpaired, seed=seed)
+
+
+def _same_rows(a: Predictions | NumberPredictions, b: Predictions | NumberPredictions) -> bool:
+    return len(a.rows) == len(b.rows) and bool((a.rows == b.rows).all() and (a.label == b.label).all())
 
 
 def _compared_recommenders(first: Path, second: Path, level: float, unpaired: bool, seed: int) -> dict[str, Comparison]:
@@ -183,7 +211,7 @@ def _names(first: Path, second: Path) -> tuple[str, str]:
 
 
 def _title(name: str) -> str:
-    return SHORT_TITLES.get(name, name.replace("ndcg", "NDCG").replace("_", " "))
+    return {**SHORT_TITLES, **SHORT_NUMBER_TITLES}.get(name, name.replace("ndcg", "NDCG").replace("_", " "))
 
 
 def run_folders(folder: Path) -> list[Path]:

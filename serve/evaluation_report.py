@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from ludocast.models.drift import Drift
-from ludocast.models.metrics import LOWER_IS_BETTER, Interval, independent_difference
+from ludocast.models.metrics import LOWER_IS_BETTER, Interval, independent_difference, shown
 from ludocast.serve.charts import bar_chart
 from ludocast.serve.manifest import Manifest
 from ludocast.serve.measured import SHORT_TITLES, TITLES, Measured
+from ludocast.serve.measured_numbers import NUMBER_TITLES, SHORT_NUMBER_TITLES, MeasuredNumbers
 from ludocast.serve.page import render_page
 
 SHOWN_BARS = 15
+SHORT = {**SHORT_TITLES, **SHORT_NUMBER_TITLES}
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class EvaluationReport:
     manifest: Manifest
     data: str
     rows: int
-    measured: Measured | None
+    measured: Measured | MeasuredNumbers | None
     drifts: Sequence[Drift] | None
     notes: Sequence[str]
 
@@ -53,7 +55,8 @@ class EvaluationReport:
     def metrics(self) -> dict[str, Any]:
         """The figures as JSON."""
         now = None if self.measured is None else self.measured.metrics()
-        kept = ("threshold", "metrics", "gain", "confusion")
+        of_classes, of_numbers = ("threshold", "metrics", "gain", "confusion"), ("metrics", "wanted_coverage")
+        kept = of_classes if self.manifest.classes else of_numbers
         return {
             "evaluation_of": {"name": self.manifest.name, "version": self.manifest.version},
             "data": self.data,
@@ -73,18 +76,18 @@ class EvaluationReport:
         measured = self.measured
         if measured is None:
             return f"None of the {self.rows:,} rows has a label, so only what the model was asked about can be judged."
-        name = "auc" if "auc" in measured.values else "accuracy"
+        name = next(name for name in ("auc", "accuracy", "rmse") if name in measured.values)
         now, then = measured.values[name], self.then().get(name)
-        title, rows = SHORT_TITLES.get(name, name), measured.rows["test"]
-        said = f"On {rows:,} labelled rows the {title} is {now.value:.3f} ({now.low:.3f} to {now.high:.3f})"
+        title, rows = SHORT.get(name, name), measured.rows["test"]
+        said = f"On {rows:,} labelled rows the {title} is {shown(now.value)} ({shown(now.low)} to {shown(now.high)})"
         if then is None:
             return f"{said}."
         change = self.changes()[name]
-        size = f"{abs(change.value):.3f}"
+        size, before = shown(abs(change.value)), shown(then.value)
         if change.low <= 0 <= change.high:
-            return f"{said}; in training's own test it was {then.value:.3f}, and chance explains the difference."
+            return f"{said}; in training's own test it was {before}, and chance explains the difference."
         way = "less" if change.value < 0 else "more"
-        return f"{said}: {size} {way} than the {then.value:.3f} of training's own test, and chance does not explain it."
+        return f"{said}: {size} {way} than the {before} of training's own test, and chance does not explain it."
 
     def _drift(self) -> str:
         if self.drifts is None:
@@ -100,8 +103,8 @@ class EvaluationReport:
     def warnings(self) -> list[str]:
         """A sentence for each column that has moved, each measure that is worse, and each of the table."""
         worse = [
-            f"{SHORT_TITLES.get(name, name)} is worse than in training by {abs(one.value):.3f} "
-            f"({min(abs(one.low), abs(one.high)):.3f} to {max(abs(one.low), abs(one.high)):.3f})"
+            f"{SHORT.get(name, name)} is worse than in training by {shown(abs(one.value))} "
+            f"({shown(min(abs(one.low), abs(one.high)))} to {shown(max(abs(one.low), abs(one.high)))})"
             for name, one in self.changes().items()
             if (one.low > 0 if name in LOWER_IS_BETTER else one.high < 0)
         ]
@@ -120,11 +123,11 @@ def _is_interval(entry: Any) -> bool:
 def write_evaluation(report: EvaluationReport, path: Path) -> None:
     """Write the page: one file, no script, nothing from elsewhere."""
     drifts = report.drifts if report.drifts is not None else ()
-    shown = [one for one in drifts if one.psi >= 0.005][:SHOWN_BARS]
+    bars = [one for one in drifts if one.psi >= 0.005][:SHOWN_BARS]
     chart = None
-    if shown:
-        names, values = [one.name for one in shown], [one.psi for one in shown]
-        chart = bar_chart("Which columns have moved", names, values, [0.0] * len(shown), "stability index, PSI", False)
+    if bars:
+        names, values = [one.name for one in bars], [one.psi for one in bars]
+        chart = bar_chart("Which columns have moved", names, values, [0.0] * len(bars), "stability index, PSI", False)
     page = render_page(
         "evaluation.html.jinja",
         name=report.manifest.name,
@@ -133,8 +136,10 @@ def write_evaluation(report: EvaluationReport, path: Path) -> None:
         rows=report.rows,
         lead=report.lead(),
         measured=report.measured,
-        titles=TITLES,
-        short_titles=SHORT_TITLES,
+        is_number=isinstance(report.measured, MeasuredNumbers),
+        titles={**TITLES, **NUMBER_TITLES},
+        short_titles=SHORT,
+        shown=shown,
         then=report.then(),
         changes=report.changes(),
         warnings=report.warnings(),

@@ -13,25 +13,10 @@ import numpy as np
 from ludocast.datamodules.infer import RawColumns
 from ludocast.datamodules.schema import Schema
 from ludocast.models.importance import Effect, NumberImportance, effects, number_importance
-from ludocast.models.metrics import Interval
-from ludocast.models.number_metrics import NumberStanding, compare_numbers, number_metrics
-from ludocast.serve.charts import Series, bar_chart, dot_chart, effect_chart, line_chart, nice_range
-from ludocast.serve.measured import LEAST_RESAMPLES, RESAMPLED_ROWS, RESAMPLES
+from ludocast.serve.charts import bar_chart, effect_chart, nice_range
+from ludocast.serve.measured_numbers import NUMBER_TITLES, MeasuredNumbers, measure_numbers
 from ludocast.serve.page import render_page
 from ludocast.serve.report import SHOWN_IMPORTANCES, TOP_EFFECTS, column_rows
-from markupsafe import Markup
-
-SHOWN_ROWS = 1_000  # dots of a chart
-OUTER = (0.5, 99.5)  # percentiles between which charts show all
-BINS = 30
-TENTHS = 10
-TITLES = {
-    "rmse": "root mean squared error, RMSE (lower is better)",
-    "mae": "mean absolute error, MAE (lower is better)",
-    "r2": "R², share of the variance told",
-    "coverage": "true values within their interval",
-    "interval_width": "mean width of an interval",
-}
 
 
 @dataclass(frozen=True)
@@ -42,64 +27,30 @@ class NumberReport:
         name: Of the model.
         schema: Of the table.
         protocol: Sentences on split and choice.
-        rows: Part to number of rows.
-        values: Measures with their intervals.
-        leaderboard: Ours first, then the others on the same rows.
-        charts: SVG figures of what was predicted and what was.
+        measured: Figures and charts.
         importance: The most important column first.
         effects: Of the most important columns.
-        coverage: Share that was to lie inside.
-        mean: Of the label, for a sense of scale.
         described_rows: Training rows whose statistics the schema holds.
     """
 
     name: str
     schema: Schema
     protocol: Sequence[str]
-    rows: Mapping[str, int]
-    values: Mapping[str, Interval]
-    leaderboard: Sequence[NumberStanding]
-    charts: Sequence[Markup]
+    measured: MeasuredNumbers
     importance: Sequence[NumberImportance]
     effects: Sequence[Effect]
-    coverage: float
-    mean: float
     described_rows: int
 
     def metrics(self) -> dict[str, Any]:
         """The figures as JSON."""
         return {
             "name": self.name,
-            "rows": dict(self.rows),
+            "rows": dict(self.measured.rows),
             "protocol": list(self.protocol),
-            "metrics": {name: asdict(value) for name, value in self.values.items()},
-            "wanted_coverage": self.coverage,
-            "leaderboard": [asdict(entry) for entry in self.leaderboard],
+            **self.measured.metrics(),
             "importance": [asdict(entry) for entry in self.importance],
             "warnings": list(self.schema.warnings),
         }
-
-    def headline(self) -> list[str]:
-        """The first sentences of the page."""
-        mae, r2, inside = (self.values[name].value for name in ("mae", "r2", "coverage"))
-        return [
-            f"On rows it has never seen the model is off by {mae:,.4g} on average (the mean is {self.mean:,.4g}), "
-            f"and tells {100 * r2:.0f} % of the variance.",
-            f"{100 * inside:.1f} % of the true values lie within their interval; {100 * self.coverage:.0f} % were to.",
-        ]
-
-    def verdict(self) -> str:
-        """The leaderboard in a sentence or two."""
-        close = [
-            entry for entry in self.leaderboard[1:] if entry.rmse_behind is not None and entry.rmse_behind.low <= 0
-        ]
-        if not close:
-            return "Ours is ahead of every other one here by more than chance explains."
-        best = min(close, key=lambda entry: entry.rmse.value)
-        return (
-            f"Another one is as good here: the difference to {best.name} (RMSE {best.rmse.value:,.4g}) is within "
-            "chance. If that one is easier for you, take it."
-        )
 
 
 def build_number_report(
@@ -133,60 +84,20 @@ def build_number_report(
         seed: Of resamples and shuffles.
         described_rows: Training rows whose statistics the schema holds.
     """
-    resamples = min(RESAMPLES, max(LEAST_RESAMPLES, RESAMPLED_ROWS // len(test_label)))
     ours = next(iter(leaderboard.values()))
-    around = bounds(ours)
     importance = number_importance(predict, test_columns, test_label, seed)
     top = [entry.column for entry in importance[:TOP_EFFECTS]]
     return NumberReport(
         name=name,
         schema=schema,
         protocol=protocol,
-        rows=rows,
-        values=number_metrics(ours, around, test_label, seed=seed, resamples=resamples),
-        leaderboard=compare_numbers(leaderboard, test_label, seed=seed, resamples=resamples),
-        charts=_charts(schema.label, ours, around, test_label, coverage, seed),
+        measured=measure_numbers(
+            leaderboard, bounds(ours), test_label, name=schema.label, coverage=coverage, rows=rows, seed=seed
+        ),
         importance=importance,
         effects=effects(lambda columns: predict(columns)[:, None], test_columns, top, 0, seed),
-        coverage=coverage,
-        mean=float(test_label.mean()),
         described_rows=described_rows,
     )
-
-
-def _charts(
-    name: str, value: np.ndarray, bounds: np.ndarray, label: np.ndarray, coverage: float, seed: int
-) -> list[Markup]:
-    shown = np.random.default_rng(seed).permutation(len(label))[:SHOWN_ROWS]
-    residual = label - value
-    both = nice_range(*np.percentile(np.concatenate([value, label]), OUTER).tolist())
-    off = nice_range(*np.percentile(residual, OUTER).tolist())
-    edges = np.linspace(*off, BINS + 1)
-    count = np.histogram(np.clip(residual, *off), edges)[0] / len(residual)
-    inside = (bounds[:, 0] <= label) & (label <= bounds[:, 1])
-    tenths = np.array_split(np.argsort(value, kind="stable"), min(TENTHS, len(value)))
-    share = [float(inside[rows].mean()) for rows in tenths]
-    at = [(k + 0.5) / len(tenths) for k in range(len(tenths))]
-    return [
-        dot_chart(
-            "Predicted and actual", value[shown], label[shown], ("predicted", name), (both, both),
-            [(both[0], both[0]), (both[1], both[1])],
-        ),
-        dot_chart(
-            "Residuals", value[shown], residual[shown], ("predicted", "actual − predicted"), (both, off),
-            [(both[0], min(max(0.0, off[0]), off[1])), (both[1], min(max(0.0, off[0]), off[1]))],
-        ),
-        line_chart(
-            "How large residuals are",
-            [Series("share", np.repeat(edges, 2)[1:-1], np.repeat(count, 2))],
-            "actual − predicted", "share of rows", off, (0.0, float(max(count.max() * 1.1, 1e-6))),
-        ),
-        line_chart(
-            "Within the interval, by predicted value",
-            [Series("within", at, share, marks=True), Series("(wanted)", [0, 1], [coverage, coverage])],
-            "rows from the lowest to the highest prediction", "share within",
-        ),
-    ]  # fmt: skip
 
 
 def write_number_report(report: NumberReport, path: Path) -> None:
@@ -197,7 +108,8 @@ def write_number_report(report: NumberReport, path: Path) -> None:
     page = render_page(
         "number_report.html.jinja",
         report=report,
-        titles=TITLES,
+        measured=report.measured,
+        titles=NUMBER_TITLES,
         importance_chart=bar_chart(
             "Permutation importance",
             [entry.column for entry in shown],

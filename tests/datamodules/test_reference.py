@@ -1,8 +1,9 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from ludocast.datamodules.reference import FEWEST, Reference, describe_column, read_reference
+from ludocast.datamodules.reference import FEWEST, Reference, class_counts, describe_column, read_reference
 
 NAN = float("nan")
 
@@ -56,12 +57,16 @@ def test_pieces_add_up() -> None:
 def test_the_file_gives_the_same_back_and_refuses_what_is_none() -> None:
     number = describe_column("x", "number", np.arange(50, dtype=np.float32))
     text = describe_column("y", "category", np.array(["가", "b"] * 9, object))
-    reference = Reference("churned", {"no": 30, "yes": 20}, number, (number, text))
+    reference = Reference(class_counts("churned", {"no": 30, "yes": 20}), number, (number, text))
     content = reference.to_json()
     assert read_reference(content) == reference
+    of_a_number = replace(reference, label=replace(number, kind="label"))
+    assert read_reference(of_a_number.to_json()) == of_a_number
     document = json.loads(content)
+    older = {**document, "format": 1, "label": "churned", "classes": {"no": 30, "yes": 20}}
+    assert read_reference(json.dumps(older).encode()) == reference
     for change in (
-        {"format": 9}, {"columns": 3}, {"classes": {"no": -1}}, {"score": {**document["score"], "counts": [1]}},
+        {"format": 9}, {"columns": 3}, {"label": "churned"}, {"format": 1, "classes": {"no": -1}}, {"score": {**document["score"], "counts": [1]}},
         {"score": {**document["score"], "edges": document["score"]["edges"][::-1]}},
     ):  # fmt: skip
         with pytest.raises(ValueError, match="not as training writes it"):

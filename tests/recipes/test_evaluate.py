@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from ludocast.datamodules.reference import REFERENCE_FILE, Reference, describe_column
-from ludocast.recipes.predictions import read_predictions
+from ludocast.datamodules.reference import REFERENCE_FILE, Reference, class_counts, describe_column
+from ludocast.recipes.predictions import NumberPredictions, Predictions, read_predictions
+from ludocast.serve.scorer import Scorer
 from sklearn import metrics as sklearn_metrics
 
 from ludocast.__main__ import main
@@ -46,7 +47,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     counts = frame["left"].value_counts()
     score = describe_column("probability of Y", "number", p.astype(np.float32))
-    reference = Reference("left", {"N": int(counts["N"]), "Y": int(counts["Y"])}, score, columns)
+    known = class_counts("left", {"N": int(counts["N"]), "Y": int(counts["Y"])})
+    reference = Reference(known, score, columns)
     auc = float(sklearn_metrics.roc_auc_score(frame["left"] == "Y", p))
     return write_logistic(
         tmp_path_factory.mktemp("made") / "bundle",
@@ -81,6 +83,7 @@ def test_the_measures_are_those_of_the_rows(bundle: Path, tmp_path: Path, capsys
     assert "found, of those with left = Y" in page
     assert "http" not in page.replace("http://www.w3.org", "")
     kept = read_predictions(out)
+    assert isinstance(kept, Predictions)
     assert kept.rows.tolist() == (np.flatnonzero(frame["left"] != "") + 1).tolist()
     np.testing.assert_allclose(kept.probabilities[:, 1], p, atol=1e-5)
     assert (kept.label == hit).all()
@@ -181,3 +184,103 @@ def test_a_cell_that_does_not_fit_is_named(bundle: Path, tmp_path: Path, capsys:
     out = tmp_path / "evaluation"
     assert main(["evaluate", "--bundle", str(bundle), "--data", str(tmp_path / "june.csv"), "--out", str(out)]) == 2
     assert 'row 12, column "age"' in capsys.readouterr().err
+
+
+def prices(rows: int, seed: int, size: float = 100, noise: float = 10) -> pd.DataFrame:
+    """Houses whose price is nearly linear in what is known of them."""
+    generator = np.random.default_rng(seed)
+    houses = pd.DataFrame({
+        "size": generator.normal(size, 25, rows).round(2),
+        "place": np.array(["north", "south", "west"])[generator.integers(3, size=rows)],
+    })  # fmt: skip
+    base = 3 * houses["size"] + 50 * (houses["place"] == "south")
+    return houses.assign(price=(base + generator.normal(0, noise, rows)).round(2))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two trainings on the same houses, by learners that differ much."""
+    folder = tmp_path_factory.mktemp("houses")
+    prices(1500, 1).to_csv(folder / "houses.csv", index=False)
+    for learner in ("linear", "naive_bayes"):
+        words = ["--data", str(folder / "houses.csv"), "--label", "price", "--learners", learner, "--entity", "house"]
+        assert main(["train", "table", *words, "--out", str(folder / learner)]) == 0
+    return folder
+
+
+def test_a_number_is_evaluated_beside_its_training(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = prices(600, 2)
+    asked = frame.copy().astype({"price": object})
+    asked.loc[5:44, "price"] = ""
+    data, out = tmp_path / "june.csv", tmp_path / "evaluation"
+    asked.to_csv(data, index=False)
+    words = ["evaluate", "--bundle", str(trained / "linear" / "bundle"), "--data", str(data), "--out", str(out)]
+    assert main([*words, "--fail_above", "rmse=15,drift=0.25", "--fail_below", "r2=0.9"]) == 0
+    told = capsys.readouterr().out
+    assert "chance explains the difference" in told
+    assert "None of 4 columns (score and label among them) has moved" in told
+    assert "40 of 600 rows have no label" in told
+    labelled = frame.drop(index=range(5, 45))
+    found = Scorer.load(trained / "linear" / "bundle").predict(labelled)
+    document = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    measured = {name: entry["value"] for name, entry in document["metrics"].items()}
+    price = labelled["price"].to_numpy()
+    assert measured["rmse"] == pytest.approx(sklearn_metrics.root_mean_squared_error(price, found.labels), rel=1e-6)
+    assert measured["mae"] == pytest.approx(sklearn_metrics.mean_absolute_error(price, found.labels), rel=1e-6)
+    assert measured["r2"] == pytest.approx(sklearn_metrics.r2_score(price, found.labels), rel=1e-6)
+    inside = (found.probabilities[:, 0] <= price) & (price <= found.probabilities[:, 1])
+    assert measured["coverage"] == pytest.approx(inside.mean())
+    assert {one["name"] for one in document["drift"]} == {"size", "place", "predicted price", "price"}
+    kept = read_predictions(out)
+    assert isinstance(kept, NumberPredictions)
+    assert kept.rows.tolist() == (labelled.index + 1).tolist()
+    np.testing.assert_allclose(kept.label, price, rtol=1e-6)
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "Predicted and actual" in page
+    assert "player" not in page + told
+
+
+def test_a_number_that_has_moved_fails_its_gate(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = tmp_path / "june.csv", tmp_path / "evaluation"
+    prices(600, 3, size=160, noise=60).to_csv(data, index=False)
+    words = ["evaluate", "--bundle", str(trained / "linear" / "bundle"), "--data", str(data), "--out", str(out)]
+    assert main([*words, "--fail_above", "rmse=15", "--fail_below", "coverage=0.85"]) == 1
+    told = capsys.readouterr().out
+    assert "RMSE is worse than in training by" in told
+    for name in ("size", "price", "predicted price"):
+        assert f'"{name}" has moved a lot' in told
+    assert "failed: rmse is" in told
+    assert "failed: coverage is 0." in told
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--fail_below", "auc=0.5"], "auc is no measure of the bundle's task, regression"),
+        (["--label", "place"], 'the label "place", row 1: '),
+        (["--fail_below", "rmse=5"], "rmse is better low: give it to --fail_above"),
+    ],
+)
+def test_bad_input_to_a_number_is_one_sentence(
+    trained: Path, tmp_path: Path, words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prices(50, 6).to_csv(tmp_path / "june.csv", index=False)
+    named = ["--bundle", str(trained / "linear" / "bundle"), "--data", str(tmp_path / "june.csv")]
+    assert main(["evaluate", *named, "--out", str(tmp_path / "evaluation"), *words]) == 2
+    error = capsys.readouterr().err
+    assert sentence in error
+    assert error.count("\n") == 1
+
+
+def test_trainings_of_a_number_are_listed_and_compared(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = [str(trained / name) for name in ("linear", "naive_bayes")]
+    assert main(["runs", "compare", *runs]) == 0
+    assert "naive_bayes is worse than linear: RMSE" in capsys.readouterr().out
+    assert main(["runs", "compare", *runs[::-1], "--measure", "mae"]) == 0
+    assert "linear is better than naive_bayes: MAE" in capsys.readouterr().out
+    assert main(["runs", "list", str(trained)]) == 0
+    assert capsys.readouterr().out.splitlines()[0].split() == ["run", "when", "test", "r2", "mae", "rmse"]

@@ -48,6 +48,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_what_is_kept_comes_back(runs: Path) -> None:
     found = read_predictions(runs / "good")
+    assert isinstance(found, Predictions)
     assert (found.classes, found.positive, found.data_sha256) == (("no", "yes"), "yes", "a" * 64)
     assert found.rows.tolist() == list(range(1, 401))
     assert found.probabilities.shape == (400, 2)

@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow.csv as pacsv
 import pytest
 from ludocast.datamodules.simulate import simulate
-from ludocast.recipes.predictions import read_predictions
+from ludocast.recipes.predictions import Predictions, read_predictions
 from ludocast.serve.scorer import Scorer
 
 ROOT = Path(__file__).parent.parent.parent
@@ -101,6 +101,8 @@ def test_an_evaluation_of_the_test_rows_tells_the_runs_own_figures(game: Path) -
     score = next(one for one in now["drift"] if one["kind"] == "score")
     assert score["psi"] < 0.01
     mine, theirs = read_predictions(game / "run"), read_predictions(game / "evaluated")
+    assert isinstance(mine, Predictions)
+    assert isinstance(theirs, Predictions)
     np.testing.assert_allclose(mine.probabilities, theirs.probabilities, atol=1e-5)
     assert mine.rows.tolist() == (np.flatnonzero(is_test) + 1).tolist()
     assert (mine.label == theirs.label).all()

@@ -1,0 +1,152 @@
+"""How good predicted numbers are on rows that the model has never seen: the figures and charts that reports share."""
+
+# N test rows
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from ludocast.models.metrics import Interval
+from ludocast.models.number_metrics import NumberStanding, compare_numbers, number_metrics
+from ludocast.serve.charts import Series, dot_chart, line_chart, nice_range
+from ludocast.serve.measured import LEAST_RESAMPLES, RESAMPLED_ROWS, RESAMPLES
+from markupsafe import Markup
+
+SHOWN_ROWS = 1_000  # dots of a chart
+OUTER = (0.5, 99.5)  # percentiles between which charts show all
+BINS = 30
+TENTHS = 10
+NUMBER_TITLES = {
+    "rmse": "root mean squared error, RMSE (lower is better)",
+    "mae": "mean absolute error, MAE (lower is better)",
+    "r2": "R², share of the variance told",
+    "coverage": "true values within their interval",
+    "interval_width": "mean width of an interval",
+}
+SHORT_NUMBER_TITLES = {
+    "rmse": "RMSE", "mae": "MAE", "r2": "R²", "coverage": "share within the interval",
+    "interval_width": "width of the interval",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class MeasuredNumbers:
+    """What the test rows say of a model of a number.
+
+    Attributes:
+        rows: Part to number of rows.
+        values: Measures with their intervals.
+        leaderboard: Ours first, then the others on the same rows.
+        charts: SVG figures of what was predicted and what was.
+        coverage: Share that was to lie inside.
+        mean: Of the label, for a sense of scale.
+    """
+
+    rows: Mapping[str, int]
+    values: Mapping[str, Interval]
+    leaderboard: Sequence[NumberStanding]
+    charts: Sequence[Markup]
+    coverage: float
+    mean: float
+
+    def metrics(self) -> dict[str, Any]:
+        """The figures as JSON."""
+        return {
+            "metrics": {name: asdict(value) for name, value in self.values.items()},
+            "wanted_coverage": self.coverage,
+            "leaderboard": [asdict(entry) for entry in self.leaderboard],
+        }
+
+    def headline(self) -> list[str]:
+        """The first sentences of a page; the variance is not told where all rows have the same label."""
+        mae, inside = (self.values[name].value for name in ("mae", "coverage"))
+        off = f"On rows it has never seen the model is off by {mae:,.4g} on average (the mean is {self.mean:,.4g})"
+        told = f", and tells {100 * self.values['r2'].value:.0f} % of the variance" if "r2" in self.values else ""
+        return [
+            f"{off}{told}.",
+            f"{100 * inside:.1f} % of the true values lie within their interval; {100 * self.coverage:.0f} % were to.",
+        ]
+
+    def verdict(self) -> str:
+        """The leaderboard in a sentence or two."""
+        close = [
+            entry for entry in self.leaderboard[1:] if entry.rmse_behind is not None and entry.rmse_behind.low <= 0
+        ]
+        if not close:
+            return "Ours is ahead of every other one here by more than chance explains."
+        best = min(close, key=lambda entry: entry.rmse.value)
+        return (
+            f"Another one is as good here: the difference to {best.name} (RMSE {best.rmse.value:,.4g}) is within "
+            "chance. If that one is easier for you, take it."
+        )
+
+
+def measure_numbers(
+    leaderboard: Mapping[str, np.ndarray],
+    bounds: np.ndarray,
+    label: np.ndarray,
+    *,
+    name: str,
+    coverage: float,
+    rows: Mapping[str, int],
+    seed: int = 0,
+) -> MeasuredNumbers:
+    """Measure the first of some candidates, and set the others beside it.
+
+    Args:
+        leaderboard: Numbers [N] of each candidate, ours first.
+        bounds: Of ours, [N, 2].
+        label: float64 [N].
+        name: Of the label.
+        coverage: Share of true values that is to lie inside.
+        rows: Part to number of rows.
+        seed: Of resamples, and of the rows that charts show.
+    """
+    resamples = min(RESAMPLES, max(LEAST_RESAMPLES, RESAMPLED_ROWS // len(label)))
+    ours = next(iter(leaderboard.values()))
+    return MeasuredNumbers(
+        rows=rows,
+        values=number_metrics(ours, bounds, label, seed=seed, resamples=resamples),
+        leaderboard=compare_numbers(leaderboard, label, seed=seed, resamples=resamples),
+        charts=_charts(name, ours, bounds, label, coverage, seed),
+        coverage=coverage,
+        mean=float(label.mean()),
+    )
+
+
+def _charts(
+    name: str, value: np.ndarray, bounds: np.ndarray, label: np.ndarray, coverage: float, seed: int
+) -> list[Markup]:
+    shown = np.random.default_rng(seed).permutation(len(label))[:SHOWN_ROWS]
+    residual = label - value
+    both = nice_range(*np.percentile(np.concatenate([value, label]), OUTER).tolist())
+    off = nice_range(*np.percentile(residual, OUTER).tolist())
+    edges = np.linspace(*off, BINS + 1)
+    count = np.histogram(np.clip(residual, *off), edges)[0] / len(residual)
+    inside = (bounds[:, 0] <= label) & (label <= bounds[:, 1])
+    tenths = np.array_split(np.argsort(value, kind="stable"), min(TENTHS, len(value)))
+    share = [float(inside[rows].mean()) for rows in tenths]
+    at = [(k + 0.5) / len(tenths) for k in range(len(tenths))]
+    return [
+        dot_chart(
+            "Predicted and actual", value[shown], label[shown], ("predicted", name), (both, both),
+            [(both[0], both[0]), (both[1], both[1])],
+        ),
+        dot_chart(
+            "Residuals", value[shown], residual[shown], ("predicted", "actual − predicted"), (both, off),
+            [(both[0], min(max(0.0, off[0]), off[1])), (both[1], min(max(0.0, off[0]), off[1]))],
+        ),
+        line_chart(
+            "How large residuals are",
+            [Series("share", np.repeat(edges, 2)[1:-1], np.repeat(count, 2))],
+            "actual − predicted", "share of rows", off, (0.0, float(max(count.max() * 1.1, 1e-6))),
+        ),
+        line_chart(
+            "Within the interval, by predicted value",
+            [Series("within", at, share, marks=True), Series("(wanted)", [0, 1], [coverage, coverage])],
+            "rows from the lowest to the highest prediction", "share within",
+        ),
+    ]  # fmt: skip
