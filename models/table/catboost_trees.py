@@ -92,13 +92,14 @@ class CatboostRounds:
 
 def fit_catboost(
     raw: np.ndarray, label: np.ndarray, classes: int, shape: Shape, rounds: int, seed: int,
-    held_out: tuple[np.ndarray, np.ndarray] | None = None,
+    held_out: tuple[np.ndarray, np.ndarray] | None = None, amounts: bool = False,
 ) -> Boosting:  # fmt: skip
     """As `fit_boosting` describes; each tree is as deep as so many leaves need."""
     import catboost
 
+    of_numbers = "Tweedie:variance_power=1.5" if amounts else "RMSE"
     settings: dict[str, Any] = {
-        "loss_function": "Logloss" if classes == 2 else "MultiClass" if classes else "RMSE",
+        "loss_function": "Logloss" if classes == 2 else "MultiClass" if classes else of_numbers,
         "iterations": rounds, "learning_rate": shape.rate, "depth": int(np.ceil(np.log2(shape.leaves))),
         "l2_leaf_reg": shape.penalty, "nan_mode": "Min", "random_seed": seed, "thread_count": available_cores(),
         "allow_writing_files": False, "verbose": False,

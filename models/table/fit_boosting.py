@@ -26,6 +26,7 @@ def fit_boosting(
     rounds: int,
     seed: int = 0,
     held_out: tuple[np.ndarray, np.ndarray] | None = None,
+    amounts: bool = False,
     library: Library | None = None,
 ) -> Boosting:
     """Fit one boosting.
@@ -38,10 +39,12 @@ def fit_boosting(
         rounds: Trees a class.
         seed: Of the row and column samples.
         held_out: Inputs and labels by which it is stopped early; scikit-learn's makes all rounds.
+        amounts: Whether a number is an amount, 0 or more, whose logarithm of the mean is predicted: by the Tweedie loss
+            of power 1.5, which scikit-learn lacks, so that its boosting takes the Poisson loss.
         library: That fits it; None takes LightGBM where it is installed, scikit-learn elsewhere.
     """
     by = library if library is not None else "lightgbm" if is_installed("lightgbm") else "scikit-learn"
-    return FITS[by](raw, label, classes, shape, rounds, seed, held_out)
+    return FITS[by](raw, label, classes, shape, rounds, seed, held_out, amounts)
 
 
 def is_installed(library: Library) -> bool:

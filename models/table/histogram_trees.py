@@ -27,6 +27,8 @@ class HistogramRounds:
         staged = self.model.staged_predict if is_number else self.model.staged_decision_function
         stages = enumerate(staged(raw.astype(np.float64)), 1)
         found = {count: np.array(stage) for count, stage in stages if count in wanted}
+        if is_number and self.model.loss == "poisson":
+            found = {count: np.log(stage) for count, stage in found.items()}
         return [found[count] for count in wanted]
 
     def trees(self, rounds: int) -> list[Tree]:
@@ -38,13 +40,15 @@ class HistogramRounds:
 def fit_histogram(
     raw: np.ndarray, label: np.ndarray, classes: int, shape: Shape, rounds: int, seed: int,
     held_out: tuple[np.ndarray, np.ndarray] | None = None,  # noqa: ARG001
+    amounts: bool = False,
 ) -> Boosting:  # fmt: skip
     """As `fit_boosting` describes; it makes all rounds."""
     kind = HistGradientBoostingClassifier if classes else HistGradientBoostingRegressor
+    loss = {"loss": "poisson"} if amounts else {}
     model = kind(
         learning_rate=shape.rate, max_iter=rounds, min_samples_leaf=shape.leaf_rows(label),
         max_leaf_nodes=shape.leaves, l2_regularization=shape.penalty, max_features=shape.columns,
-        early_stopping=False, random_state=seed,
+        early_stopping=False, random_state=seed, **loss,
     )  # fmt: skip
     model.fit(raw.astype(np.float64), label)
     return Boosting(HistogramRounds(model), np.asarray(model._baseline_prediction, np.float64).ravel(), rounds)

@@ -137,7 +137,7 @@ def boosting_learner(
     ) -> Mapping[float, np.ndarray]:
         rounds = rounds_to_try(shape)
         known = (held.trees, held_label) if len(held_label) >= stop_rows else None
-        model = fit_boosting(encoded.trees, label, job.classes, shape, rounds[-1], job.seed, known, library)
+        model = fit_boosting(encoded.trees, label, job.classes, shape, rounds[-1], job.seed, known, library=library)
         return dict(zip(map(float, rounds), model.staged_logits(held.trees, rounds), strict=True))
 
     def fit(encoded: Encoded, label: np.ndarray, rounds: float) -> Boosted:

@@ -33,13 +33,13 @@ class LightgbmRounds:
 
 def fit_lightgbm(
     raw: np.ndarray, label: np.ndarray, classes: int, shape: Shape, rounds: int, seed: int,
-    held_out: tuple[np.ndarray, np.ndarray] | None = None,
+    held_out: tuple[np.ndarray, np.ndarray] | None = None, amounts: bool = False,
 ) -> Boosting:  # fmt: skip
     """As `fit_boosting` describes."""
     import lightgbm
 
     binary = classes == 2
-    objective = "binary" if binary else "multiclass" if classes else "regression"
+    objective = "binary" if binary else "multiclass" if classes else "tweedie" if amounts else "regression"
     settings = {
         "objective": objective, "num_leaves": shape.leaves, "learning_rate": shape.rate,
         "seed": seed, "min_data_in_leaf": shape.leaf_rows(label), "lambda_l2": shape.penalty,

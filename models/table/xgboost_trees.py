@@ -40,16 +40,17 @@ class XgboostRounds:
 
 def fit_xgboost(
     raw: np.ndarray, label: np.ndarray, classes: int, shape: Shape, rounds: int, seed: int,
-    held_out: tuple[np.ndarray, np.ndarray] | None = None,
+    held_out: tuple[np.ndarray, np.ndarray] | None = None, amounts: bool = False,
 ) -> Boosting:  # fmt: skip
     """As `fit_boosting` describes; trees grow level by level, as deep as so many leaves need."""
     import xgboost
 
     rows = shape.leaf_rows(label)
+    of_numbers = "reg:tweedie" if amounts else "reg:squarederror"
     settings: dict[str, Any] = {
-        "objective": "binary:logistic" if classes == 2 else "multi:softprob" if classes else "reg:squarederror",
-        # Logits, and numbers, which are scaled, begin at 0.
-        "base_score": 0.5 if classes == 2 else 0.0,
+        "objective": "binary:logistic" if classes == 2 else "multi:softprob" if classes else of_numbers,
+        # Logits, scaled numbers and logarithms begin at 0.
+        "base_score": 0.5 if classes == 2 else 1.0 if amounts else 0.0,
         "tree_method": "hist", "eta": shape.rate, "max_depth": int(np.ceil(np.log2(shape.leaves))),
         "max_leaves": shape.leaves, "lambda": shape.penalty, "subsample": shape.sample,
         "colsample_bytree": shape.columns,

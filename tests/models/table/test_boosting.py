@@ -40,13 +40,17 @@ def data(classes: int) -> tuple[np.ndarray, np.ndarray]:
     return raw, kind % classes if classes else kind + generator.normal(0, 0.1, 400)
 
 
-@pytest.mark.parametrize("classes", [2, 3, 0])
+@pytest.mark.parametrize(("classes", "amounts"), [(2, False), (3, False), (0, False), (0, True)])
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_the_trees_add_up_to_the_logits(library: Library, classes: int) -> None:
+def test_the_trees_add_up_to_the_logits(library: Library, classes: int, amounts: bool) -> None:
     if library != "scikit-learn":
         pytest.importorskip(library, reason="the extra [boosting] is not installed")
     raw, label = data(classes)
-    model = fit_boosting(raw, label, classes, SHAPE, 12, library=library)
+    label = np.abs(label) if amounts else label
+    model = fit_boosting(raw, label, classes, SHAPE, 12, amounts=amounts, library=library)
+    logits = model.logits(raw)
+    said = np.exp(logits[:, 0]) if amounts else logits[:, 0] if not classes else None
+    assert said is None or np.mean((said - label) ** 2) < 0.3 * np.var(label)
     model = Boosting(model.model, model.base, 7)
     some = raw[:60].copy()
     some[:5, 0] = np.nan  # missing where training had none
