@@ -23,10 +23,13 @@ from sklearn.model_selection import StratifiedKFold
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # run as a file, its own folder alone is on the path
 
-from benchmarks.peers import DEFAULT, TUNED
+from benchmarks.peers import DEFAULT
 from benchmarks.tables import DATA, REAL, TABLES, Table
+from benchmarks.tuned_peers import Tuning, tuned
 
 RIVALS = ("LightGBM", "CatBoost", "logistic")
+TUNING = Tuning(trials=30, seconds=120, thorough=False)
+TUNED = {f"{name} tuned": tuned(name.lower(), TUNING) for name in ("LightGBM", "CatBoost", "XGBoost")}
 
 
 def ours(table: Table, model: str, members: int, train: pd.DataFrame, test: pd.DataFrame) -> np.ndarray:
@@ -47,7 +50,7 @@ def candidates(table: Table, tuned: bool) -> dict[str, Callable[[pd.DataFrame, p
         def fit(train: pd.DataFrame, test: pd.DataFrame, peer: Callable[..., np.ndarray] = peer) -> np.ndarray:
             label = (train[table.label] == table.positive).to_numpy().astype(int)
             left_out = [table.label, *table.exclude]
-            return peer(train.drop(columns=left_out), label, test.drop(columns=left_out))
+            return peer(train.drop(columns=left_out), label, test.drop(columns=left_out))[:, 1]
 
         found[name] = fit
     return found

@@ -1,24 +1,51 @@
-"""The peers of the accuracy benchmark, each with the input that suits it, on one thread."""
+"""The peers of the accuracy benchmarks as they come, each with the input that suits it, on one thread."""
+
+# N rows, C classes
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegressionCV
-from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import train_test_split
+from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-TRIALS, BUDGET = 30, 120  # of each tuned peer a fold: at most so many trials, begun within so many seconds
-CODES = 128  # tuned LightGBM and CatBoost get numbers of so few values as categories, too
+# From training rows, their label and test rows to probabilities [N, C]; or, where the label is float64, numbers [N].
 Predict = Callable[[pd.DataFrame, np.ndarray, pd.DataFrame], np.ndarray]
+
+
+def is_number(label: np.ndarray) -> bool:
+    """Whether a label is a number to predict; class indices are int64."""
+    return label.dtype.kind == "f"
+
+
+def goodness(label: np.ndarray, answer: np.ndarray) -> float:
+    """What ranks and tunes, higher is better: AUC of two classes, minus log loss of more, minus RMSE of numbers."""
+    if is_number(label):
+        return -float(np.sqrt(np.mean((answer - label) ** 2)))
+    if answer.shape[1] == 2:
+        return float(roc_auc_score(label, answer[:, 1]))
+    return -cross_entropy(label, answer)
+
+
+def cross_entropy(label: np.ndarray, answer: np.ndarray) -> float:
+    """Mean log loss of probabilities [N, C], none taken to be below 1e-7."""
+    safe = np.clip(answer, 1e-7, 1)
+    return float(log_loss(label, safe / safe.sum(axis=1, keepdims=True), labels=np.arange(answer.shape[1])))
+
+
+def answer_of(model: Any, rows: Any) -> np.ndarray:
+    """Probabilities [N, C] of a classifier, numbers [N] of a regressor."""
+    found = model.predict_proba(rows) if hasattr(model, "predict_proba") else model.predict(rows)
+    return np.asarray(found, np.float64)
 
 
 def typed(train: pd.DataFrame, test: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
@@ -43,76 +70,68 @@ def typed(train: pd.DataFrame, test: pd.DataFrame) -> tuple[pd.DataFrame, pd.Dat
     return frames[0], frames[1], categories
 
 
-def with_codes(frame: pd.DataFrame, like: pd.DataFrame) -> pd.DataFrame:
-    """Numbers of few values once more, as categories."""
-    out = frame.copy()
-    for name in like.select_dtypes("number"):
-        values = like[name].dropna().unique()
-        if 2 < len(values) <= CODES:
-            out[f"{name} as code"] = pd.Categorical(frame[name], categories=np.sort(values))
-    return out
-
-
-def lightgbm_default(train: pd.DataFrame, label: np.ndarray, test: pd.DataFrame) -> np.ndarray:
-    import lightgbm
-
-    model = lightgbm.LGBMClassifier(n_jobs=1, verbosity=-1, random_state=0)
-    a, b, _ = typed(train, test)
-    return np.asarray(model.fit(_plain(a), label).predict_proba(_plain(b)))[:, 1]
-
-
-def _plain(frame: pd.DataFrame) -> pd.DataFrame:
-    # LightGBM takes no JSON characters in names.
+def numbered(frame: pd.DataFrame) -> pd.DataFrame:
+    """Columns without names of their own: LightGBM takes no JSON characters in these."""
     return frame.set_axis([f"f{i}" for i in range(frame.shape[1])], axis=1)
 
 
-def catboost_default(train: pd.DataFrame, label: np.ndarray, test: pd.DataFrame) -> np.ndarray:
-    return _catboost(*typed(train, test)[:2], label, {}, None)[0]
+def few_values(train: pd.DataFrame, other: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Categories of up to 255 values, as HistGradientBoosting takes them; the rarer ones share what is left."""
+    train, other = train.copy(), other.copy()
+    for name in train.select_dtypes("category"):
+        top = list(train[name].value_counts().index[:250])
+        train[name], other[name] = (frame[name].cat.set_categories(top) for frame in (train, other))
+    return train, other
 
 
-def _catboost(
-    a: pd.DataFrame, b: pd.DataFrame, label: np.ndarray, settings: dict[str, object],
-    known: tuple[pd.DataFrame, np.ndarray] | None,
-) -> tuple[np.ndarray, float]:  # fmt: skip
+def catboost_pool(frame: pd.DataFrame, label: np.ndarray | None = None) -> Any:
+    """CatBoost's rows, categories as texts."""
     import catboost
 
-    texts = list(a.select_dtypes("category"))
-
-    def pool(frame: pd.DataFrame, y: np.ndarray | None = None) -> catboost.Pool:
-        shown = frame.copy()
-        for name in texts:
-            shown[name] = shown[name].astype(object).where(shown[name].notna(), "missing").astype(str)
-        return catboost.Pool(shown, y, cat_features=texts)
-
-    model = catboost.CatBoostClassifier(
-        thread_count=1, verbose=False, random_seed=0, allow_writing_files=False, **settings
-    )
-    if known is None:
-        model.fit(pool(a, label))
-        return model.predict_proba(pool(b))[:, 1], 0.0
-    model.fit(pool(a, label), eval_set=pool(*known), early_stopping_rounds=50)
-    score = roc_auc_score(known[1], model.predict_proba(pool(known[0]))[:, 1])
-    return model.predict_proba(pool(b))[:, 1], float(score)
+    texts = list(frame.select_dtypes("category"))
+    shown = frame.copy()
+    for name in texts:
+        shown[name] = shown[name].astype(object).where(shown[name].notna(), "missing").astype(str)
+    return catboost.Pool(shown, label, cat_features=texts)
 
 
-def xgboost_default(train: pd.DataFrame, label: np.ndarray, test: pd.DataFrame) -> np.ndarray:
+def catboost_model(label: np.ndarray, **settings: object) -> Any:
+    """Not fitted yet, on one thread, silent."""
+    import catboost
+
+    kind = catboost.CatBoostRegressor if is_number(label) else catboost.CatBoostClassifier
+    return kind(thread_count=1, verbose=False, random_seed=0, allow_writing_files=False, **settings)
+
+
+def _lightgbm(train: pd.DataFrame, label: np.ndarray, test: pd.DataFrame) -> np.ndarray:
+    import lightgbm
+
+    kind = lightgbm.LGBMRegressor if is_number(label) else lightgbm.LGBMClassifier
+    a, b, _ = typed(train, test)
+    return answer_of(kind(n_jobs=1, verbosity=-1, random_state=0).fit(numbered(a), label), numbered(b))
+
+
+def _catboost(train: pd.DataFrame, label: np.ndarray, test: pd.DataFrame) -> np.ndarray:
+    a, b, _ = typed(train, test)
+    return answer_of(catboost_model(label).fit(catboost_pool(a, label)), catboost_pool(b))
+
+
+def _xgboost(train: pd.DataFrame, label: np.ndarray, test: pd.DataFrame) -> np.ndarray:
     import xgboost
 
-    model = xgboost.XGBClassifier(n_jobs=1, enable_categorical=True, tree_method="hist", random_state=0)
+    kind = xgboost.XGBRegressor if is_number(label) else xgboost.XGBClassifier
+    model = kind(n_jobs=1, enable_categorical=True, tree_method="hist", random_state=0)
     a, b, _ = typed(train, test)
-    return np.asarray(model.fit(_plain(a), label).predict_proba(_plain(b)))[:, 1]
+    return answer_of(model.fit(numbered(a), label), numbered(b))
 
 
-def histogram(train: pd.DataFrame, label: np.ndarray, test: pd.DataFrame) -> np.ndarray:
-    a, b, texts = typed(train, test)
-    for name in texts:  # it takes categories of up to 255 values; the rarer ones share what is left
-        top = list(a[name].value_counts().index[:250])
-        a[name], b[name] = (frame[name].cat.set_categories(top) for frame in (a, b))
-    model = HistGradientBoostingClassifier(categorical_features="from_dtype", random_state=0)
-    return np.asarray(model.fit(a, label).predict_proba(b))[:, 1]
+def _histogram(train: pd.DataFrame, label: np.ndarray, test: pd.DataFrame) -> np.ndarray:
+    kind = HistGradientBoostingRegressor if is_number(label) else HistGradientBoostingClassifier
+    a, b = few_values(*typed(train, test)[:2])
+    return answer_of(kind(categorical_features="from_dtype", random_state=0).fit(a, label), b)
 
 
-def logistic(train: pd.DataFrame, label: np.ndarray, test: pd.DataFrame) -> np.ndarray:
+def _logistic(train: pd.DataFrame, label: np.ndarray, test: pd.DataFrame) -> np.ndarray:
     """Standardised numbers with missing flags, one-hot categories, penalty by three-fold cross-validation."""
     a, b, texts = typed(train, test)
     numbers = [name for name in a.columns if name not in texts]
@@ -125,89 +144,32 @@ def logistic(train: pd.DataFrame, label: np.ndarray, test: pd.DataFrame) -> np.n
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = LogisticRegressionCV(Cs=[0.01, 0.1, 1.0], cv=3, scoring="roc_auc", max_iter=300)
-        return np.asarray(make_pipeline(columns, model).fit(a, label).predict_proba(b))[:, 1]
+        return answer_of(make_pipeline(columns, model).fit(a, label), b)
 
 
-def _tuned(name: str) -> Predict:
+def flaml(seconds: float, **settings: object) -> Predict:
+    """FLAML within a time: its own search over LightGBM, XGBoost, CatBoost, forests and linear models."""
+
     def predict(train: pd.DataFrame, label: np.ndarray, test: pd.DataFrame) -> np.ndarray:
-        import optuna
+        from flaml.automl import AutoML
 
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
         a, b, _ = typed(train, test)
-        a, b = with_codes(a, a), with_codes(b, a)
-        inner, held, y, y_held = train_test_split(a, label, test_size=0.1, stratify=label, random_state=0)
-        best: list[tuple[float, np.ndarray]] = []
-
-        def objective(trial: optuna.Trial) -> float:
-            p, score = _TRIALS[name](trial, inner, y, held, y_held, b)
-            best.append((score, p))
-            return score
-
-        study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=0))
-        study.optimize(objective, n_trials=TRIALS, timeout=BUDGET)
-        return max(best, key=lambda pair: pair[0])[1]
+        metric = "rmse" if is_number(label) else "roc_auc" if len(np.unique(label)) == 2 else "log_loss"
+        model = AutoML()
+        model.fit(
+            numbered(a), label, task="regression" if is_number(label) else "classification", metric=metric,
+            time_budget=seconds, n_jobs=1, verbose=0, seed=0, **settings,
+        )  # fmt: skip
+        found = model.predict(numbered(b)) if is_number(label) else model.predict_proba(numbered(b))
+        return np.asarray(found, np.float64)
 
     return predict
 
 
-def _try_lightgbm(trial, inner, y, held, y_held, test):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    import lightgbm
-
-    model = lightgbm.LGBMClassifier(
-        n_estimators=2000, n_jobs=1, verbosity=-1, random_state=0, subsample_freq=1,
-        learning_rate=trial.suggest_float("rate", 0.02, 0.15, log=True),
-        num_leaves=trial.suggest_int("leaves", 7, 63, log=True),
-        min_child_samples=trial.suggest_int("rows", 5, 60, log=True),
-        subsample=trial.suggest_float("subsample", 0.6, 1.0),
-        colsample_bytree=trial.suggest_float("columns", 0.4, 1.0),
-        reg_lambda=trial.suggest_float("l2", 0.01, 20, log=True),
-        cat_smooth=trial.suggest_float("smooth", 1, 50, log=True),
-    )  # fmt: skip
-    stop = lightgbm.early_stopping(50, verbose=False)
-    model.fit(_plain(inner), y, eval_X=(_plain(held),), eval_y=(y_held,), eval_metric="auc", callbacks=[stop])
-    score = roc_auc_score(y_held, model.predict_proba(_plain(held))[:, 1])
-    return model.predict_proba(_plain(test))[:, 1], float(score)
-
-
-def _try_xgboost(trial, inner, y, held, y_held, test):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    import xgboost
-
-    model = xgboost.XGBClassifier(
-        n_estimators=2000, n_jobs=1, enable_categorical=True, random_state=0, early_stopping_rounds=50,
-        eval_metric="auc",
-        learning_rate=trial.suggest_float("rate", 0.02, 0.15, log=True),
-        max_depth=trial.suggest_int("depth", 3, 9),
-        min_child_weight=trial.suggest_float("weight", 0.5, 20, log=True),
-        subsample=trial.suggest_float("subsample", 0.6, 1.0),
-        colsample_bytree=trial.suggest_float("columns", 0.4, 1.0),
-        reg_lambda=trial.suggest_float("l2", 0.01, 20, log=True),
-    )  # fmt: skip
-    model.fit(_plain(inner), y, eval_set=[(_plain(held), y_held)], verbose=False)
-    score = roc_auc_score(y_held, model.predict_proba(_plain(held))[:, 1])
-    return model.predict_proba(_plain(test))[:, 1], float(score)
-
-
-def _try_catboost(trial, inner, y, held, y_held, test):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    settings = {
-        "iterations": 1000,
-        "learning_rate": trial.suggest_float("rate", 0.03, 0.2, log=True),
-        "depth": trial.suggest_int("depth", 4, 8),
-        "l2_leaf_reg": trial.suggest_float("l2", 0.5, 20, log=True),
-        "random_strength": trial.suggest_float("random", 0.1, 5, log=True),
-    }
-    return _catboost(inner, test, y, settings, (held, y_held))
-
-
-_TRIALS = {"lightgbm": _try_lightgbm, "xgboost": _try_xgboost, "catboost": _try_catboost}
 DEFAULT: dict[str, Predict] = {
-    "LightGBM": lightgbm_default,
-    "CatBoost": catboost_default,
-    "XGBoost": xgboost_default,
-    "HistGradientBoosting": histogram,
-    "logistic": logistic,
-}
-TUNED: dict[str, Predict] = {
-    "LightGBM tuned": _tuned("lightgbm"),
-    "CatBoost tuned": _tuned("catboost"),
-    "XGBoost tuned": _tuned("xgboost"),
+    "LightGBM": _lightgbm,
+    "CatBoost": _catboost,
+    "XGBoost": _xgboost,
+    "HistGradientBoosting": _histogram,
+    "logistic": _logistic,
 }

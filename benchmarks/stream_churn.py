@@ -34,7 +34,7 @@ from ludocast.datamodules.preprocess import Encoded, Preprocessing
 from ludocast.datamodules.row_group_loader import TrainingStream
 from ludocast.datamodules.row_groups import StreamedTable
 from ludocast.models.metrics import macro_auc
-from ludocast.models.table.train import network_logits, train_network
+from ludocast.models.table.train import network_outputs, train_network
 from ludocast.models.trainer import TrainerSettings
 from ludocast.recipes.labelled_table import read_labelled_table
 
@@ -124,7 +124,7 @@ def beside_memory(data: Path, rows: int, passes: int) -> dict[str, float]:
     ):
         begin = time.perf_counter()
         module = train_network(encoded, own, [np.arange(len(own))], sizes, settings, 0, None, stream)
-        p = 1 / (1 + np.exp(-network_logits(module, test)[0, :, 0].astype(np.float64)))
+        p = 1 / (1 + np.exp(-network_outputs(module, test)[0, :, 0].astype(np.float64)))
         found[name] = macro_auc(np.stack([1 - p, p], 1), test_label, 1)
         print(f"{rows:,} rows from {name}, {passes} passes: {time.perf_counter() - begin:.0f} s, AUC {found[name]:.4f}")
     return found

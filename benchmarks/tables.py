@@ -1,4 +1,4 @@
-"""Player tables of many shapes for the accuracy benchmark: real ones, scikit-learn's own, simulated ones."""
+"""Tables of many shapes for the accuracy benchmarks: real ones, scikit-learn's own, simulated ones."""
 
 from __future__ import annotations
 
@@ -8,18 +8,26 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.datasets import load_breast_cancer, load_digits
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine, make_friedman1
 
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 
 
 @dataclass(frozen=True)
 class Table:
-    """A binary table; `best` is the AUC of the true probabilities where they are known."""
+    """A table.
+
+    Attributes:
+        frame: Its rows.
+        label: The column to predict: texts are classes, numbers are numbers.
+        positive: Of two classes that whose probability is ranked by; "" of a number and of more classes.
+        exclude: Columns to leave out.
+        best: The true probabilities of the positive class, float64 [rows], where they are known.
+    """
 
     frame: pd.DataFrame
     label: str
-    positive: str
+    positive: str = ""
     exclude: list[str] = field(default_factory=list)
     best: np.ndarray | None = None
 
@@ -160,6 +168,77 @@ def thousand() -> Table:
     return _drawn(x, (effects + x.x0 - 0.7 * x.x1 + 0.6 * (x.x2 > 0) * x.x3).to_numpy(), g)
 
 
+def wine() -> Table:
+    frame = load_wine(as_frame=True).frame
+    return Table(frame.assign(target=[f"cultivar {k}" for k in frame.target]), "target")
+
+
+def ten_digits() -> Table:
+    frame = load_digits(as_frame=True).frame
+    return Table(frame.assign(target=frame.target.astype(str)), "target")
+
+
+def diabetes() -> Table:
+    return Table(load_diabetes(as_frame=True).frame, "target")
+
+
+def counts() -> Table:
+    """5,000 rows; visits, Poisson with a rate from three numbers and two categories."""
+    g = np.random.default_rng(10)
+    kind, region = g.integers(0, 5, 5_000), g.integers(0, 12, 5_000)
+    by_kind, by_region = g.normal(0, 0.5, 5), g.normal(0, 0.4, 12)
+    x = _normal(5_000, 6, g)
+    rate = np.exp(0.3 + by_kind[kind] + by_region[region] + 0.5 * x.x0 - 0.4 * np.abs(x.x1) + 0.3 * x.x2 * x.x3)
+    x = x.assign(kind=[f"k{k}" for k in kind], region=[f"r{k}" for k in region])
+    return Table(x.assign(visits=g.poisson(rate).astype(float)), "visits")
+
+
+def heavy_tails() -> Table:
+    """5,000 rows; a price, log-normal around a bent surface of columns that have heavy tails as well."""
+    g = np.random.default_rng(11)
+    x = pd.DataFrame(np.exp(g.normal(size=(5_000, 8))), columns=[f"x{i}" for i in range(8)])
+    kind = g.integers(0, 8, 5_000)
+    by_kind = g.normal(0, 0.6, 8)
+    logs = 2 + by_kind[kind] + 0.6 * np.log(x.x0) + 0.4 * np.log1p(x.x1 * x.x2) - 0.5 * (x.x3 > 1.5)
+    price = np.exp(logs + 0.5 * g.normal(size=5_000))
+    return Table(x.assign(kind=[f"k{k}" for k in kind], price=price), "price")
+
+
+def three_kinds() -> Table:
+    """3,000 rows of three classes, 10 numbers and 2 categories."""
+    g = np.random.default_rng(12)
+    a, b = g.integers(0, 6, 3_000), g.integers(0, 9, 3_000)
+    x = _normal(3_000, 10, g)
+    logits = g.normal(size=(6, 3))[a] + g.normal(0, 0.6, (9, 3))[b] + x.to_numpy()[:, :4] @ g.normal(0, 0.7, (4, 3))
+    logits[:, 0] += np.abs(x.x4) + x.x5 * x.x6
+    kind = (logits + g.gumbel(size=logits.shape)).argmax(axis=1)
+    return Table(x.assign(a=[f"a{k}" for k in a], b=[f"b{k}" for k in b], kind=[f"kind {k}" for k in kind]), "kind")
+
+
+def friedman() -> Table:
+    """2,000 rows, 10 numbers of which 5 count (Friedman, 1991)."""
+    x, y = make_friedman1(2_000, 10, noise=1.5, random_state=13)
+    return Table(pd.DataFrame(x, columns=[f"x{i}" for i in range(10)]).assign(y=y), "y")
+
+
+def mixed_number() -> Table:
+    """8,000 rows; a number from a shop of 400, steps, a line and a product."""
+    g = np.random.default_rng(14)
+    shop, size = g.integers(0, 400, 8_000), g.integers(0, 5, 8_000)
+    x = _normal(8_000, 8, g)
+    y = (
+        g.normal(size=400)[shop]
+        + 0.5 * size * (x.x0 > 0)
+        + x.x1
+        + x.x2 * x.x3
+        + np.sin(2 * x.x4)
+        + g.normal(size=8_000)
+    )
+    x = x.assign(shop=[f"s{k}" for k in shop], size=[f"{k}" for k in size], y=y)
+    x.loc[g.random(8_000) < 0.1, "x1"] = np.nan
+    return Table(x, "y")
+
+
 REAL: dict[str, Callable[[], Table]] = {
     "players_en": players_en, "players_ko": players_ko, "telco": telco, "wow_logins": wow_logins,
 }  # fmt: skip
@@ -171,3 +250,16 @@ MADE: dict[str, Callable[[], Table]] = {
     )
 }  # fmt: skip
 TABLES = {**REAL, **MADE}
+# What `benchmarks/table.py` measures, and what settings may be tried on: no table is in both.
+CATALOGUE: dict[str, Callable[[], Table]] = {
+    table.__name__: table
+    for table in (
+        players_en, telco, breast_cancer, wine, ten_digits, diabetes, counts, heavy_tails, many_categories,
+    )
+}  # fmt: skip
+OTHERS: dict[str, Callable[[], Table]] = {
+    table.__name__: table
+    for table in (
+        small_smooth, thousand, noise_columns, crossed_categories, imbalanced, three_kinds, friedman, mixed_number,
+    )
+}  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from ludocast.datamodules.batches import Batch, TableTensors, evaluation_loader, train_loader
@@ -98,8 +99,9 @@ class TabularDataModule(pl.LightningDataModule):
         return evaluation_loader(self._parts["test"])
 
 
-def table_tensors(encoded: Encoded, label: Any) -> TableTensors:
-    """The network's inputs as tensors."""
+def table_tensors(encoded: Encoded, label: np.ndarray) -> TableTensors:
+    """The network's inputs as tensors; the label a class index, or a float32 number."""
+    kind = torch.float32 if label.dtype.kind == "f" else torch.int64
     return TableTensors(
-        torch.from_numpy(encoded.numbers), torch.from_numpy(encoded.codes), torch.from_numpy(label).to(torch.int64)
+        torch.from_numpy(encoded.numbers), torch.from_numpy(encoded.codes), torch.from_numpy(label).to(kind)
     )

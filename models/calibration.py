@@ -7,19 +7,26 @@ from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit, log_softmax, softmax
 
 
+def row_losses(scores: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """Of each row, float64 [N]: cross-entropy of logits [N, C], or squared error where the label is float64 numbers.
+
+    One logit is that of class 1.
+    """
+    if label.dtype.kind == "f":
+        return np.asarray((scores[:, 0] - label) ** 2)
+    if scores.shape[1] == 1:
+        return np.asarray(np.logaddexp(0, (1 - 2 * label) * scores[:, 0]))
+    return np.asarray(-log_softmax(scores, axis=1)[np.arange(len(label)), label])
+
+
 def class_log_loss(logits: np.ndarray, label: np.ndarray) -> float:
     """Mean cross-entropy of logits [N, C]; one logit is that of class 1."""
-    if logits.shape[1] == 1:
-        sign = 1 - 2 * label[:, None]
-        return float(np.logaddexp(0, sign * logits).mean())
-    return float(-log_softmax(logits, axis=1)[np.arange(len(label)), label].mean())
+    return float(row_losses(logits, label).mean())
 
 
 def loss(scores: np.ndarray, label: np.ndarray) -> float:
     """Mean loss of scores [N, C]: cross-entropy of logits, or squared error where the label is float64 numbers."""
-    if label.dtype.kind == "f":
-        return float(np.mean((scores[:, 0] - label) ** 2))
-    return class_log_loss(scores, label)
+    return float(row_losses(scores, label).mean())
 
 
 SURE = 1e-5  # shares below it are taken as it: no leaf and no neighbourhood of rows tells so much

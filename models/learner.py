@@ -14,6 +14,7 @@ from ludocast.models.calibration import loss
 
 NOTICEABLE = 5e-4  # share of the loss: what gains less is not worth its time at inference
 Model = TypeVar("Model", covariant=True)
+Measure = Callable[[np.ndarray, np.ndarray], float]  # from scores [N, C] and labels [N] to a mean loss
 Tried = Mapping[str, Mapping[float, np.ndarray]]  # learner, setting, scores [N, C] of held-out rows
 
 
@@ -25,10 +26,20 @@ class Learner(Generic[Model]):
         try_out: From training rows and held-out rows to the held-out rows' scores [N, C] under each setting, the
             cheapest first. Scores are logits, of two classes that of the second; or scaled numbers.
         fit: From training rows and a setting to the fitted candidate.
+        hold_out: From training rows and their folds to the scores of each by a candidate that was fitted without its
+            fold, under each setting; None where the folds are tried out one after the other.
+        only: The setting, where there is just one: the candidate that is kept then answers for held-out rows itself.
+        calibrated: Whether its scores are log odds as they come, of what minimises the log loss itself; those of others
+            are calibrated before they are weighed.
+        together: Whether all processes that train together try and fit it, or the first alone.
     """
 
     try_out: Callable[[Encoded, np.ndarray, Encoded, np.ndarray], Mapping[float, np.ndarray]]
     fit: Callable[[Encoded, np.ndarray, float], Model]
+    hold_out: Callable[[Encoded, np.ndarray, np.ndarray], Mapping[float, np.ndarray]] | None = None
+    only: float | None = None
+    calibrated: bool = False
+    together: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,8 +64,10 @@ def blended(logits: Mapping[str, np.ndarray], weights: Mapping[str, float]) -> n
 
 def try_in_turn(
     learner: Learner[object], encoded: Encoded, label: np.ndarray, fold: np.ndarray
-) -> dict[float, np.ndarray]:
+) -> Mapping[float, np.ndarray]:
     """Scores [N, C] of all rows under each setting, each row's by a candidate that was fitted without its fold."""
+    if learner.hold_out is not None:
+        return learner.hold_out(encoded, label, fold)
     joined: dict[float, np.ndarray] = {}
     for k in range(int(fold.max()) + 1):
         held, inside = fold == k, np.flatnonzero(fold != k)
@@ -71,14 +84,15 @@ def choose(tried: Tried, label: np.ndarray, what: str) -> tuple[HeldOut, dict[st
     return HeldOut(logits, label, f"{len(label):,} {what}"), chosen
 
 
-def least_setting(settings: Mapping[float, np.ndarray], label: np.ndarray) -> float:
+def least_setting(settings: Mapping[float, np.ndarray], label: np.ndarray, measure: Measure = loss) -> float:
     """The first setting whose loss is not noticeably above the lowest; of boosting, that with the fewest rounds.
 
     Args:
         settings: Setting to scores float64 [N, C] on held-out rows, the cheapest first.
         label: int64 [N], or scaled numbers, float64 [N].
+        measure: Mean loss of scores, the lower the better.
     """
-    losses = {setting: loss(scores, label) for setting, scores in settings.items()}
+    losses = {setting: measure(scores, label) for setting, scores in settings.items()}
     limit = min(losses.values()) * (1 + NOTICEABLE)
     return next(setting for setting, one in losses.items() if one <= limit)
 
@@ -95,4 +109,4 @@ def one_setting(
     ) -> Mapping[float, np.ndarray]:  # fmt: skip
         return {setting: scores(fit(encoded, label, setting), held) for setting in settings}
 
-    return Learner(try_out, fit)
+    return Learner(try_out, fit, only=settings[0] if len(settings) == 1 else None)

@@ -23,6 +23,10 @@ _LOST = re.compile(
 )
 
 
+class NotFirstError(Exception):
+    """This process has done its part of a training; the first goes on alone."""
+
+
 @dataclass(frozen=True)
 class Ranks:
     """Processes that train together.

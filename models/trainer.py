@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import pytorch_lightning as pl
 from lightning_fabric.utilities.exceptions import MisconfigurationException
@@ -16,6 +18,7 @@ from ludocast.models.ranks import Ranks
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 
+Accelerator = Literal["auto", "cpu", "gpu"]
 ALONE = Ranks()
 
 
@@ -111,6 +114,12 @@ def make_trainer(settings: TrainerSettings, epochs: int) -> pl.Trainer:
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
     )
+
+
+def quiet_lightning() -> None:
+    """Keep Lightning from telling what it runs on."""
+    for noisy in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
@@ -21,7 +20,7 @@ from ludocast.models.interrupt import StopOnCtrlC
 from ludocast.models.learner import HeldOut
 from ludocast.models.ranks import started_ranks, telling_of_lost_processes
 from ludocast.models.same_command import SameCommand
-from ludocast.models.trainer import TrainerSettings, check_settings
+from ludocast.models.trainer import Accelerator, TrainerSettings, check_settings, quiet_lightning
 from ludocast.recipes.churn_log import FOLDER as SNAPSHOTS
 from ludocast.recipes.churn_log import check_source, definition_of, features_file, log_run
 from ludocast.recipes.experiment import experiment_of
@@ -29,6 +28,7 @@ from ludocast.recipes.kept_answers import keep_answers
 from ludocast.recipes.labelled_run import (
     RARE,
     check_costs,
+    check_network,
     check_seed,
     class_report,
     print_figures,
@@ -63,7 +63,7 @@ def train_churn(
     threshold_by: Literal["cost", "f1"] = "cost",
     encoding: str = "utf-8",
     delimiter: str | None = None,
-    accelerator: Literal["auto", "cpu", "gpu"] = "auto",
+    accelerator: Accelerator = "auto",
     devices: int = 1,
     compression: Compression = "auto",
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true",
@@ -152,8 +152,7 @@ def train_churn(
         accelerator=accelerator, ranks=ranks, compression=compression, precision=precision, epochs=epochs,
         resume=resume, progress=ranks.is_first, callbacks=(StopOnCtrlC(),),
     )  # fmt: skip
-    for noisy in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
+    quiet_lightning()
     check_settings(trainer)
     check_logger(logger)
     run = None
@@ -215,10 +214,7 @@ def train_churn(
 def _check(
     members: int, epochs: int | None, seed: int, cost_missed: float, cost_false_alarm: float, most_rows: int
 ) -> None:
-    if not 1 <= members <= 64:
-        raise ValueError(f"--members is a number from 1 to 64, got {members}")
-    if epochs is not None and epochs < 1:
-        raise ValueError(f"--epochs is 1 or more, got {epochs}")
+    check_network(members, epochs)
     if most_rows < 100:
         raise ValueError(f"--most-rows is 100 or more, got {most_rows}")
     check_seed(seed)

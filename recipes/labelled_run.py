@@ -47,6 +47,18 @@ def check_costs(missed: float, false_alarm: float) -> None:
         raise ValueError("--cost-missed and --cost-false-alarm are numbers above 0")
 
 
+def check_network(members: int, epochs: int | None) -> None:
+    """Refuse sizes with which no network can be trained.
+
+    Raises:
+        ValueError: In a sentence.
+    """
+    if not 1 <= members <= 64:
+        raise ValueError(f"--members is a number from 1 to 64, got {members}")
+    if epochs is not None and epochs < 1:
+        raise ValueError(f"--epochs is 1 or more, got {epochs}")
+
+
 def with_threshold(fitted: Fitted, held_out: HeldOut, by: str, cost_missed: float, cost_false_alarm: float) -> Fitted:
     """The model with the threshold of its positive class, by costs or by the highest F1 on held-out rows."""
     positive = fitted.schema.positive_index

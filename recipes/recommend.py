@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -34,7 +33,7 @@ from ludocast.models.recommend.repeats import repeats_of
 from ludocast.models.recommend.rerank import Reranker, RerankSettings
 from ludocast.models.recommend.scale import fewer_draws, is_large, notes_of_size, of_some_users
 from ludocast.models.recommend.stored_weights import store_at
-from ludocast.models.trainer import TrainerSettings
+from ludocast.models.trainer import TrainerSettings, quiet_lightning
 from ludocast.recipes.experiment import experiment_of
 from ludocast.recipes.kept_answers import keep_user_scores
 from ludocast.recipes.loggers import LoggerName, Tracker, check_logger
@@ -167,8 +166,7 @@ def train_recommend(
         raise ValueError("--model als has no graph for a bundle; it takes part in the leaderboard of --model auto")
     if at_least is not None and value is None:
         raise ValueError("--at_least is a weight; name its column with --value")
-    for noisy in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
+    quiet_lightning()
     folder = RunFolder(out, resume=None, overwrite=overwrite, experiment=experiment)
     every = read_user_items(data, user, item, value, time, at_least, encoding, delimiter)
     found = k_core(every, users_of_item, items_of_user)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from ludocast.models.sequence.softmax import Softmax
 from ludocast.models.sequence.tasks import LanguageModule, LeavingModule, TagModule
 from ludocast.models.sequence.train import calibrate, train_sequence_module
 from ludocast.models.stacked_rnn.recurrent import Kind
-from ludocast.models.trainer import TrainerSettings, check_settings
+from ludocast.models.trainer import TrainerSettings, check_settings, quiet_lightning
 from ludocast.recipes.experiment import experiment_of
 from ludocast.recipes.loggers import LoggerName, Tracker, check_logger
 from ludocast.recipes.run_folder import RunFolder
@@ -170,8 +169,7 @@ def train_sequence(
         accelerator=accelerator, ranks=ranks, compression=compression, precision=precision, resume=resume,
         progress=ranks.is_first, callbacks=(StopOnCtrlC(),),
     )  # fmt: skip
-    for noisy in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
+    quiet_lightning()
     check_settings(trainer)
     folder = RunFolder(out, resume=resume, overwrite=overwrite, owner=ranks.is_first, experiment=experiment)
     source = _data_module(task, options, settings, seed)

@@ -13,14 +13,18 @@ import numpy as np
 from ludocast.datamodules.infer import RawColumns
 from ludocast.datamodules.number_label import Task
 from ludocast.models.fitted import FittedClasses, FittedNumbers
+from ludocast.models.interrupt import StopOnCtrlC
 from ludocast.models.metrics import shown
+from ludocast.models.table.deep import Training
 from ludocast.models.table.fit import Combine, FittedTable, fit_table
 from ludocast.models.table.learners import learner_names
+from ludocast.models.trainer import Accelerator, TrainerSettings, check_settings, quiet_lightning, without_hints
 from ludocast.recipes.experiment import experiment_of
 from ludocast.recipes.kept_answers import keep_answers, keep_numbers
 from ludocast.recipes.labelled_run import (
     RARE,
     check_costs,
+    check_network,
     check_seed,
     class_report,
     print_figures,
@@ -58,6 +62,9 @@ def train_table(
     threshold_by: Literal["cost", "f1"] = "cost",
     knn_points: int = 10_000,
     knn_prototypes: int = 0,
+    members: int = 5,
+    epochs: int | None = None,
+    accelerator: Accelerator = "auto",
     encoding: str = "utf-8",
     delimiter: str | None = None,
     entity: str = "row",
@@ -81,8 +88,8 @@ def train_table(
         label: Column to predict.
         out: Folder of the run; it appears when all is done, and OUT.partial until then.
         task: classification or regression; auto takes numbers of more than 20 distinct values for regression.
-        learners: all, or some with commas between them: tree, forest, boosting, svm, neural, naive_bayes, knn, and
-            logistic (classes) or linear (numbers).
+        learners: all, or some with commas between them: network, tree, forest, boosting, svm, neural, naive_bayes, knn,
+            and logistic (classes) or linear (numbers).
         combine: best keeps the learner with the lowest loss on held-out rows; blend weighs them.
         positive: Value of the label whose probability is wanted, such as yes.
         exclude: Columns to leave out; comma-separated or given again.
@@ -95,6 +102,9 @@ def train_table(
         threshold_by: cost, or the threshold with the highest F1.
         knn_points: Rows that knn keeps in its graph at most.
         knn_prototypes: So many k-means centres in place of these rows, for a small and fast graph; 0 for none.
+        members: Networks trained side by side and averaged, of the learner network.
+        epochs: Its passes over the training rows; scaled to their number by default.
+        accelerator: Where it trains.
         encoding: Of a CSV file, such as cp949.
         delimiter: Of a CSV file; found by itself.
         entity: What a row is, such as customer, for the report's texts.
@@ -111,6 +121,10 @@ def train_table(
     check_costs(cost_missed, cost_false_alarm)
     if knn_points < 1 or knn_prototypes < 0:
         raise ValueError("--knn-points is 1 or more, --knn-prototypes 0 or more")
+    check_network(members, epochs)
+    trainer = TrainerSettings(accelerator=accelerator, epochs=epochs, callbacks=(StopOnCtrlC(),))
+    quiet_lightning()
+    check_settings(trainer)
     if data.is_dir():
         raise ValueError(f"{data} is a folder; a table is a CSV or Parquet file (snapshots are for `train churn`)")
     folder = RunFolder(out, resume=False, overwrite=overwrite, experiment=experiment)
@@ -126,16 +140,21 @@ def train_table(
         settings: dict[str, Any] = {
             "data_sha256": table.sha256, "label": label, "positive": table.schema.positive, "exclude": exclude,
             "task": task, "learners": learners, "combine": combine, "seed": seed, "split": table.split.rule,
-            "knn_points": knn_points, "knn_prototypes": knn_prototypes, "private": private,
+            "knn_points": knn_points, "knn_prototypes": knn_prototypes, "members": members, "epochs": epochs,
+            "private": private,
         }  # fmt: skip
         partial = folder.begin(settings)
         tracker = None if logger is None else Tracker(logger, partial, out, experiment.options)
         columns, known = table.part(table.split.train)
         validation = None if table.split.validation is None else table.part(table.split.validation)
-        found = fit_table(
-            table.schema, columns, known, validation, names=learners, combine=combine, seed=seed, rare=rare,
-            points=knn_points, prototypes=knn_prototypes, say=lambda sentence: print(sentence, flush=True),
-        )  # fmt: skip
+        if tracker is not None:
+            trainer = replace(trainer, logger=tracker.stage)
+        with without_hints(for_authors=True):
+            found = fit_table(
+                table.schema, columns, known, validation, names=learners, combine=combine, seed=seed, rare=rare,
+                points=knn_points, prototypes=knn_prototypes, training=Training(members, trainer),
+                say=lambda sentence: print(sentence, flush=True),
+            )  # fmt: skip
         _print_leaderboard(found)
         model = found.model
         if isinstance(model, FittedClasses):

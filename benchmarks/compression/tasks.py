@@ -129,13 +129,13 @@ class DigitsTask(Task):
 
 
 class TableNetwork(nn.Module):
-    """One member of the churn network, which reads numbers and codes side by side: [B, D + S] to [B, 2]."""
+    """One member of the tabular network, which reads numbers and codes side by side: [B, D + S] to [B, 2]."""
 
     def __init__(self, numbers: int, code_sizes: list[int]) -> None:
         super().__init__()
         self.numbers = numbers
         self.network = TabularNetwork(
-            numbers, code_sizes, 2, members=1, embedding=16, rank=32, hidden=384, dropout=0.25
+            numbers, code_sizes, 1, members=1, embedding=16, rank=32, hidden=384, dropout=0.25
         )  # fmt: skip
 
     def forward(self, x_BX: Tensor) -> Tensor:

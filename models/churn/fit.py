@@ -25,7 +25,7 @@ from ludocast.models.learner import HeldOut, Learner, blended, choose, try_in_tu
 from ludocast.models.table.boosting import SHAPES, Boosting
 from ludocast.models.table.linear import Linear
 from ludocast.models.table.module import TabularModule
-from ludocast.models.table.train import network_logits, train_network
+from ludocast.models.table.train import network_outputs, train_network
 from ludocast.models.trainer import TrainerSettings
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Candidates:
         """float64 [N, C] of each candidate."""
         found = {}
         if self.network is not None:
-            found[NETWORK] = network_logits(self.network, encoded).astype(np.float64).mean(axis=0)
+            found[NETWORK] = network_outputs(self.network, encoded).astype(np.float64).mean(axis=0)
         for name, boosting in self.boostings.items():
             found[name] = boosting.logits(encoded.trees)
         if self.linear is not None:
@@ -192,7 +192,7 @@ class _Job:
             name: one.try_out(self.encoded, self.label, held, held_label) for name, one in self._learners().items()
         }
         if networks.whole is not None:
-            tried[NETWORK] = {0.0: network_logits(networks.whole, held).astype(np.float64).mean(axis=0)}
+            tried[NETWORK] = {0.0: network_outputs(networks.whole, held).astype(np.float64).mean(axis=0)}
         return choose({name: tried[name] for name in self.names}, held_label, "validation rows")
 
     def hold_out_in_turn(self, networks: _Networks) -> tuple[HeldOut, dict[str, float]]:
@@ -200,7 +200,7 @@ class _Job:
         label, fold = self.label, self.fold
         joined = {name: try_in_turn(one, self.encoded, label, fold) for name, one in self._learners().items()}
         if networks.by_fold is not None:
-            by_member = network_logits(networks.by_fold, self.encoded)
+            by_member = network_outputs(networks.by_fold, self.encoded)
             joined[NETWORK] = {0.0: by_member[fold, np.arange(len(label))].astype(np.float64)}
         what = f"training rows, held out in {len(self.inside)} folds"
         return choose({name: joined[name] for name in self.names}, label, what)

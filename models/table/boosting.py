@@ -100,6 +100,8 @@ class Boosting:
             staged = self.model.staged_predict if is_number else self.model.staged_decision_function
             stages = enumerate(staged(plain), 1)
             found = {count: np.array(stage) for count, stage in stages if count in wanted}
+            if is_number and self.model.loss == "poisson":
+                found = {count: np.log(stage) for count, stage in found.items()}
             stacked = [found[count] for count in wanted]
         else:
             stacked = [self.model.predict(plain, raw_score=True, num_iteration=count) for count in rounds]
@@ -128,6 +130,7 @@ def fit_boosting(
     rounds: int,
     seed: int = 0,
     held_out: tuple[np.ndarray, np.ndarray] | None = None,
+    amounts: bool = False,
 ) -> Boosting:
     """Fit one boosting.
 
@@ -139,19 +142,24 @@ def fit_boosting(
         rounds: Trees a class.
         seed: Of the row and column samples.
         held_out: Inputs and labels by which LightGBM stops early; scikit-learn's makes all rounds.
+        amounts: Whether a number is an amount, 0 or more, whose logarithm of the mean is predicted: by the Tweedie loss
+            of power 1.5, which scikit-learn lacks, so that its boosting takes the Poisson loss.
     """
     if importlib.util.find_spec("lightgbm") is not None:
-        return fit_lightgbm(raw, label, classes, shape, rounds, seed, held_out)
-    return fit_histogram(raw, label, shape, rounds, seed)
+        return fit_lightgbm(raw, label, classes, shape, rounds, seed, held_out, amounts)
+    return fit_histogram(raw, label, shape, rounds, seed, amounts)
 
 
-def fit_histogram(raw: np.ndarray, label: np.ndarray, shape: Shape, rounds: int, seed: int) -> Boosting:
+def fit_histogram(
+    raw: np.ndarray, label: np.ndarray, shape: Shape, rounds: int, seed: int, amounts: bool = False
+) -> Boosting:
     """`fit_boosting` by scikit-learn."""
     kind = HistGradientBoostingRegressor if label.dtype.kind == "f" else HistGradientBoostingClassifier
+    loss = {"loss": "poisson"} if amounts else {}
     model = kind(
         learning_rate=shape.rate, max_iter=rounds, min_samples_leaf=_leaf_rows(shape, label),
         max_leaf_nodes=shape.leaves, l2_regularization=shape.penalty, max_features=shape.columns,
-        early_stopping=False, random_state=seed,
+        early_stopping=False, random_state=seed, **loss,
     )  # fmt: skip
     model.fit(raw.astype(np.float64), label)
     return Boosting(model, np.asarray(model._baseline_prediction, np.float64).ravel(), rounds)
@@ -159,13 +167,13 @@ def fit_histogram(raw: np.ndarray, label: np.ndarray, shape: Shape, rounds: int,
 
 def fit_lightgbm(
     raw: np.ndarray, label: np.ndarray, classes: int, shape: Shape, rounds: int, seed: int,
-    held_out: tuple[np.ndarray, np.ndarray] | None = None,
+    held_out: tuple[np.ndarray, np.ndarray] | None = None, amounts: bool = False,
 ) -> Boosting:  # fmt: skip
     """`fit_boosting` by LightGBM."""
     import lightgbm
 
     binary = classes == 2
-    objective = "binary" if binary else "multiclass" if classes else "regression"
+    objective = "binary" if binary else "multiclass" if classes else "tweedie" if amounts else "regression"
     settings = {
         "objective": objective, "num_leaves": shape.leaves, "learning_rate": shape.rate,
         "seed": seed, "min_data_in_leaf": _leaf_rows(shape, label), "lambda_l2": shape.penalty,

@@ -1,26 +1,31 @@
-"""A model of a table by the classic learners: each tried on held-out rows, the best or a blend of them kept."""
+"""A model of a table by any of the learners: each tried on held-out rows, the best or a blend of them kept."""
 
 # N rows, C outputs
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from ludocast.datamodules.fit_preprocessing import fit_preprocessing
 from ludocast.datamodules.infer import RawColumns
-from ludocast.datamodules.preprocess import Encoded
+from ludocast.datamodules.preprocess import Encoded, Preprocessing
+from ludocast.datamodules.row_group_loader import TrainingStream
+from ludocast.datamodules.row_groups import StreamedTable
 from ludocast.datamodules.schema import Schema
 from ludocast.datamodules.split import folds
 from ludocast.models.blend import blend_weights
 from ludocast.models.calibration import fit_temperature, loss
 from ludocast.models.conformal import fit_interval
 from ludocast.models.fitted import FittedClasses, FittedNumbers
-from ludocast.models.learner import HeldOut, Learner, Tried, blended, choose, try_in_turn
+from ludocast.models.learner import HeldOut, Learner, blended, least_setting, try_in_turn
+from ludocast.models.ranks import NotFirstError, Ranks
+from ludocast.models.table.deep import AS_USUAL, Training
 from ludocast.models.table.learners import Job, Model, learner_names, learners
+from ludocast.models.trainer import ALONE
 
 FOLDS = 5
 Combine = Literal["best", "blend"]
@@ -79,12 +84,14 @@ def fit_table(
     label: np.ndarray,
     validation: tuple[RawColumns, np.ndarray] | None,
     *,
-    names: str = "all",
+    names: str | Sequence[str] = "all",
     combine: Combine = "best",
     seed: int = 0,
     rare: int = 0,
     points: int = 10_000,
     prototypes: int = 0,
+    training: Training = AS_USUAL,
+    stream: StreamedTable | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> FittedTable:
     """Try learners on held-out rows, and fit them on all training rows.
@@ -94,19 +101,22 @@ def fit_table(
         columns: Raw columns of the training rows.
         label: Class index, int64 [N], or numbers, float64 [N].
         validation: Raw columns and labels of rows held out for good; None: each training row is held out once.
-        names: Of learners, see `learner_names`.
+        names: Of learners, a text as `learner_names` reads it, or keys of `LEARNERS`.
         combine: Whether the best one is taken, or a blend by weights.
         seed: Of everything random.
         rare: Values of fewer training rows are not kept.
         points: Rows that nearest neighbours keep at most.
         prototypes: Centres in place of these rows; 0 for none.
+        training: Of the network.
+        stream: More training rows, of which those above are a sample: the network learns from all of them, everything
+            else from the sample. It needs `validation`.
         say: Is told what happens.
 
     Raises:
-        ValueError: If there is no such learner, or all fail.
+        ValueError: If there is no such learner, all fail, or a text column has too many values for `stream`.
+        NotFirstError: In all processes but the first, once the network is trained, which all do together.
     """
     classes = len(schema.classes)
-    wanted = learner_names(names, classes)
     preprocessing, encoded = fit_preprocessing(schema, columns, label, seed, rare)
     centre, width = (0.0, 1.0) if classes else (float(label.mean()), float(label.std()))
     scaled = label if classes else (label - centre) / width
@@ -114,20 +124,25 @@ def fit_table(
     if validation is not None:
         held_label = validation[1] if classes else (validation[1] - centre) / width
         held = (preprocessing.encode(validation[0]), held_label)
-    job = Job(preprocessing, classes, seed, points, prototypes)
-    found = try_all(learners(wanted, job), encoded, scaled, held, seed, say)
+    more = None if stream is None else _training_stream(stream, preprocessing)
+    job = Job(preprocessing, classes, seed, points, prototypes, replace(training, shown=held, stream=more))
+    every_learner = learners(learner_names(names, classes) if isinstance(names, str) else names, job)
+    found = try_all(every_learner, encoded, scaled, held, seed, say, training.settings.ranks)
+    if not training.settings.ranks.is_first:
+        raise NotFirstError
     if not found.models:
         reasons = "; ".join(f"{row.learner}: {row.failed}" for row in found.rows)
         raise ValueError(f"no learner could be fitted ({reasons})")
     held_out = found.held_out
     # Each is judged as it would be served, calibrated: margins and naive odds are not probabilities.
     sharp = {name: 1 / fit_temperature(s, held_out.label) if classes else 1.0 for name, s in held_out.logits.items()}
-    calibrated = {name: scores * sharp[name] for name, scores in held_out.logits.items()}
-    losses = {name: loss(scores, held_out.label) for name, scores in calibrated.items()}
+    losses = {name: loss(scores * sharp[name], held_out.label) for name, scores in held_out.logits.items()}
     best = min(losses, key=lambda name: losses[name])
     weights = {name: float(name == best) for name in losses}
     if combine == "blend" and len(losses) > 1:
-        weights = {name: part * sharp[name] for name, part in blend_weights(calibrated, held_out.label).items()}
+        scale = {name: 1.0 if every_learner[name].calibrated else sharp[name] for name in losses}
+        scores = {name: one * scale[name] for name, one in held_out.logits.items()}
+        weights = {name: part * scale[name] for name, part in blend_weights(scores, held_out.label).items()}
 
     def whole(of: Mapping[str, float]) -> FittedClasses | FittedNumbers:
         used = {name: weight for name, weight in of.items() if weight > 0}
@@ -143,6 +158,16 @@ def fit_table(
     rows = [Row(r.learner, shown.get(r.learner), r.setting, r.seconds, r.failed) for r in found.rows]
     rows.sort(key=lambda row: np.inf if row.loss is None else row.loss)
     return FittedTable(whole(weights), every, held_out, tuple(rows))
+
+
+def _training_stream(stream: StreamedTable, preprocessing: Preprocessing) -> TrainingStream:
+    if preprocessing.network_means:
+        raise ValueError(
+            f'column "{preprocessing.network_means[0]}" is text with so many values that the network reads their mean '
+            "labels, which hold a row's own label where it is one of the sample; leave it out with --exclude, or have "
+            "all training rows in memory by a higher --most-rows"
+        )
+    return TrainingStream(stream, preprocessing)
 
 
 @dataclass(frozen=True)
@@ -167,6 +192,7 @@ def try_all(
     held: tuple[Encoded, np.ndarray] | None,
     seed: int,
     say: Callable[[str], None],
+    ranks: Ranks = ALONE,
 ) -> Found:
     """Try and fit all learners; one that fails is left out, with the reason.
 
@@ -177,6 +203,7 @@ def try_all(
         held: Rows held out for good, with their label; None: each training row is held out once.
         seed: Of the folds.
         say: Is told what happens.
+        ranks: The processes; all but the first try only what they train together, and there no failure is survived.
     """
     fold = None
     if held is None:
@@ -187,24 +214,41 @@ def try_all(
     models: dict[str, Model] = {}
     logits: dict[str, np.ndarray] = {}
     rows = []
-    protocol = f"{len(held_label):,} {what}"
     for name, learner in every.items():
+        if not (ranks.is_first or learner.together):
+            continue
         say(f"training {name}")
         start = time.monotonic()
         try:
-            if held is None:
-                assert fold is not None
-                tried: Tried = {name: try_in_turn(learner, encoded, label, fold)}
-            else:
-                tried = {name: learner.try_out(encoded, label, *held)}
-            one, chosen = choose(tried, held_label, what)
-            if not np.isfinite(one.logits[name]).all():
+            model, setting, scores = _try(learner, encoded, label, held, fold)
+            if not np.isfinite(scores).all():
                 raise FloatingPointError("it gives numbers that are not finite")
-            models[name] = learner.fit(encoded, label, chosen[name])
-            logits[name] = one.logits[name]
-            rows.append(Row(name, None, chosen[name], time.monotonic() - start))
+            models[name], logits[name] = model, scores
+            rows.append(Row(name, None, setting, time.monotonic() - start))
         except Exception as error:  # of whatever kind: one learner's failure is no reason to lose the others
+            if ranks.world > 1:
+                raise
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             say(f"note: {name} failed, the others go on: {reason}")
             rows.append(Row(name, None, None, time.monotonic() - start, reason))
-    return Found(models, HeldOut(logits, held_label, protocol), tuple(rows))
+    return Found(models, HeldOut(logits, held_label, f"{len(held_label):,} {what}"), tuple(rows))
+
+
+def _try(
+    learner: Learner[Model],
+    encoded: Encoded,
+    label: np.ndarray,
+    held: tuple[Encoded, np.ndarray] | None,
+    fold: np.ndarray | None,
+) -> tuple[Model, float, np.ndarray]:
+    """The fitted learner, its setting, and its scores [N, C] on held-out rows under that."""
+    if held is not None and learner.only is not None:
+        model = learner.fit(encoded, label, learner.only)
+        return model, learner.only, model.scores(held[0])
+    if held is not None:
+        tried, known = learner.try_out(encoded, label, *held), held[1]
+    else:
+        assert fold is not None
+        tried, known = try_in_turn(learner, encoded, label, fold), label
+    setting = least_setting(tried, known)
+    return learner.fit(encoded, label, setting), setting, tried[setting]

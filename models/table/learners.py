@@ -1,4 +1,4 @@
-"""All classic learners by name; to add one, write its model and enter it here and in `serve/graph_table.py`."""
+"""All learners by name; to add one, write its model and enter it here and in `serve/graph_table.py`."""
 
 # N rows, C outputs
 
@@ -16,13 +16,14 @@ from ludocast.models.churn.learners import STRENGTHS
 from ludocast.models.learner import Learner, one_setting
 from ludocast.models.table.bayes import SMOOTHING, fit_bayes
 from ludocast.models.table.boosting import Boosting, Shape, fit_boosting, rounds_to_try
+from ludocast.models.table.deep import AS_USUAL, Training, network_learner
 from ludocast.models.table.design import HALF, fit_design
 from ludocast.models.table.kernel import fit_kernel
 from ludocast.models.table.layers import fit_logistic, fit_neural, fit_ridge
 from ludocast.models.table.neighbours import SETTINGS, Neighbours, fit_neighbours
 from ludocast.models.table.trees import FOREST, Forest, fit_forest, fit_tree
 
-BOTH = ("tree", "forest", "boosting", "svm", "neural", "naive_bayes", "knn")
+BOTH = ("network", "tree", "forest", "boosting", "svm", "neural", "naive_bayes", "knn")
 CLASSIFICATION = (*BOTH, "logistic")
 REGRESSION = (*BOTH, "linear")
 LEAVES = (50.0, 20.0, 5.0)
@@ -61,6 +62,7 @@ class Job:
         seed: Of everything random.
         points: Rows that nearest neighbours keep at most.
         prototypes: Centres in place of these rows; 0 for none.
+        training: Of the network.
     """
 
     preprocessing: Preprocessing
@@ -68,6 +70,7 @@ class Job:
     seed: int = 0
     points: int = 10_000
     prototypes: int = 0
+    training: Training = AS_USUAL
 
 
 def learner_names(asked: str, classes: int) -> tuple[str, ...]:
@@ -95,9 +98,15 @@ def learner_names(asked: str, classes: int) -> tuple[str, ...]:
     return names
 
 
-def learners(names: tuple[str, ...], job: Job) -> dict[str, Learner[Model]]:
+def learners(names: Sequence[str], job: Job) -> dict[str, Learner[Model]]:
     """Learners by name."""
     return {name: LEARNERS[name](job) for name in names}
+
+
+def deep_learner(job: Job) -> Learner[Model]:
+    """The tabular network, which has no setting."""
+    sizes = {**job.preprocessing.sizes, "classes": job.classes, "loss": "squared"}
+    return network_learner(sizes, job.seed, job.training)
 
 
 def tree_learner(job: Job) -> Learner[Model]:
@@ -124,7 +133,7 @@ def boosting_learner(job: Job, shape: Shape = SHAPE, stop_rows: int = ROUNDS_ROW
     def fit(encoded: Encoded, label: np.ndarray, rounds: float) -> Boosted:
         return Boosted(fit_boosting(encoded.trees, label, job.classes, shape, int(rounds), job.seed))
 
-    return Learner(try_out, fit)
+    return Learner(try_out, fit, calibrated=True)
 
 
 def svm_learner(job: Job, strengths: Sequence[float] = MARGINS, narrow: float = 1.0) -> Learner[Model]:
@@ -206,10 +215,11 @@ def _by_strength(fit: Fit) -> Learner[Model]:
     ) -> Mapping[float, np.ndarray]:
         return (every if len(label) < CROSS_ROWS else last).try_out(encoded, label, held, held_label)
 
-    return Learner(try_out, fit)
+    return Learner(try_out, fit, calibrated=True)
 
 
 LEARNERS: dict[str, Callable[[Job], Learner[Model]]] = {
+    "network": deep_learner,
     "tree": tree_learner,
     "forest": forest_learner,
     "boosting": boosting_learner,

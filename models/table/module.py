@@ -1,4 +1,4 @@
-"""The Lightning glue of the churn network: loss, optimiser, averaged weights."""
+"""The Lightning glue of the tabular network: loss, optimiser, averaged weights."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from ludocast.models.averaging import move_average
+from ludocast.models.table.heads import Head, head_of
 from ludocast.models.table.network import TabularNetwork
 from torch import Tensor
-from torch.nn import functional as F
 
 Batch = tuple[Tensor, Tensor, Tensor]  # numbers [M, B, D], codes [M, B, S], label [M, B]
 
@@ -22,7 +22,7 @@ class TabularModule(pl.LightningModule):
     The sizes of the table come from the data module at the first `configure_model`, and from the checkpoint later.
 
     Args:
-        members: Networks trained side by side; their probabilities' logits are averaged.
+        members: Networks trained side by side; their outputs are averaged.
         hidden: Units of the MLP.
         dropout: Of these units.
         embedding: Width of a value's embedding.
@@ -64,7 +64,7 @@ class TabularModule(pl.LightningModule):
         self.build(self.sizes)
 
     def build(self, sizes: dict[str, Any]) -> None:
-        """Make the network for a table of these sizes (`numbers`, `code_sizes`, `classes`)."""
+        """Make the network for a table of these sizes: `numbers`, `code_sizes`, and what `head_of` reads."""
         self.sizes = sizes
         hparams = self.hparams
         with torch.random.fork_rng(devices=[]):
@@ -72,7 +72,7 @@ class TabularModule(pl.LightningModule):
             self.network = TabularNetwork(
                 sizes["numbers"],
                 list(sizes["code_sizes"]),
-                sizes["classes"],
+                head_of(sizes).outputs,
                 members=hparams["members"],
                 embedding=hparams["embedding"],
                 rank=hparams["rank"],
@@ -81,16 +81,22 @@ class TabularModule(pl.LightningModule):
             )
         self.averaged = copy.deepcopy(self.network).requires_grad_(False).eval()
 
-    def forward(self, numbers: Tensor, codes: Tensor) -> Tensor:
-        """Logits [N, C] of the averaged weights, the mean over members; numbers [N, D], codes [N, S]."""
-        return self.member_logits(numbers, codes).mean(dim=0)
+    @property
+    def head(self) -> Head:
+        """What the outputs are."""
+        assert self.sizes is not None
+        return head_of(self.sizes)
 
-    def member_logits(self, numbers: Tensor, codes: Tensor) -> Tensor:
-        """Logits [M, N, C] of the averaged weights."""
+    def forward(self, numbers: Tensor, codes: Tensor) -> Tensor:
+        """Outputs [N, C] of the averaged weights, the mean over members; numbers [N, D], codes [N, S]."""
+        return self.member_outputs(numbers, codes).mean(dim=0)
+
+    def member_outputs(self, numbers: Tensor, codes: Tensor) -> Tensor:
+        """Outputs [M, N, C] of the averaged weights."""
         if self.averaged is None:
             raise ValueError("this module has no network yet; fit it, or load it from a checkpoint")
-        logits: Tensor = self.averaged(numbers.unsqueeze(0), codes.unsqueeze(0).expand(self.hparams["members"], -1, -1))
-        return logits
+        out: Tensor = self.averaged(numbers.unsqueeze(0), codes.unsqueeze(0).expand(self.hparams["members"], -1, -1))
+        return out
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed dropout by epoch and rank, so that a resumed training repeats the unbroken one."""
@@ -100,25 +106,26 @@ class TabularModule(pl.LightningModule):
         torch.manual_seed((self.hparams["seed"] * 100_003 + self.current_epoch) * 1_009 + self.global_rank)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Sum over members of the mean cross-entropy, so that no member's gradient depends on another."""
+        """Sum over members of the mean loss, so that no member's gradient depends on another."""
         assert self.network is not None
         numbers, codes, label = batch
-        losses = member_losses(self.network(numbers, codes), label)
+        losses = self.head.losses(self.network(numbers, codes), label).mean(1)
         self.log("train_loss", losses.mean(), on_step=False, on_epoch=True, prog_bar=True, batch_size=label.shape[1])
         return losses.sum()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Cross-entropy of the averaged members."""
+        """Loss of the averaged members."""
         numbers, codes, label = batch
-        loss = member_losses(self(numbers[0], codes[0]).unsqueeze(0), label)
+        loss = self.head.losses(self(numbers[0], codes[0]).unsqueeze(0), label)
         self.log("validation_loss", loss.mean(), prog_bar=True, batch_size=label.shape[1], sync_dist=True)
 
     test_step = validation_step
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Probabilities [N, classes]."""
+        """Probabilities [N, classes], or outputs [N, C] of a number."""
         numbers, codes, _ = batch
-        return probabilities(self(numbers[0], codes[0]))
+        out: Tensor = self(numbers[0], codes[0])
+        return probabilities(out) if self.sizes is not None and self.sizes["classes"] else out
 
     def on_train_epoch_end(self) -> None:
         """The average takes the epoch's last step in before anyone looks at it."""
@@ -173,15 +180,6 @@ class TabularModule(pl.LightningModule):
         if self.network is None:
             self.build(checkpoint["sizes"])
         self._steps_averaged = int(checkpoint["global_step"])
-
-
-def member_losses(logits_MBC: Tensor, label_MB: Tensor) -> Tensor:
-    """Mean cross-entropy of each member, [M]; one logit is that of class 1."""
-    if logits_MBC.shape[-1] == 1:
-        return F.binary_cross_entropy_with_logits(
-            logits_MBC[..., 0], label_MB.to(logits_MBC.dtype), reduction="none"
-        ).mean(1)
-    return F.cross_entropy(logits_MBC.transpose(1, 2), label_MB, reduction="none").mean(1)
 
 
 def probabilities(logits_NC: Tensor) -> Tensor:

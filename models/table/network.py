@@ -1,4 +1,4 @@
-"""The churn network: value embeddings, a low-rank cross network and an MLP side by side; several members as one."""
+"""The tabular network: value embeddings, a low-rank cross network and an MLP side by side; several members as one."""
 
 # M members, B rows of a batch, D numbers, S code columns, V codes of all columns, E embedding width,
 # X = D + S·E inputs, K rank, H hidden units, C outputs
@@ -41,12 +41,12 @@ class CrossLayer(nn.Module):
 
 
 class TabularNetwork(nn.Module):
-    """Logits of M members trained side by side, each with its own parameters (first dimension of every one).
+    """Outputs of M members trained side by side, each with its own parameters (first dimension of every one).
 
     Args:
         numbers: Number of scaled numbers, D.
         code_sizes: Number of codes of each code column.
-        classes: Number of classes; two classes have one logit, that of class 1.
+        outputs: C, see `models.table.heads`.
         members: M.
         embedding: Width E of a value's embedding.
         rank: Rank of a cross layer.
@@ -64,7 +64,7 @@ class TabularNetwork(nn.Module):
         self,
         numbers: int,
         code_sizes: list[int],
-        classes: int,
+        outputs: int,
         members: int = 5,
         embedding: int = 16,
         rank: int = 32,
@@ -78,7 +78,6 @@ class TabularNetwork(nn.Module):
         self.members, self.embedding = members, embedding
         self.unknown, self.noise, self.dropout = unknown, noise, dropout
         inputs = numbers + len(code_sizes) * embedding
-        outputs = 1 if classes == 2 else classes
         starts = [sum(code_sizes[:i]) for i in range(len(code_sizes))]
         self.register_buffer("offset", torch.tensor(starts, dtype=torch.int64), persistent=False)
         self.register_buffer("used", torch.ones(members, 1, inputs))
@@ -88,7 +87,7 @@ class TabularNetwork(nn.Module):
         self.head = MemberLinear(members, inputs + hidden, outputs)
 
     def forward(self, numbers_MBD: Tensor, codes_MBS: Tensor) -> Tensor:
-        """Logits [M, B, C] of float numbers and int64 codes; a leading 1 in place of M serves all members."""
+        """Outputs [M, B, C] of float numbers and int64 codes; a leading 1 in place of M serves all members."""
         if self.training:
             numbers_MBD = numbers_MBD + self.noise * torch.randn_like(numbers_MBD)
             codes_MBS = codes_MBS.masked_fill(torch.rand(codes_MBS.shape, device=codes_MBS.device) < self.unknown, 0)

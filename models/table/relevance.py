@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 from ludocast.datamodules.preprocess import Encoded
-from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 
 ROWS_PER_COLUMN = 200  # with more rows a column the network can tell for itself
 FORESTS = 3
@@ -25,14 +25,15 @@ def relevant_inputs(encoded: Encoded, label: np.ndarray, seed: int) -> tuple[np.
     inputs = np.hstack([encoded.numbers, encoded.codes.astype(np.float32)])
     if len(label) > ROWS_PER_COLUMN * (numbers + codes):
         return np.ones(numbers, bool), np.ones(codes, bool)
+    kind = ExtraTreesRegressor if label.dtype.kind == "f" else ExtraTreesClassifier
     wins = np.zeros(numbers + codes, int)
     for forest in range(FORESTS):
         generator = np.random.default_rng([seed, forest])
         rows = generator.permutation(len(label))[:FOREST_ROWS]
         shuffled = generator.permuted(inputs[rows], axis=0)
-        model = ExtraTreesClassifier(
-            TREES, min_samples_leaf=5, max_features=0.5, random_state=seed * FORESTS + forest, n_jobs=1
-        ).fit(np.hstack([inputs[rows], shuffled]), label[rows])
+        model = kind(TREES, min_samples_leaf=5, max_features=0.5, random_state=seed * FORESTS + forest, n_jobs=1).fit(
+            np.hstack([inputs[rows], shuffled]), label[rows]
+        )
         importance = model.feature_importances_
         wins += importance[: numbers + codes] > importance[numbers + codes :].max()
     kept = wins * 2 > FORESTS

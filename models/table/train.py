@@ -1,4 +1,4 @@
-"""Training of the churn network by a Lightning Trainer: how long, and in what batches."""
+"""Training of the tabular network by a Lightning Trainer: how long, and in what batches."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def train_network(
 
     Args:
         encoded: All rows that members draw from.
-        label: int64 [N].
+        label: int64 [N], or scaled numbers, float64 [N].
         member_rows: Row numbers of each member.
-        sizes: `numbers`, `code_sizes`, `classes` of the table.
+        sizes: `numbers` and `code_sizes` of the table, and what `models.table.heads.head_of` reads.
         settings: Of the Trainer; with `checkpoints` a stopped training goes on from its last epoch. Several processes
             have to call this alike; each then draws its share of every batch, and all get the same network.
         seed: Of weights, shuffles and dropout.
@@ -109,12 +109,12 @@ def hidden_units(rows: int) -> int:
     return 384 if rows >= 5_000 else 128
 
 
-def network_logits(module: TabularModule, encoded: Encoded, batch: int = 4096) -> np.ndarray:
-    """Logits of each member, float32 [M, N, C]."""
+def network_outputs(module: TabularModule, encoded: Encoded, batch: int = 4096) -> np.ndarray:
+    """Outputs of each member, float32 [M, N, C]."""
     parts = []
     with torch.inference_mode():
         for start in range(0, max(len(encoded.numbers), 1), batch):
             numbers = torch.from_numpy(encoded.numbers[start : start + batch])
             codes = torch.from_numpy(encoded.codes[start : start + batch])
-            parts.append(module.member_logits(numbers, codes).numpy())
+            parts.append(module.member_outputs(numbers, codes).numpy())
     return np.concatenate(parts, axis=1)

@@ -73,12 +73,12 @@ def test_onnxruntime_equals_training(case: tuple[FittedChurn, RawColumns]) -> No
         np.testing.assert_array_equal(label, np.array(fitted.classes)[fitted.decide(wanted)])
 
 
-@pytest.mark.parametrize(("numbers", "codes", "layers", "classes"), [(3, 2, 1, 2), (0, 2, 2, 2), (2, 0, 3, 4)])
-def test_the_network_alone_equals_torch(numbers: int, codes: int, layers: int, classes: int) -> None:
+@pytest.mark.parametrize(("numbers", "codes", "layers", "outputs"), [(3, 2, 1, 1), (0, 2, 2, 1), (2, 0, 3, 4)])
+def test_the_network_alone_equals_torch(numbers: int, codes: int, layers: int, outputs: int) -> None:
     module = TabularModule(members=3)
     torch.manual_seed(0)
     network = TabularNetwork(
-        numbers, [5] * codes, classes, members=3, embedding=4, rank=2, cross_layers=layers, hidden=6
+        numbers, [5] * codes, outputs, members=3, embedding=4, rank=2, cross_layers=layers, hidden=6
     )
     torch.nn.init.normal_(network.values)
     network.read_only(torch.rand(3, numbers) < 0.7, torch.rand(3, codes) < 0.7)

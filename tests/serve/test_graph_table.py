@@ -11,14 +11,17 @@ from ludocast.datamodules.infer import RawColumns, describe, infer_schema, label
 from ludocast.datamodules.number_label import number_label
 from ludocast.datamodules.read import from_frame
 from ludocast.models.fitted import FittedClasses, FittedNumbers
+from ludocast.models.table.deep import Training
 from ludocast.models.table.fit import FittedTable, fit_table
 from ludocast.models.table.kernel import LANDMARKS
 from ludocast.models.table.learners import CLASSIFICATION, REGRESSION
+from ludocast.models.trainer import TrainerSettings
 from ludocast.serve.graph_table import export_table
 
 from tests.serve.made_table import hostile, made_frame
 
 FEWEST = {2: "logistic", 0: "linear"}
+QUICK = Training(members=2, settings=TrainerSettings(epochs=2))
 TOLERANCE = 1e-5  # of probabilities; of numbers, in deviations of the label
 
 
@@ -36,7 +39,9 @@ def fitted_table(
     label = label_index(label_values(table, "y", missing), schema) if classes else number_label(table, "y", missing)
     schema = describe(schema, columns, np.arange(len(label)))
     validation = None if rows < 2_000 else (columns, label)  # once is enough of many rows
-    found = fit_table(schema, columns, label, validation, names=names, combine="blend", prototypes=prototypes)
+    found = fit_table(
+        schema, columns, label, validation, names=names, combine="blend", prototypes=prototypes, training=QUICK
+    )
     return found, columns
 
 
@@ -76,7 +81,7 @@ def test_the_svm_of_many_rows_and_prototypes_are_no_exception(classes: int) -> N
 )
 def test_texts_times_or_numbers_alone_and_few_rows(kept: list[str], rows: int, classes: int) -> None:
     """Leaves that are sure, inputs that are not there."""
-    found, columns = fitted_table(classes, f"tree,svm,naive_bayes,knn,{FEWEST[classes]}", rows, kept=kept)
+    found, columns = fitted_table(classes, f"network,tree,svm,naive_bayes,knn,{FEWEST[classes]}", rows, kept=kept)
     assert not [row for row in found.leaderboard if row.failed]
     for fitted in found.every.values():
         equal(fitted, columns)

@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 import torch
-from ludocast.models.table.module import TabularModule, member_losses, probabilities
+from ludocast.models.table.heads import class_losses
+from ludocast.models.table.module import TabularModule, probabilities
 from ludocast.models.table.network import TabularNetwork
 from torch.nn import functional as F
 
@@ -28,19 +29,19 @@ def reference(network: TabularNetwork, numbers: np.ndarray, codes: np.ndarray, m
     return np.array(out)
 
 
-def small(classes: int = 2, members: int = 3) -> TabularNetwork:
+def small(outputs: int = 1, members: int = 3) -> TabularNetwork:
     torch.manual_seed(0)
-    return TabularNetwork(4, [3, 5], classes, members=members, embedding=6, rank=2, hidden=7).eval()
+    return TabularNetwork(4, [3, 5], outputs, members=members, embedding=6, rank=2, hidden=7).eval()
 
 
 def test_members_equal_a_slow_reference() -> None:
-    for classes in (2, 4):
-        network = small(classes)
+    for outputs in (1, 4):
+        network = small(outputs)
         generator = np.random.default_rng(1)
         numbers = generator.normal(size=(9, 4))
         codes = np.stack([generator.integers(0, 3, 9), generator.integers(0, 5, 9)], axis=1)
         found = network(torch.tensor(numbers).float()[None], torch.tensor(codes)[None].expand(3, -1, -1))
-        assert found.shape == (3, 9, 1 if classes == 2 else classes)
+        assert found.shape == (3, 9, outputs)
         for member in range(3):
             wanted = reference(network, numbers, codes, member)
             np.testing.assert_allclose(found[member].detach().numpy(), wanted, atol=2e-5)
@@ -59,8 +60,8 @@ def test_members_are_independent() -> None:
 
 def test_loss_by_hand() -> None:
     logits = torch.tensor([[[0.0], [math.log(3.0)]]])
-    loss = member_losses(logits, torch.tensor([[1, 1]]))
-    torch.testing.assert_close(loss, torch.tensor([(math.log(2) + math.log(4 / 3)) / 2]))
+    loss = class_losses(logits, torch.tensor([[1, 1]]))
+    torch.testing.assert_close(loss, torch.tensor([[math.log(2), math.log(4 / 3)]]))
     torch.testing.assert_close(probabilities(torch.tensor([[math.log(3.0)]])), torch.tensor([[0.25, 0.75]]))
 
 

@@ -36,7 +36,7 @@ def test_keeps_all_where_rows_abound_or_nothing_acts() -> None:
 
 def test_a_member_does_not_see_what_it_does_not_read() -> None:
     torch.manual_seed(0)
-    network = TabularNetwork(3, [4, 5], 2, members=2).eval()
+    network = TabularNetwork(3, [4, 5], 1, members=2).eval()
     network.read_only(
         torch.tensor([[True, False, True], [True, True, True]]), torch.tensor([[True, False], [True, True]])
     )

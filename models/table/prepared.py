@@ -1,0 +1,98 @@
+"""Training rows made ready for learners, and fitted learners put together to what a bundle repeats."""
+
+# N rows, C outputs
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from ludocast.datamodules.fit_preprocessing import fit_preprocessing
+from ludocast.datamodules.infer import RawColumns
+from ludocast.datamodules.preprocess import Encoded, Preprocessing
+from ludocast.datamodules.schema import Schema
+from ludocast.datamodules.split import folds
+from ludocast.models.calibration import fit_temperature
+from ludocast.models.conformal import fit_interval
+from ludocast.models.fitted import FittedClasses, FittedNumbers
+from ludocast.models.learner import HeldOut, blended
+from ludocast.models.table.fit import FOLDS, Learned
+from ludocast.models.table.learners import Model
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Training rows, and rows held out for good where there are such.
+
+    Attributes:
+        schema: Of the table; without classes the label is a number.
+        preprocessing: Fitted on the training rows.
+        encoded: The training rows.
+        label: Of these, int64 [N], or scaled numbers, float64 [N].
+        centre: Mean of a number's training rows, 0 of classes.
+        width: Their standard deviation, 1 of classes.
+        held: Rows held out for good, with their label.
+    """
+
+    schema: Schema
+    preprocessing: Preprocessing
+    encoded: Encoded
+    label: np.ndarray
+    centre: float
+    width: float
+    held: tuple[Encoded, np.ndarray] | None
+
+    def folds(self, seed: int) -> np.ndarray | None:
+        """Number of each training row's fold, int64 [N]; None where rows are held out for good."""
+        if self.held is not None:
+            return None
+        count = FOLDS if not self.schema.classes else int(min(FOLDS, np.bincount(self.label).min()))
+        return folds(self.label, seed, max(min(count, len(self.label)), 2))
+
+    def assembled(
+        self, models: Mapping[str, Model], weights: Mapping[str, float], held_out: HeldOut
+    ) -> FittedClasses | FittedNumbers:
+        """The model of some fitted learners, calibrated on held-out rows.
+
+        Args:
+            models: By name.
+            weights: Of their scores, above 0 of those that count.
+            held_out: Their scores on held-out rows.
+        """
+        used = {name: weight for name, weight in weights.items() if weight > 0}
+        candidates = Learned({name: models[name] for name in used})
+        scores = blended(held_out.logits, used)
+        if self.schema.classes:
+            temperature = fit_temperature(scores, held_out.label)
+            return FittedClasses(self.schema, self.preprocessing, candidates, used, temperature)
+        interval = fit_interval(scores[:, 0], held_out.label)
+        return FittedNumbers(self.schema, self.preprocessing, candidates, used, self.centre, self.width, interval)
+
+
+def prepare(
+    schema: Schema,
+    columns: RawColumns,
+    label: np.ndarray,
+    validation: tuple[RawColumns, np.ndarray] | None,
+    seed: int,
+    rare: int,
+) -> Prepared:
+    """Fit the preprocessing and apply it.
+
+    Args:
+        schema: The table's schema.
+        columns: Raw columns of the training rows.
+        label: Class index, int64 [N], or numbers, float64 [N].
+        validation: Raw columns and labels of rows held out for good; None: each training row is held out once.
+        seed: Of the preprocessing.
+        rare: Values of fewer training rows are not kept.
+    """
+    preprocessing, encoded = fit_preprocessing(schema, columns, label, seed, rare)
+    centre, width = (0.0, 1.0) if schema.classes else (float(label.mean()), float(label.std()))
+
+    def scaled(values: np.ndarray) -> np.ndarray:
+        return values if schema.classes else (values - centre) / width
+
+    held = None if validation is None else (preprocessing.encode(validation[0]), scaled(validation[1]))
+    return Prepared(schema, preprocessing, encoded, scaled(label), centre, width, held)

@@ -1,0 +1,294 @@
+"""A search over learners and their settings within a budget, and the ensemble that comes of it.
+
+First each learner is tried as it is without a search, the cheapest first; then under settings that have proved good
+elsewhere; then under settings that Optuna draws, the better learners more often. Which trial comes next follows from
+the seed and the trials so far alone, so a search that was killed goes on as if it had not been.
+"""
+
+# N rows, C outputs
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from ludocast.datamodules.infer import RawColumns
+from ludocast.datamodules.schema import Schema
+from ludocast.models.learner import HeldOut
+from ludocast.models.table.ensemble import MEMBERS, ensemble_weights
+from ludocast.models.table.fit import FittedTable, Row
+from ludocast.models.table.learners import Job, Model, learner_names
+from ludocast.models.table.prepared import Prepared, prepare
+from ludocast.models.table.search_store import TrialStore, draw_settings
+from ludocast.models.table.spaces import SPACES, Settings, learner_under
+from ludocast.models.table.trials import InnerFolds, Outcome, Trial, run_trial, sharpness
+
+ORDER = ("linear", "logistic", "naive_bayes", "tree", "boosting", "forest", "knn", "neural", "svm")  # then any other
+CANDIDATES = 4  # of each learner's trials, the best ones, may get into the ensemble
+
+
+@dataclass(frozen=True)
+class Budget:
+    """When a search ends: by whichever comes first.
+
+    Attributes:
+        seconds: Of wall clock for all, the fitting of the ensemble among it.
+        trials: Number of trials.
+    """
+
+    seconds: float | None = None
+    trials: int | None = None
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What came of a search.
+
+    Attributes:
+        found: The ensemble, and its members by themselves.
+        trials: All, in order.
+    """
+
+    found: FittedTable
+    trials: tuple[Trial, ...]
+
+
+def search_table(
+    schema: Schema,
+    columns: RawColumns,
+    label: np.ndarray,
+    validation: tuple[RawColumns, np.ndarray] | None,
+    budget: Budget,
+    *,
+    names: str = "all",
+    seed: int = 0,
+    rare: int = 0,
+    points: int = 10_000,
+    prototypes: int = 0,
+    folder: Path | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Searched:
+    """Search, choose an ensemble on held-out rows, and fit its members on all training rows.
+
+    With a number of trials and no seconds, equal seeds give equal results.
+
+    Args:
+        schema: The table's schema; without classes the label is a number.
+        columns: Raw columns of the training rows.
+        label: Class index, int64 [N], or numbers, float64 [N].
+        validation: Raw columns and labels of rows held out for good; None: each training row is held out once.
+        budget: When to end.
+        names: Of learners, see `learner_names`.
+        seed: Of everything random.
+        rare: Values of fewer training rows are not kept.
+        points: Rows that nearest neighbours keep at most.
+        prototypes: Centres in place of these rows; 0 for none.
+        folder: Where trials are kept, and those of a search that was stopped are taken up; None keeps none.
+        say: Is told what happens.
+
+    Raises:
+        ValueError: If there is no such learner, none could be fitted, or the budget was over before one was tried.
+    """
+    wanted = learner_names(names, len(schema.classes))
+    start = time.monotonic()
+    prepared = prepare(schema, columns, label, validation, seed, rare)
+    job = Job(prepared.preprocessing, len(schema.classes), seed, points, prototypes)
+    if folder is not None:
+        return _Search(prepared, job, wanted, budget, TrialStore(folder), say, start).run()
+    with tempfile.TemporaryDirectory() as place:
+        return _Search(prepared, job, wanted, budget, TrialStore(Path(place)), say, start).run()
+
+
+@dataclass
+class _Search:
+    """A search at work."""
+
+    prepared: Prepared
+    job: Job
+    names: Sequence[str]
+    budget: Budget
+    store: TrialStore
+    say: Callable[[str], None]
+    start: float
+    trials: list[Trial] = field(default_factory=list)
+    before: float = 0.0  # seconds of the search before it was stopped
+
+    def run(self) -> Searched:
+        """Trials until the budget is over; then the ensemble."""
+        self.trials = self.store.trials()
+        self.before = self.trials[-1].elapsed if self.trials else 0.0
+        if self.trials:
+            self.say(f"going on after {len(self.trials)} trials")
+        held = self.prepared.held
+        folds = InnerFolds(self.prepared.encoded, self.prepared.label, self.prepared.folds(self.job.seed), held)
+        while self.budget.trials is None or len(self.trials) < self.budget.trials:
+            following = self._following()
+            if following is None:
+                break
+            self._try(*following, folds)
+        return self._end(folds)
+
+    def elapsed(self) -> float:
+        """Seconds of the search so far."""
+        return self.before + time.monotonic() - self.start
+
+    def left(self) -> float:
+        """Seconds left for trials: what the best ones so far take to be fitted on all rows is put aside."""
+        if self.budget.seconds is None:
+            return float("inf")
+        best = sorted(self._whole(), key=lambda one: one.loss)[:MEMBERS]
+        share = 1.0 if self.prepared.held is not None else 0.25
+        return self.budget.seconds - self.elapsed() - share * sum(one.seconds for one in best)
+
+    def _whole(self) -> list[Trial]:
+        return [one for one in self.trials if one.state == "whole"]
+
+    def _following(self) -> tuple[str, Settings] | None:
+        """Learner and settings of the trial to come; None where there is none that the time would do for."""
+        if self.trials and self.left() <= 0:
+            return None
+        tried = {(one.learner, tuple(sorted(one.settings.items()))) for one in self.trials}
+        for name, settings in first_trials(self.names):
+            alone = next((one for one in self.trials if one.learner == name and not one.settings), None)
+            out = settings and (alone is None or alone.state != "whole" or alone.seconds > self.left())
+            if (name, tuple(sorted(settings.items()))) not in tried and not out:
+                return name, settings
+        number = len(self.trials) + 1
+        losses = {name: min(one.loss for one in self._whole() if one.learner == name) for name in self._tunable()}
+        if not losses:
+            return None
+        # The best learner is drawn twice as often as the second, three times as often as the third.
+        ranked = sorted(losses, key=lambda name: losses[name])
+        weight = 1 / np.arange(1, len(ranked) + 1)
+        drawn = np.random.default_rng([self.job.seed, number]).choice(len(ranked), p=weight / weight.sum())
+        name = ranked[int(drawn)]
+        return name, draw_settings(name, self.trials, self.job.seed, number)
+
+    def _tunable(self) -> list[str]:
+        """Learners with settings to draw that have been tried, and take no longer than the time that is left."""
+        left = self.left()
+        whole = {one.learner for one in self._whole() if one.seconds <= left}
+        return [name for name in self.names if name in SPACES and name in whole]
+
+    def _try(self, name: str, settings: Settings, folds: InnerFolds) -> None:
+        number = len(self.trials) + 1
+        job = replace(self.job, seed=(self.job.seed + number - 1) % 2**32)
+        begin, left = time.monotonic(), self.left()
+
+        def is_late(done: int) -> bool:
+            return (time.monotonic() - begin) * folds.count / done > left
+
+        failed = ""
+        outcome = Outcome("failed", ())
+        try:
+            outcome = run_trial(learner_under(name, job, settings), folds, self._rival(name, settings, folds), is_late)
+        except Exception as error:  # of whatever kind: one learner's failure is no reason to lose the others
+            failed = (str(error).splitlines() or [type(error).__name__])[0]
+        seconds = time.monotonic() - begin
+        trial = Trial(
+            number, name, settings, outcome.state, outcome.losses, outcome.setting, seconds, self.elapsed(), failed
+        )
+        self.store.add(trial, outcome.scores)
+        self.trials.append(trial)
+        self.say(self._told(trial))
+
+    def _rival(self, name: str, settings: Settings, folds: InnerFolds) -> np.ndarray | None:
+        """Calibrated scores of the learner's best trial; none for what is tried first."""
+        known = [one for one in self._whole() if one.learner == name]
+        if not settings or not known:
+            return None
+        scores = self.store.scores(min(known, key=lambda one: one.loss).number)
+        return scores * sharpness(scores, folds.held_label)
+
+    def _told(self, trial: Trial) -> str:
+        best = min(self._whole(), key=lambda one: one.loss, default=None)
+        what = {
+            "whole": f"{self._shown(trial.loss):.4g}",
+            "pruned": "given up, behind another",
+            "failed": f"failed: {trial.failed}",
+            "late": "given up, no time left for it",
+        }[trial.state]
+        so_far = "" if best is None else f"   best {self._shown(best.loss):.4g} ({best.name})"
+        left = "" if self.budget.seconds is None else f"   {max(self.left(), 0):.0f} s left"
+        return f"trial {trial.number:<4} {trial.learner:<12} {trial.seconds:6.1f} s   {what}{so_far}{left}"
+
+    def _shown(self, loss: float) -> float:
+        """Log loss, or the root of the mean squared error in the label's unit."""
+        return loss if self.prepared.schema.classes else self.prepared.width * float(np.sqrt(loss))
+
+    def _end(self, folds: InnerFolds) -> Searched:
+        whole = self._whole()
+        if not whole:
+            raise ValueError(self._nothing(folds))
+        untried = [name for name in self.names if name not in {one.learner for one in self.trials}]
+        if untried:
+            self.say(f"note: the budget was over before {', '.join(untried)} had been tried")
+        candidates = _best_of_each(whole)
+        scores = {one.name: self.store.scores(one.number) for one in candidates}
+        sharp = {name: sharpness(one, folds.held_label) for name, one in scores.items()}
+        calibrated = {name: one * sharp[name] for name, one in scores.items()}
+        parts = ensemble_weights(calibrated, folds.held_label, self.job.seed)
+        members = [one for one in candidates if one.name in parts]
+        self.say("fitting " + ", ".join(f"{one.name} ({parts[one.name]:.0%})" for one in members) + " on all rows")
+        models = {one.name: self._fit(one) for one in members}
+        what = "validation rows" if folds.fold is None else f"training rows, held out in {folds.count} folds"
+        protocol = f"{len(folds.held_label):,} {what}"
+        held_out = HeldOut({name: scores[name] for name in parts}, folds.held_label, protocol)
+        weights = {name: part * sharp[name] for name, part in parts.items()}
+        every = {
+            one.name: self.prepared.assembled(models, {one.name: 1.0}, held_out)
+            for one in sorted(members, key=lambda one: one.loss)
+        }
+        model = self.prepared.assembled(models, weights, held_out)
+        return Searched(FittedTable(model, every, held_out, self._leaderboard()), tuple(self.trials))
+
+    def _fit(self, trial: Trial) -> Model:
+        assert trial.setting is not None
+        job = replace(self.job, seed=(self.job.seed + trial.number - 1) % 2**32)
+        return learner_under(trial.learner, job, trial.settings).fit(
+            self.prepared.encoded, self.prepared.label, trial.setting
+        )
+
+    def _leaderboard(self) -> tuple[Row, ...]:
+        """The best trial of each learner."""
+        rows = []
+        for name in dict.fromkeys(one.learner for one in self.trials):
+            own = [one for one in self.trials if one.learner == name]
+            best = min(own, key=lambda one: one.loss)
+            seconds = sum(one.seconds for one in own)
+            loss = self._shown(best.loss) if best.state == "whole" else None
+            rows.append(Row(name, loss, best.setting, seconds, "" if loss is not None else best.failed or best.state))
+        return tuple(sorted(rows, key=lambda row: np.inf if row.loss is None else row.loss))
+
+    def _nothing(self, folds: InnerFolds) -> str:
+        reasons = "; ".join(dict.fromkeys(f"{one.learner}: {one.failed}" for one in self.trials if one.failed))
+        if self.budget.seconds is None or not any(one.state == "late" for one in self.trials):
+            return f"no learner could be fitted ({reasons})" if reasons else "the budget is too small for one learner"
+        enough = max(one.seconds * (folds.count + 1) / max(len(one.losses), 1) for one in self.trials)
+        return (
+            f"the budget of {self.budget.seconds:g} s was over before one learner had been tried; about "
+            f"{2 * (self.elapsed() + enough):.0f} s would do"
+        )
+
+
+def first_trials(names: Sequence[str]) -> list[tuple[str, Settings]]:
+    """Learners as they are, the cheapest first; then those that have some under their first settings, in turn."""
+    ordered = sorted(names, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
+    found: list[tuple[str, Settings]] = [(name, {}) for name in ordered]
+    spaces = {name: SPACES[name].first for name in ordered if name in SPACES}
+    for turn in range(max((len(first) for first in spaces.values()), default=0)):
+        found += [(name, first[turn]) for name, first in spaces.items() if turn < len(first)]
+    return found
+
+
+def _best_of_each(whole: Sequence[Trial]) -> list[Trial]:
+    """The best trials of each learner, in the order of their numbers."""
+    by_learner: Mapping[str, list[Trial]] = {one.learner: [] for one in whole}
+    for one in sorted(whole, key=lambda one: one.loss):
+        if len(by_learner[one.learner]) < CANDIDATES:
+            by_learner[one.learner].append(one)
+    return sorted((one for kept in by_learner.values() for one in kept), key=lambda one: one.number)
