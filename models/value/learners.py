@@ -17,7 +17,8 @@ import numpy as np
 from ludocast.datamodules.preprocess import Encoded
 from ludocast.models.calibration import fit_temperature
 from ludocast.models.learner import Learner, least_setting, try_in_turn
-from ludocast.models.table.boosting import Boosting, fit_boosting, rounds_to_try
+from ludocast.models.table.boosting import Boosting, rounds_to_try
+from ludocast.models.table.fit_boosting import fit_boosting
 from ludocast.models.table.learners import SHAPE, Job, Model, boosting_learner, linear_learner, logistic_learner
 from ludocast.models.value.measures import deviance
 from scipy.optimize import minimize
