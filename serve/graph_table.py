@@ -26,7 +26,7 @@ from ludocast.models.table.learners import Boosted, Model
 from ludocast.models.table.neighbours import GRID, Neighbours
 from ludocast.models.table.trees import Trees
 from ludocast.models.value.learners import LEAST_AMOUNT, Exponential, Floored, Hurdle, LogNormal
-from ludocast.serve.export import add_class_outputs
+from ludocast.serve.export import add_class_outputs, preprocessing_metadata
 from ludocast.serve.graph import GraphBuilder
 from ludocast.serve.graph_inputs import EncodedNames, add_inputs, add_preprocessing
 from ludocast.serve.graph_learners import (
@@ -52,7 +52,7 @@ def export_table(fitted: FittedClasses | FittedNumbers, description: str = "") -
         add_class_outputs(graph, fitted, scores)
     else:
         _add_number_outputs(graph, fitted, scores)
-    return graph.model(description, {})
+    return graph.model(description, preprocessing_metadata(fitted))
 
 
 def _add_scores(graph: GraphBuilder, names: EncodedNames, learned: Learned, scale: Mapping[str, float]) -> str:
@@ -203,9 +203,11 @@ def _add_hurdle(graph: GraphBuilder, names: EncodedNames, model: Hurdle) -> str:
 
 
 def _add_log_normal(graph: GraphBuilder, names: EncodedNames, model: LogNormal) -> str:
-    scores = graph.op("Cast", _emit(graph, names, model.network), to=TensorProto.DOUBLE)
-    logit, centre, free = (graph.op("Gather", scores, graph.ints(k), axis=1) for k in range(3))
-    width = graph.op("Max", graph.op("Softplus", free), graph.doubles(LEAST_DEVIATION))
+    scores = _emit(graph, names, model.network)
+    free = graph.op("Softplus", graph.op("Gather", scores, graph.ints(2), axis=1))  # runtimes have it for float alone
+    width = graph.op("Max", graph.op("Cast", free, to=TensorProto.DOUBLE), graph.doubles(LEAST_DEVIATION))
+    scores = graph.op("Cast", scores, to=TensorProto.DOUBLE)
+    logit, centre = (graph.op("Gather", scores, graph.ints(k), axis=1) for k in range(2))
     half = graph.op("Mul", graph.op("Mul", width, width), graph.doubles(0.5))
     log_mean = graph.op("Min", graph.op("Add", centre, half), graph.doubles(model.most))
     amount = graph.op("Mul", graph.op("Sigmoid", logit), graph.op("Exp", log_mean))
