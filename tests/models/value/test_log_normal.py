@@ -25,7 +25,7 @@ def test_the_loss_is_minus_the_log_likelihood_but_for_what_no_output_changes() -
     for member, own in enumerate((out, out[::-1])):
         width = np.maximum(np.log1p(np.exp(own[:, 2])), LEAST_DEVIATION)
         pays = amount > 0
-        wanted = -stats.bernoulli.logpmf(pays, expit(own[:, 0]))
+        wanted = -np.asarray(stats.bernoulli.logpmf(pays, expit(own[:, 0])))
         of_payers = stats.lognorm.logpdf(amount[pays], width[pays], scale=np.exp(own[pays, 1]))
         wanted[pays] -= of_payers + np.log(amount[pays]) + np.log(2 * np.pi) / 2
         np.testing.assert_allclose(found[member], wanted, rtol=1e-9, atol=1e-9)
