@@ -6,8 +6,9 @@
 Of simulated players the mean of each one's spending is known, and 20,000 others than those of the training tell: the
 normalised Gini as a share of what the true means reach, the deviance above theirs, by how much the sums of the tenths
 of the prediction are off those of the true means (all sums brought to one: that of so few large amounts is off by
-chance), and how many true amounts lie within their interval. Real tables: plays of a casual mobile game in the 30 days after a
-device's first (Kim et al. 2017), and hours in a game that somebody has bought (Steam), by what else is known of both.
+chance), and how many true amounts lie within their interval. Real tables: plays of a casual mobile game in the 30 days
+after a device's first one (Kim et al. 2017), and hours in a game that somebody has bought (Steam), by what else is
+known of the game and the buyer.
 """
 
 from __future__ import annotations

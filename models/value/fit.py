@@ -25,8 +25,9 @@ from ludocast.models.table.deep import AS_USUAL, Training
 from ludocast.models.table.fit import Combine, FittedTable, Row
 from ludocast.models.table.learners import Job
 from ludocast.models.table.prepared import FOLDS, Learned
-from ludocast.models.value.learners import LEARNERS, Candidate, Rows, mean_deviance, value_learner_names
+from ludocast.models.value.learners import LEARNERS, Candidate, mean_deviance, value_learner_names
 from ludocast.models.value.measures import LEAST
+from ludocast.models.value.rows import Rows
 
 
 def fit_value(
