@@ -11,6 +11,7 @@ from pathlib import Path
 from ludocast.datamodules.reference import REFERENCE_FILE, Reference
 from ludocast.models.segments.methods import METHODS
 from ludocast.models.segments.segmentation import Segmentation
+from ludocast.recipes.assignments import Assignments
 from ludocast.recipes.experiment import experiment_of
 from ludocast.recipes.loggers import LoggerName, Tracker, check_logger
 from ludocast.recipes.provenance import git_revision, libraries
@@ -45,7 +46,8 @@ def segment(
 ) -> None:
     """Find segments in a table, tell in words what sets each apart, and export what tells the segment of any row.
 
-    OUT holds report.html, metrics.json, schema.json, and bundle/, which `ludocast score` and `ludocast serve` take.
+    OUT holds report.html, metrics.json, schema.json, segments.parquet (that of each row), and bundle/, which `ludocast
+    score` and `ludocast serve` take.
 
     Example: ludocast segment --data players.csv --exclude player_id --out run
 
@@ -92,6 +94,7 @@ def segment(
         known_as = out.name if name is None else name
         report = segment_report(found, table, known_as, entity, drifted, other, seed)
         _write(partial, report, found.fitted, reference_of(found, table, seed), table.sha256, version)
+        Assignments(table.sha256, found.segment, found.fitted.names).write(partial)
         if tracker is not None:
             tracker.finish(partial)
         folder.finish()
