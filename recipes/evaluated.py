@@ -231,7 +231,8 @@ def shown_score(found: Predictions, manifest: Manifest) -> np.ndarray:
     """
     if manifest.measures is not None:
         measured = found.probabilities[:, : len(manifest.classes)]
-        return measured.min(axis=1) if manifest.measures[0] == "distances" else measured.max(axis=1)
+        own = measured.min(axis=1) if manifest.measures[0] == "distances" else measured.max(axis=1)
+        return np.asarray(own)
     if manifest.task == "regression":
         return found.labels
     probabilities = found.probabilities

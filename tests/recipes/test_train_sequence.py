@@ -18,7 +18,7 @@ from ludocast.datamodules.sequence import SequenceDataModule
 from ludocast.datamodules.sequence_sources import TagSource
 from ludocast.models.sequence.predict import evaluated
 from ludocast.models.sequence.tasks import LeavingModule, NextModule, TagModule
-from ludocast.recipes.predictions import read_predictions
+from ludocast.recipes.predictions import Predictions, read_predictions
 from sklearn.metrics import roc_auc_score
 
 from ludocast.__main__ import main
@@ -70,6 +70,7 @@ def test_churn_leaves_measures_and_answers_that_agree(game: Path, capsys: pytest
     assert float(loaded.temperature) == pytest.approx(document["settings"]["temperature"])
     assert "on the test part" in capsys.readouterr().out
     kept = read_predictions(Path("run"))
+    assert isinstance(kept, Predictions)
     assert len(np.unique(kept.rows)) == len(answers)
     assert roc_auc_score(kept.label, kept.probabilities[:, 1]) == pytest.approx(auc, abs=1e-6)
     assert train("churn", "--epochs", "1", "--kind", "gru", out="other") == 0
