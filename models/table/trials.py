@@ -4,15 +4,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+import pytorch_lightning as pl
 from ludocast.datamodules.preprocess import Encoded
 from ludocast.models.calibration import fit_temperature, loss, row_losses
 from ludocast.models.learner import Learner, least_setting
+from ludocast.models.table.deep import Training
 
+ON_ALL_ROWS = 1.25  # times what a fold took, which has four fifths of the rows
 BEHIND = 2.0  # standard errors by which a trial has to be behind its rival on the same rows to be given up
 State = Literal["whole", "pruned", "failed", "late"]
 
@@ -80,18 +83,20 @@ class InnerFolds:
         """Of all held-out rows."""
         return self.label if self.held is None else self.held[1]
 
-    def held_in(self, k: int) -> np.ndarray:
-        """Which of the held-out rows are those of a fold, bool [N]."""
-        return np.ones(len(self.held_label), bool) if self.fold is None else self.fold == k
-
-    def try_out(self, learner: Learner[object], k: int) -> Mapping[float, np.ndarray]:
-        """Scores of a fold's held-out rows under each of the learner's own settings."""
-        if self.fold is None:
-            assert self.held is not None
-            return learner.try_out(self.encoded, self.label, *self.held)
-        held, inside = np.flatnonzero(self.fold == k), np.flatnonzero(self.fold != k)
-        parts = (self.encoded.rows(held), self.label[held])
-        return learner.try_out(self.encoded.rows(inside), self.label[inside], *parts)
+    def steps(self, learner: Learner[object]) -> Iterator[tuple[np.ndarray, Mapping[float, np.ndarray]]]:
+        """Fold by fold, or all at once: which held-out rows, bool [N], and their scores under each own setting."""
+        everyone = np.ones(len(self.held_label), bool)
+        if self.held is not None:
+            yield everyone, learner.try_out(self.encoded, self.label, *self.held)
+            return
+        assert self.fold is not None
+        if learner.hold_out is not None:
+            yield everyone, learner.hold_out(self.encoded, self.label, self.fold)
+            return
+        for k in range(self.count):
+            held, inside = np.flatnonzero(self.fold == k), np.flatnonzero(self.fold != k)
+            parts = (self.encoded.rows(held), self.label[held])
+            yield self.fold == k, learner.try_out(self.encoded.rows(inside), self.label[inside], *parts)
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,44 @@ class Outcome:
     scores: np.ndarray | None = None
 
 
+class LateError(Exception):
+    """There is no time to end a training."""
+
+
+class Deadline(pl.Callback):
+    """Ends the training of a network for which there is no time.
+
+    Args:
+        is_late: Told which share of the training is done.
+    """
+
+    def __init__(self, is_late: Callable[[float], bool]) -> None:
+        self.is_late = is_late
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Ask, unless it was the last epoch.
+
+        Raises:
+            LateError: If there is none.
+        """
+        done, whole = trainer.current_epoch + 1, trainer.max_epochs
+        if whole is not None and done < whole and self.is_late(done / whole):
+            raise LateError
+
+
+def with_deadline(training: Training, is_late: Callable[[float], bool]) -> Training:
+    """The same training, which ends by `LateError` where there is no time for it."""
+    settings = training.settings
+    return replace(training, settings=replace(settings, callbacks=(*settings.callbacks, Deadline(is_late))))
+
+
+def refit_share(learner: Learner[object], folds: InnerFolds) -> float:
+    """What fitting on all rows takes, as a share of what a trial took."""
+    if folds.held is not None:
+        return 1.0
+    return ON_ALL_ROWS if learner.hold_out is not None else ON_ALL_ROWS / folds.count
+
+
 def sharpness(scores: np.ndarray, label: np.ndarray) -> float:
     """What logits are to be multiplied by to be calibrated; 1 of numbers."""
     return 1.0 if label.dtype.kind == "f" else 1 / fit_temperature(scores, label)
@@ -120,7 +163,7 @@ def run_trial(
     learner: Learner[object],
     folds: InnerFolds,
     rival: np.ndarray | None,
-    is_late: Callable[[int], bool] = lambda _: False,
+    is_late: Callable[[float], bool] = lambda _: False,
 ) -> Outcome:
     """Try a learner on one fold after the other.
 
@@ -128,7 +171,7 @@ def run_trial(
         learner: Under the settings.
         folds: Of the training rows.
         rival: Calibrated scores [N, C] of the best whole trial of the same learner; None never gives up.
-        is_late: Told how many folds are done, whether there is no time for the others.
+        is_late: Told which share of the folds is done, whether there is no time for the others.
 
     Raises:
         FloatingPointError: If it gives numbers that are not finite.
@@ -137,10 +180,8 @@ def run_trial(
     joined: dict[float, np.ndarray] = {}
     seen = np.zeros(len(label), bool)
     losses: list[float] = []
-    setting = 0.0
-    for k in range(folds.count):
-        held = folds.held_in(k)
-        for one, scores in folds.try_out(learner, k).items():
+    for held, tried in folds.steps(learner):
+        for one, scores in tried.items():
             if not np.isfinite(scores).all():
                 raise FloatingPointError("it gives numbers that are not finite")
             joined.setdefault(one, np.empty((len(label), scores.shape[1])))[held] = scores
@@ -149,11 +190,11 @@ def run_trial(
         mine = joined[setting][seen]
         mine = mine * sharpness(mine, label[seen])
         losses.append(loss(mine, label[seen]))
-        if k + 1 == folds.count:
+        if seen.all():
             return Outcome("whole", tuple(losses), setting, joined[setting])
         if rival is not None and _is_behind(mine, rival[seen], label[seen]):
             return Outcome("pruned", tuple(losses))
-        if is_late(k + 1):
+        if is_late(len(losses) / folds.count):
             break
     return Outcome("late", tuple(losses))
 
