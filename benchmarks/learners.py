@@ -37,7 +37,7 @@ from ludocast.datamodules.infer import raw_columns
 from ludocast.datamodules.read import from_frame
 from ludocast.models.fitted import FittedClasses, FittedNumbers
 from ludocast.models.table.fit import fit_table
-from ludocast.models.table.learners import CLASSIFICATION, REGRESSION
+from ludocast.models.table.learners import learner_names
 from ludocast.recipes.labelled_table import LabelledTable, read_labelled_table
 from ludocast.serve.scorer import Scorer
 
@@ -178,7 +178,7 @@ def main() -> None:
         return
     done = {(row["label"], row["learner"]) for row in known}
     for label in options.labels:
-        every = REGRESSION if label == "MonthlyCharges" else CLASSIFICATION
+        every = learner_names("all", 0 if label == "MonthlyCharges" else 2)
         for learner in every if options.learners is None else [one for one in every if one in options.learners]:
             if (label, learner) not in done:
                 found = measure(label, learner)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine, make_friedman1
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine, make_friedman1
 
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 
@@ -204,6 +204,29 @@ def heavy_tails() -> Table:
     return Table(x.assign(kind=[f"k{k}" for k in kind], price=price), "price")
 
 
+def iris() -> Table:
+    frame = load_iris(as_frame=True).frame
+    return Table(frame.assign(target=[f"species {k}" for k in frame.target]), "target")
+
+
+def clear_kinds() -> Table:
+    """240 rows of four classes that hardly meet, 12 numbers of several scales."""
+    g = np.random.default_rng(15)
+    kind = g.integers(0, 4, 240)
+    x = g.normal(size=(240, 12)) + 2.0 * g.normal(size=(4, 12))[kind]
+    frame = pd.DataFrame(x * np.exp(g.normal(0, 2, 12)), columns=[f"x{i}" for i in range(12)])
+    return Table(frame.assign(kind=[f"kind {k}" for k in kind]), "kind")
+
+
+def few_counts() -> Table:
+    """900 rows; purchases, many of them none, whose rate one category and four numbers tell."""
+    g = np.random.default_rng(16)
+    kind = g.integers(0, 7, 900)
+    x = _normal(900, 7, g)
+    rate = np.exp(-0.5 + g.normal(0, 0.7, 7)[kind] + 0.6 * x.x0 + 0.4 * (x.x1 > 0.5) - 0.3 * x.x2**2 + 0.2 * x.x3)
+    return Table(x.assign(kind=[f"k{k}" for k in kind], purchases=g.poisson(rate).astype(float)), "purchases")
+
+
 def three_kinds() -> Table:
     """3,000 rows of three classes, 10 numbers and 2 categories."""
     g = np.random.default_rng(12)
@@ -260,6 +283,7 @@ CATALOGUE: dict[str, Callable[[], Table]] = {
 OTHERS: dict[str, Callable[[], Table]] = {
     table.__name__: table
     for table in (
-        small_smooth, thousand, noise_columns, crossed_categories, imbalanced, three_kinds, friedman, mixed_number,
+        small_smooth, thousand, noise_columns, crossed_categories, imbalanced, iris, clear_kinds, three_kinds,
+        few_counts, friedman, mixed_number,
     )
 }  # fmt: skip

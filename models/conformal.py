@@ -51,10 +51,58 @@ def fit_interval(score: np.ndarray, label: np.ndarray, coverage: float = COVERAG
     knots, offset = [], []
     for rows in np.array_split(order, bins):
         residual = np.sort(label[rows] - score[rows])
-        side = (1 - coverage) / 2
-        # The rank of the lower bound is ⌊(n + 1) α/2⌋ from below, of the upper one the same from above, at least 1.
-        rank = max(int(np.floor((len(rows) + 1) * side + 1e-9)), 1)
+        rank = _rank(len(rows), (1 - coverage) / 2)
         knots.append(float(np.median(score[rows])))
         offset.append([min(float(residual[rank - 1]), 0.0), max(float(residual[-rank]), 0.0)])
     kept = np.unique(knots, return_index=True)[1]  # a tree's scores are few, and bins may share their middle
     return Interval(np.array(knots)[kept], np.array(offset)[kept], coverage)
+
+
+@dataclass(frozen=True)
+class Ratios:
+    """Lower and upper bound of an amount as shares of the prediction, linear in its logarithm between the knots.
+
+    Attributes:
+        knots: Logarithms of predictions, float64 [K], ascending.
+        ratio: float64 [K, 2]; the first column is 0 to 1, the second 1 or more.
+        coverage: Share of true amounts that is to lie inside.
+    """
+
+    knots: np.ndarray
+    ratio: np.ndarray
+    coverage: float = COVERAGE
+
+    def offsets(self, score: np.ndarray) -> np.ndarray:
+        """Of scores [N] above 0, float64 [N, 2]."""
+        at = np.log(score)
+        return np.column_stack([score * (np.interp(at, self.knots, side) - 1) for side in self.ratio.T])
+
+
+def fit_ratios(score: np.ndarray, label: np.ndarray, coverage: float = COVERAGE) -> Ratios:
+    """From amounts that a model predicts for rows it was not fitted on: their ratios' quantiles, by neighbourhood.
+
+    Where the lower bound is 0 nothing lies below it, so the upper one leaves out all that an interval may leave out.
+    Where more than `coverage` of the rows are 0, no interval that holds the 0 can hold fewer rows.
+
+    Args:
+        score: Predicted, float64 [N], above 0.
+        label: True, float64 [N], 0 or more.
+        coverage: Wanted.
+    """
+    bins = int(np.clip(len(score) // BIN_ROWS, 1, MOST_BINS))
+    order = np.argsort(score, kind="stable")
+    knots, ratio = [], []
+    for rows in np.array_split(order, bins):
+        found = np.sort(label[rows] / score[rows])
+        below = _rank(len(rows), (1 - coverage) / 2)
+        lower = found[below - 1]
+        above = below if lower > 0 else _rank(len(rows), 1 - coverage)
+        knots.append(float(np.median(np.log(score[rows]))))
+        ratio.append([min(float(lower), 1.0), max(float(found[-above]), 1.0)])
+    kept = np.unique(knots, return_index=True)[1]
+    return Ratios(np.array(knots)[kept], np.array(ratio)[kept], coverage)
+
+
+def _rank(rows: int, left_out: float) -> int:
+    """Of n rows the ⌊(n + 1) share⌋-th from the end, so that no more than the share lies beyond it; at least 1."""
+    return max(int(np.floor((rows + 1) * left_out + 1e-9)), 1)

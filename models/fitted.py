@@ -13,7 +13,7 @@ from ludocast.datamodules.infer import RawColumns
 from ludocast.datamodules.preprocess import Encoded, Preprocessing
 from ludocast.datamodules.schema import Schema
 from ludocast.models.calibration import class_probabilities
-from ludocast.models.conformal import Interval
+from ludocast.models.conformal import Interval, Ratios
 from ludocast.models.learner import blended
 
 
@@ -88,7 +88,7 @@ class FittedNumbers:
     weights: Mapping[str, float]
     centre: float
     width: float
-    interval: Interval
+    interval: Interval | Ratios
 
     def predict(self, columns: RawColumns) -> np.ndarray:
         """Values float64 [N] of raw columns."""

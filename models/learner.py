@@ -14,6 +14,7 @@ from ludocast.models.calibration import loss
 
 NOTICEABLE = 5e-4  # share of the loss: what gains less is not worth its time at inference
 Model = TypeVar("Model", covariant=True)
+Measure = Callable[[np.ndarray, np.ndarray], float]  # from scores [N, C] and labels [N] to a mean loss
 Tried = Mapping[str, Mapping[float, np.ndarray]]  # learner, setting, scores [N, C] of held-out rows
 
 
@@ -83,14 +84,15 @@ def choose(tried: Tried, label: np.ndarray, what: str) -> tuple[HeldOut, dict[st
     return HeldOut(logits, label, f"{len(label):,} {what}"), chosen
 
 
-def least_setting(settings: Mapping[float, np.ndarray], label: np.ndarray) -> float:
+def least_setting(settings: Mapping[float, np.ndarray], label: np.ndarray, measure: Measure = loss) -> float:
     """The first setting whose loss is not noticeably above the lowest; of boosting, that with the fewest rounds.
 
     Args:
         settings: Setting to scores float64 [N, C] on held-out rows, the cheapest first.
         label: int64 [N], or scaled numbers, float64 [N].
+        measure: Mean loss of scores, the lower the better.
     """
-    losses = {setting: loss(scores, label) for setting, scores in settings.items()}
+    losses = {setting: measure(scores, label) for setting, scores in settings.items()}
     limit = min(losses.values()) * (1 + NOTICEABLE)
     return next(setting for setting, one in losses.items() if one <= limit)
 

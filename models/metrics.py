@@ -76,7 +76,7 @@ def classification_metrics(
     for k, name in enumerate(NAMES):
         if np.isfinite(values[k]):
             around = interval(values[k], resampled[:, k])
-            found[name] = _reflected(around) if name == "ece" else around
+            found[name] = reflected(around) if name == "ece" else around
     return found
 
 
@@ -195,7 +195,8 @@ def interval(value: float, resampled: np.ndarray) -> Interval:
     return Interval(float(value), float(low), float(high))
 
 
-def _reflected(interval: Interval) -> Interval:
+def reflected(interval: Interval) -> Interval:
+    """The interval of a measure that is biased upwards: reflected at the value, cut at 0, kept around the value."""
     value = interval.value
     low, high = 2 * value - interval.high, 2 * value - interval.low
     return Interval(value, min(value, max(0.0, low)), max(value, high))

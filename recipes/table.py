@@ -89,7 +89,7 @@ def train_table(
         out: Folder of the run; it appears when all is done, and OUT.partial until then.
         task: classification or regression; auto takes numbers of more than 20 distinct values for regression.
         learners: all, or some with commas between them: network, tree, forest, boosting, svm, neural, naive_bayes, knn,
-            and logistic (classes) or linear (numbers).
+            logistic (classes) or linear (numbers), and, where installed, xgboost and catboost.
         combine: best keeps the learner with the lowest loss on held-out rows; blend weighs them.
         positive: Value of the label whose probability is wanted, such as yes.
         exclude: Columns to leave out; comma-separated or given again.

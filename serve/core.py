@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from ludocast.models.table.boosting import Tree
+from ludocast.models.table.tree import Tree
 from ludocast.serve.bundle import Bundle
 from ludocast.serve.core_recommend import cut_recommender, foreign_document
 from ludocast.serve.core_sequence import cut_sequence_model

@@ -14,7 +14,7 @@ from ludocast.models.recommend.attribute_blend import BlendScores
 from ludocast.models.recommend.cold_start import ColdStart
 from ludocast.models.recommend.segments import SegmentPopularity, SegmentTree
 from ludocast.models.recommend.user_tower import TowerScores
-from ludocast.models.table.boosting import Tree
+from ludocast.models.table.tree import Tree
 from ludocast.serve.graph import GraphBuilder
 from ludocast.serve.graph_inputs import add_inputs, add_preprocessing, schema_inputs
 from ludocast.serve.graph_learners import add_trees

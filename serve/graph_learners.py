@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from ludocast.models.table.boosting import Boosting, Tree
+from ludocast.models.table.boosting import Boosting
 from ludocast.models.table.linear import LIMIT, Linear
 from ludocast.models.table.module import TabularModule
 from ludocast.models.table.network import TabularNetwork
+from ludocast.models.table.tree import Tree
 from ludocast.serve.graph import GraphBuilder
 from ludocast.serve.graph_inputs import EncodedNames
 from onnx import TensorProto

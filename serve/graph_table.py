@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import onnx
 from ludocast.models.calibration import SURE
+from ludocast.models.conformal import Ratios
 from ludocast.models.fitted import FittedClasses, FittedNumbers
 from ludocast.models.table.bayes import Bayes
 from ludocast.models.table.deep import Network
@@ -20,9 +21,10 @@ from ludocast.models.table.design import Design
 from ludocast.models.table.fit import Learned
 from ludocast.models.table.kernel import Kernel
 from ludocast.models.table.layers import Layers
-from ludocast.models.table.learners import Boosted
+from ludocast.models.table.learners import Boosted, Model
 from ludocast.models.table.neighbours import GRID, Neighbours
 from ludocast.models.table.trees import Trees
+from ludocast.models.value.learners import LEAST_AMOUNT, Exponential, Floored, Hurdle
 from ludocast.serve.export import add_class_outputs
 from ludocast.serve.graph import GraphBuilder
 from ludocast.serve.graph_inputs import EncodedNames, add_inputs, add_preprocessing
@@ -70,23 +72,33 @@ def _add_scores(graph: GraphBuilder, names: EncodedNames, learned: Learned, scal
 def _add_number_outputs(graph: GraphBuilder, fitted: FittedNumbers, scores: str) -> None:
     score = graph.op("Cast", scores, to=TensorProto.DOUBLE)
     value = graph.op("Add", graph.op("Mul", score, graph.doubles(fitted.width)), graph.doubles(fitted.centre))
-    knots, offset = fitted.interval.knots, fitted.interval.offset * fitted.width
-    steps = np.diff(knots)
-    if len(steps):
-        # Linear between knots and constant outside: each piece adds its slope times what lies of the score inside it.
-        above = graph.op("Max", graph.op("Sub", score, graph.doubles(*knots[:-1])), graph.doubles(0.0))
-        inside = graph.op("Min", above, graph.doubles(*steps))
-        rise = graph.op("MatMul", inside, graph.constant(np.diff(offset, axis=0) / steps[:, None]))
-        around = graph.op("Add", rise, graph.constant(offset[0]))
-        # Rounding is not to put a bound on the other side of the value.
-        lower = graph.op("Min", around, graph.doubles(0.0, np.inf))
-        around = graph.op("Max", lower, graph.doubles(-np.inf, 0.0))
+    interval = fitted.interval
+    if isinstance(interval, Ratios):
+        ratio = _add_lines(graph, graph.op("Log", score), interval.knots, interval.ratio)
+        bounds = graph.op("Mul", value, _around(graph, ratio, 1.0))
     else:
-        around = graph.constant(offset)
-    bounds = graph.op("Add", value, around)
+        offset = _add_lines(graph, score, interval.knots, interval.offset * fitted.width)
+        bounds = graph.op("Add", value, _around(graph, offset, 0.0))
     flat = graph.op("Squeeze", graph.op("Cast", value, to=TensorProto.FLOAT), graph.ints(1))
     graph.output(flat, "value", TensorProto.FLOAT, ["N"])
     graph.output(graph.op("Cast", bounds, to=TensorProto.FLOAT), "bounds", TensorProto.FLOAT, ["N", 2])
+
+
+def _add_lines(graph: GraphBuilder, at: str, knots: np.ndarray, values: np.ndarray) -> str:
+    """Values [K, 2] at knots, linear between them and constant outside: each piece adds its slope times its part."""
+    steps = np.diff(knots)
+    if not len(steps):
+        return graph.constant(values)
+    above = graph.op("Max", graph.op("Sub", at, graph.doubles(*knots[:-1])), graph.doubles(0.0))
+    inside = graph.op("Min", above, graph.doubles(*steps))
+    rise = graph.op("MatMul", inside, graph.constant(np.diff(values, axis=0) / steps[:, None]))
+    return graph.op("Add", rise, graph.constant(values[0]))
+
+
+def _around(graph: GraphBuilder, both: str, middle: float) -> str:
+    """Both sides kept on their own side of the middle, from which rounding is not to take them."""
+    lower = graph.op("Min", both, graph.doubles(middle, np.inf))
+    return graph.op("Max", lower, graph.doubles(-np.inf, middle))
 
 
 def _add_design(graph: GraphBuilder, names: EncodedNames, design: Design) -> str:
@@ -177,10 +189,38 @@ def _add_bayes(graph: GraphBuilder, names: EncodedNames, model: Bayes) -> str:
     return graph.op("Cast", joint, to=TensorProto.FLOAT)
 
 
+def _add_hurdle(graph: GraphBuilder, names: EncodedNames, model: Hurdle) -> str:
+    """Amounts as float, worked out in double: an exponential makes a rounding error a share of the amount."""
+    z = graph.op("Cast", _emit(graph, names, model.amount), to=TensorProto.DOUBLE)
+    z = graph.op("Mul", graph.op("Min", z, graph.doubles(model.most)), graph.doubles(model.slope))
+    amount = graph.op("Exp", graph.op("Add", z, graph.doubles(model.intercept)))
+    if model.paying is not None:
+        logit = graph.op("Cast", _emit(graph, names, model.paying), to=TensorProto.DOUBLE)
+        pays = graph.op("Sigmoid", graph.op("Mul", logit, graph.doubles(model.sharpness)))
+        amount = graph.op("Mul", amount, pays)
+    return graph.op("Cast", amount, to=TensorProto.FLOAT)
+
+
+def _add_exponential(graph: GraphBuilder, names: EncodedNames, model: Exponential) -> str:
+    return graph.op("Exp", add_boostings(graph, names, [(model.boosting, 1.0)]))
+
+
+def _add_floored(graph: GraphBuilder, names: EncodedNames, model: Floored) -> str:
+    return graph.op("Max", add_boostings(graph, names, [(model.boosting, 1.0)]), graph.floats(LEAST_AMOUNT))
+
+
+def _emit(graph: GraphBuilder, names: EncodedNames, model: Model) -> str:
+    """The scores of a part of a learner, float [N, C]."""
+    return _add_scores(graph, names, Learned({"part": model}), {"part": 1.0})
+
+
 _EMITTERS: dict[type, Callable[[GraphBuilder, EncodedNames, Any], str]] = {
     Trees: _add_trees,
     Layers: _add_layers,
     Kernel: _add_kernel,
     Neighbours: _add_neighbours,
     Bayes: _add_bayes,
+    Hurdle: _add_hurdle,
+    Exponential: _add_exponential,
+    Floored: _add_floored,
 }

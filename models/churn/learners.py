@@ -10,7 +10,8 @@ import numpy as np
 from ludocast.datamodules.preprocess import Encoded, Preprocessing
 from ludocast.datamodules.split import CROSS_ROWS
 from ludocast.models.learner import Learner
-from ludocast.models.table.boosting import SHAPES, Boosting, Shape, fit_boosting, rounds_to_try
+from ludocast.models.table.boosting import SHAPES, Boosting, Shape, rounds_to_try
+from ludocast.models.table.fit_boosting import fit_boosting
 from ludocast.models.table.linear import Linear, fit_linear
 
 LINEAR = "linear"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from ludocast.datamodules.preprocess import Encoded
-from ludocast.models.table.boosting import Tree
+from ludocast.models.table.tree import Tree
 from sklearn.ensemble import IsolationForest
 
 TREES = 200

@@ -15,22 +15,27 @@ from ludocast.datamodules.split import CROSS_ROWS
 from ludocast.models.churn.learners import STRENGTHS
 from ludocast.models.learner import Learner, one_setting
 from ludocast.models.table.bayes import SMOOTHING, fit_bayes
-from ludocast.models.table.boosting import Boosting, Shape, fit_boosting, rounds_to_try
+from ludocast.models.table.boosting import Boosting, Shape, rounds_to_try
 from ludocast.models.table.deep import AS_USUAL, Training, network_learner
 from ludocast.models.table.design import HALF, fit_design
+from ludocast.models.table.fit_boosting import Library, fit_boosting, is_installed
 from ludocast.models.table.kernel import fit_kernel
 from ludocast.models.table.layers import fit_logistic, fit_neural, fit_ridge
 from ludocast.models.table.neighbours import SETTINGS, Neighbours, fit_neighbours
 from ludocast.models.table.trees import FOREST, Forest, fit_forest, fit_tree
 
-BOTH = ("network", "tree", "forest", "boosting", "svm", "neural", "naive_bayes", "knn")
+EXTRA: tuple[Library, ...] = ("xgboost", "catboost")  # there where the extra [boosting] is installed
+BOTH = ("network", "tree", "forest", "boosting", *EXTRA, "svm", "neural", "naive_bayes", "knn")
 CLASSIFICATION = (*BOTH, "logistic")
 REGRESSION = (*BOTH, "linear")
 LEAVES = (50.0, 20.0, 5.0)
 PENALTIES = (1.0, 1e-2)
 MARGINS = (1.0,)
 SHAPE = Shape(15, 0.05, 600)
-ROUNDS_ROWS = 500  # held-out rows that tell when LightGBM is to stop
+XGBOOST = Shape(32, 0.05, 600)
+CATBOOST = Shape(64, 0.06, 600, penalty=3.0, patience=50)
+CATBOOST_ROWS = 100  # as ROUNDS_ROWS; its rounds are slow
+ROUNDS_ROWS = 500  # held-out rows that tell when a boosting is to stop
 
 
 class Model(Protocol):
@@ -74,16 +79,19 @@ class Job:
 
 
 def learner_names(asked: str, classes: int) -> tuple[str, ...]:
-    """The learners that are asked for: "all", or names with commas between them.
+    """The learners that are asked for: "all" that are installed, or names with commas between them.
 
     Raises:
-        ValueError: If there is none of a name, with the nearest one.
+        ValueError: If there is none of a name, with the nearest one; or it is not installed.
     """
     known = CLASSIFICATION if classes else REGRESSION
+    absent = tuple(name for name in EXTRA if not is_installed(name))
     if asked == "all":
-        return known
+        return tuple(name for name in known if name not in absent)
     names = tuple(dict.fromkeys(name.strip() for name in asked.split(",") if name.strip()))
     for name in names:
+        if name in absent:
+            raise ValueError(f'--learners: "{name}" is not installed; pip install "ludocast[boosting]" brings it')
         if name in known:
             continue
         if name in CLASSIFICATION + REGRESSION:
@@ -119,21 +127,33 @@ def forest_learner(job: Job, forest: Forest = FOREST) -> Learner[Model]:
     return usual(lambda encoded, label, _: fit_forest(encoded, label, job.classes, job.seed, forest))
 
 
-def boosting_learner(job: Job, shape: Shape = SHAPE, stop_rows: int = ROUNDS_ROWS) -> Learner[Model]:
-    """A boosting, whose rounds the held-out rows choose; so many of them or more tell LightGBM when to stop."""
+def boosting_learner(
+    job: Job, shape: Shape = SHAPE, stop_rows: int = ROUNDS_ROWS, library: Library | None = None
+) -> Learner[Model]:
+    """A boosting, whose rounds the held-out rows choose; so many of them or more tell it when to stop."""
 
     def try_out(
         encoded: Encoded, label: np.ndarray, held: Encoded, held_label: np.ndarray
     ) -> Mapping[float, np.ndarray]:
         rounds = rounds_to_try(shape)
         known = (held.trees, held_label) if len(held_label) >= stop_rows else None
-        model = fit_boosting(encoded.trees, label, job.classes, shape, rounds[-1], job.seed, known)
+        model = fit_boosting(encoded.trees, label, job.classes, shape, rounds[-1], job.seed, known, library=library)
         return dict(zip(map(float, rounds), model.staged_logits(held.trees, rounds), strict=True))
 
     def fit(encoded: Encoded, label: np.ndarray, rounds: float) -> Boosted:
-        return Boosted(fit_boosting(encoded.trees, label, job.classes, shape, int(rounds), job.seed))
+        return Boosted(fit_boosting(encoded.trees, label, job.classes, shape, int(rounds), job.seed, library=library))
 
     return Learner(try_out, fit, calibrated=True)
+
+
+def xgboost_learner(job: Job) -> Learner[Model]:
+    """A boosting by XGBoost."""
+    return boosting_learner(job, XGBOOST, library="xgboost")
+
+
+def catboost_learner(job: Job) -> Learner[Model]:
+    """A boosting by CatBoost, of our own encoded categories."""
+    return boosting_learner(job, CATBOOST, CATBOOST_ROWS, "catboost")
 
 
 def svm_learner(job: Job, strengths: Sequence[float] = MARGINS, narrow: float = 1.0) -> Learner[Model]:
@@ -223,6 +243,8 @@ LEARNERS: dict[str, Callable[[Job], Learner[Model]]] = {
     "tree": tree_learner,
     "forest": forest_learner,
     "boosting": boosting_learner,
+    "xgboost": xgboost_learner,
+    "catboost": catboost_learner,
     "svm": svm_learner,
     "neural": neural_learner,
     "naive_bayes": naive_bayes_learner,

@@ -11,7 +11,7 @@ import numpy as np
 from ludocast.datamodules.preprocess import Encoded
 from ludocast.models.baselines import FOREST_ROWS, TREE_ROWS, available_cores
 from ludocast.models.calibration import logits_of
-from ludocast.models.table.boosting import Tree, round_down
+from ludocast.models.table.tree import Tree, round_down
 from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor, RandomForestClassifier, RandomForestRegressor
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 

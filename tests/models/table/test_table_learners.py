@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 from ludocast.datamodules.fit_preprocessing import fit_preprocessing
@@ -99,6 +101,13 @@ def test_numbers_are_parted_in_tenths_and_classes_not_at_all() -> None:
     assert np.bincount(strata(np.arange(100.0))).tolist() == [10] * 10
     assert strata(np.array([2, 0, 1])).tolist() == [2, 0, 1]
     assert set(strata(np.array([0.0] * 95 + [1.0] * 5))) == {0, 1}  # mostly zeros
+
+
+def test_a_library_that_is_absent_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "catboost", None)  # as Python has what cannot be imported
+    assert "catboost" not in learner_names("all", 2)
+    with pytest.raises(ValueError, match=r'"catboost" is not installed; pip install "ludocast\[boosting\]"'):
+        learner_names("tree,catboost", 2)
 
 
 def test_names_of_learners() -> None:
