@@ -45,6 +45,7 @@ EARLY = (
     ("boosting", 2), ("knn", 0), ("svm", 0), ("neural", 0),
 )  # fmt: skip
 LAST = "network"  # the dearest
+GAP = 0.05  # a learner whose loss is by this share above the lowest is drawn 1/e times as often as the best
 CANDIDATES = 2  # of each learner's trials, the best ones, may get into the ensemble
 
 
@@ -68,10 +69,12 @@ class Searched:
     Attributes:
         found: The ensemble, and its members by themselves.
         trials: All, in order.
+        shares: Of the ensemble's members by their calibrated scores; the sum is 1.
     """
 
     found: FittedTable
     trials: tuple[Trial, ...]
+    shares: Mapping[str, float]
 
 
 def search_table(
@@ -182,11 +185,10 @@ class _Search:
         losses = {name: min(one.loss for one in self._whole() if one.learner == name) for name in self._tunable()}
         if not losses:
             return None
-        # The best learner is drawn twice as often as the second, three times as often as the third.
-        ranked = sorted(losses, key=lambda name: losses[name])
-        weight = 1 / np.arange(1, len(ranked) + 1)
-        drawn = np.random.default_rng([self.job.seed, number]).choice(len(ranked), p=weight / weight.sum())
-        name = ranked[int(drawn)]
+        names, lowest = list(losses), min(losses.values())
+        weight = np.exp([-(losses[name] / lowest - 1) / GAP for name in names])
+        drawn = np.random.default_rng([self.job.seed, number]).choice(len(names), p=weight / weight.sum())
+        name = names[int(drawn)]
         return name, draw_settings(name, self.trials, self.job.seed, number)
 
     def _tunable(self) -> list[str]:
@@ -270,7 +272,7 @@ class _Search:
             for one in sorted(members, key=lambda one: one.loss)
         }
         model = self.prepared.assembled(models, weights, held_out)
-        return Searched(FittedTable(model, every, held_out, self._leaderboard()), tuple(self.trials))
+        return Searched(FittedTable(model, every, held_out, self._leaderboard()), tuple(self.trials), parts)
 
     def _fit(self, trial: Trial) -> Model:
         assert trial.setting is not None
