@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 from ludocast.datamodules.cells import CellError, is_null, parse_category
+from ludocast.datamodules.errors import first_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,7 +109,7 @@ def _read_parquet(path: Path, columns: Sequence[str] | None) -> pa.Table:
         has_all = columns is not None and set(columns) <= set(names)
         return pq.read_table(path, columns=list(columns) if columns is not None and has_all else None)
     except (pa.ArrowInvalid, OSError) as error:
-        raise ValueError(f"{path} is not a readable Parquet file: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"{path} is not a readable Parquet file: {first_line(error)}") from error
 
 
 def csv_header(path: Path, encoding: str, delimiter: str | None) -> tuple[list[str], str]:
@@ -198,7 +199,7 @@ def csv_options(names: list[str], delimiter: str, encoding: str, block_bytes: in
 
 def csv_error(path: Path, error: Exception, encoding: str, delimiter: str) -> ValueError:
     """The sentence for what Arrow's CSV reader refused."""
-    text = str(error).splitlines()[0]
+    text = first_line(error)
     if "invalid UTF8" in text or isinstance(error, UnicodeError):
         return ValueError(f'{path} is not text in encoding "{encoding}"; name its own with --encoding')
     if "straddling" in text:

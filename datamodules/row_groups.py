@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from ludocast.datamodules.errors import first_line
 from ludocast.datamodules.infer import RawColumns, label_index, label_values, raw_columns
 from ludocast.datamodules.schema import Schema
 
@@ -187,6 +188,6 @@ def _telling(where: str) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{where} cannot be read ({str(error).splitlines()[0]}); write the data set again") from error
+        raise ValueError(f"{where} cannot be read ({first_line(error)}); write the data set again") from error
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error

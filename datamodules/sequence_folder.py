@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from ludocast.datamodules.errors import first_line
 from ludocast.datamodules.event_log import EventLog, event_values, text_codes
 from ludocast.datamodules.event_sources import ChurnInputs, ChurnSource, Labelled, LogColumns
 from ludocast.datamodules.player_columns import PlayerTable
@@ -130,4 +131,4 @@ def _read(folder: Path, names: list[str]) -> pa.Table:
             raise ValueError(f'{folder} has no column "{absent[0]}"; it has {", ".join(there)}')
         return pq.read_table(folder, columns=names, filters=pc.field(SPLIT) != "none")
     except (pa.ArrowInvalid, OSError) as error:
-        raise ValueError(f"{folder} is no readable folder of sequences: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"{folder} is no readable folder of sequences: {first_line(error)}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
+from ludocast.datamodules.whole_files import sync_file
 
 
 def check_out(out: Path, names: Sequence[str], overwrite: bool) -> None:
@@ -50,5 +50,4 @@ def write_csv(table: pa.Table, path: Path) -> None:
     """Write a CSV file, on the disk when this returns."""
     with path.open("wb") as file:
         pacsv.write_csv(table, file, pacsv.WriteOptions(quoting_style="needed"))
-        file.flush()
-        os.fsync(file.fileno())
+        sync_file(file)

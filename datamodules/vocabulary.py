@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from ludocast.datamodules.errors import first_line
 
 PADDING = 0
 UNKNOWN = 1
@@ -152,7 +153,7 @@ def _texts(tokens: Any) -> Any:
     try:
         array = tokens if isinstance(tokens, (pa.Array, pa.ChunkedArray)) else pa.array(tokens, pa.large_string())
     except (pa.ArrowTypeError, pa.ArrowInvalid, UnicodeError) as error:
-        raise ValueError(f"tokens are texts: {str(error).splitlines()[0]}; turn them into text first") from error
+        raise ValueError(f"tokens are texts: {first_line(error)}; turn them into text first") from error
     kind = array.type.value_type if pa.types.is_dictionary(array.type) else array.type
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind)):
         raise ValueError(f"tokens are texts, got Arrow's {kind}; turn them into text first")

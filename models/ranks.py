@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from ludocast.datamodules.errors import first_line
+
 PATIENCE = 15.0  # seconds in which the launcher ends a process whose failure another one tells
 _TORCHRUN = "TORCHELASTIC_RUN_ID"
 _LIGHTNING = ("LOCAL_RANK", "NODE_RANK", "MASTER_PORT")  # what its launcher sets
@@ -115,5 +117,5 @@ def telling_of_lost_processes() -> Iterator[None]:
         time.sleep(PATIENCE)  # the lost one may say why
         raise ConnectionError(
             "another process of this training has ended or cannot be reached; what it said is above, and --resume "
-            f"goes on from the last checkpoint ({str(error).splitlines()[0]})"
+            f"goes on from the last checkpoint ({first_line(error)})"
         ) from error

@@ -14,6 +14,7 @@ from typing import Literal
 import pytorch_lightning as pl
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from ludocast.compression.strategy import Compression, ddp_strategy
+from ludocast.datamodules.errors import first_line
 from ludocast.models.ranks import Ranks
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
@@ -76,7 +77,7 @@ def check_settings(settings: TrainerSettings) -> None:
     try:
         make_trainer(replace(settings, checkpoints=None, progress=False, logger=None), 1)
     except (MisconfigurationException, ImportError, RuntimeError, TypeError, ValueError) as error:
-        raise ValueError(f"--accelerator, --devices and --precision: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"--accelerator, --devices and --precision: {first_line(error)}") from error
 
 
 def make_trainer(settings: TrainerSettings, epochs: int) -> pl.Trainer:

@@ -12,7 +12,8 @@ from ludocast.datamodules.etl.engine import connect, parse_memory, telling_of_en
 from ludocast.datamodules.etl.profile import Profile, open_whole, profile_log
 from ludocast.datamodules.etl.rules import milliseconds, zone_offsets
 from ludocast.datamodules.etl.sources import find_source
-from ludocast.datamodules.etl.write import PartialFolder, put_file
+from ludocast.datamodules.etl.write import PartialFolder
+from ludocast.datamodules.whole_files import put_file
 from ludocast.serve.profile_report import lead, render_profile
 
 

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from ludocast.datamodules.whole_files import put_folder
 from ludocast.recipes.experiment import EXPERIMENT_FILE, Asked, plain_values, read_experiment, write_experiment
 
 
@@ -102,12 +103,7 @@ class RunFolder:
 
     def finish(self) -> None:
         """Rename the work folder to the finished run, which then appears whole."""
-        old = self.out.with_name(self.out.name + ".old")
-        if self.out.exists():
-            shutil.rmtree(old, ignore_errors=True)
-            self.out.rename(old)
-        self.partial.rename(self.out)
-        shutil.rmtree(old, ignore_errors=True)
+        put_folder(self.partial, self.out)
 
     def discard(self) -> None:
         """Leave nothing behind, not even the folders that were made on the way."""

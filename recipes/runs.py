@@ -219,7 +219,7 @@ def run_folders(folder: Path) -> list[Path]:
     depths = ["*/" * depth for depth in range(DEPTH + 1)]
     found = {path.parent for depth in depths for path in folder.glob(f"{depth}{METRICS_FILE}")}
     return sorted(
-        path for path in found if (path / REPORT_FILE).is_file() and not path.name.endswith((".partial", ".old"))
+        path for path in found if (path / REPORT_FILE).is_file() and not path.name.endswith((".partial", ".replaced"))
     )
 
 

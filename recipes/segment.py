@@ -33,6 +33,7 @@ def segment(
     anomalies: bool = False,
     compare: Path | None = None,
     like: Path | None = None,
+    entity: str = "row",
     name: str | None = None,
     version: str | None = None,
     seed: int = 0,
@@ -48,7 +49,7 @@ def segment(
     Example: ludocast segment --data players.csv --exclude player_id --out run
 
     Args:
-        data: CSV or Parquet file, one row a player.
+        data: CSV or Parquet file, one row for each of what is to be grouped.
         out: Folder of the run.
         method: auto, kmeans, mixture or hierarchical.
         k: Number of segments, or auto.
@@ -57,6 +58,7 @@ def segment(
         anomalies: Score too how odd each row is, by an isolation forest.
         compare: Another table of the same columns, such as last month's; the report tells how segments' shares differ.
         like: An earlier run whose numbers segments keep, where they are the same.
+        entity: What a row is, such as customer, for the report's texts.
         name: Of the model, as servers show it; that of OUT by default.
         version: Of the model.
         seed: Equal seeds give equal segments.
@@ -86,7 +88,8 @@ def segment(
             found = named_as(found, table, like, seed)
         drifted = None if compare is None else drift_to(found, compare, encoding, delimiter)
         other = "" if compare is None else compare.name
-        report = segment_report(found, table, out.name if name is None else name, drifted, other, seed)
+        known_as = out.name if name is None else name
+        report = segment_report(found, table, known_as, entity, drifted, other, seed)
         _write(partial, report, found.fitted, table.sha256, version)
         if tracker is not None:
             tracker.finish(partial)

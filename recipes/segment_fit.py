@@ -119,7 +119,7 @@ def drift_to(found: Found, compare: Path, encoding: str, delimiter: str | None) 
 
 
 def segment_report(
-    found: Found, table: SegmentTable, name: str, drifted: Drift | None, other: str, seed: int
+    found: Found, table: SegmentTable, name: str, entity: str, drifted: Drift | None, other: str, seed: int
 ) -> SegmentReport:
     """What the page shows.
 
@@ -127,6 +127,7 @@ def segment_report(
         found: The segments.
         table: Of N rows.
         name: Of the model.
+        entity: What a row is.
         drifted: To another table, or None.
         other: Its name.
         seed: Of halves and of the rows on the map.
@@ -150,6 +151,7 @@ def segment_report(
         scores=found.scores,
         drift=drifted,
         other=other,
+        entity=entity,
     )
 
 

@@ -6,7 +6,6 @@ import datetime as dt
 import hashlib
 import os
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -15,12 +14,13 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+from ludocast.datamodules.errors import first_line
 from ludocast.datamodules.schema import MISSING_TOKENS
+from ludocast.datamodules.whole_files import put_folder, sync_file, sync_folder
 from ludocast.serve.check_answers import check_answers
 from ludocast.serve.check_rows import check_rows
 from ludocast.serve.device import CUDA, providers
 from ludocast.serve.feeds import FeedReader
-from ludocast.serve.json_values import first_line
 from ludocast.serve.manifest import (
     MODEL_FILE,
     CheckRows,
@@ -377,36 +377,10 @@ def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
             (partial / name).parent.mkdir(parents=True, exist_ok=True)
             with (partial / name).open("wb") as file:
                 file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+                sync_file(file)
         for inner in {(partial / name).parent for name in files}:
             sync_folder(inner)
-        _put(partial, folder)
+        put_folder(partial, folder)
         sync_folder(folder.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def _put(partial: Path, folder: Path) -> None:
-    if not folder.exists():
-        partial.rename(folder)
-        return
-    replaced = partial.with_suffix(".replaced")
-    folder.rename(replaced)
-    try:
-        partial.rename(folder)
-    except BaseException:
-        replaced.rename(folder)
-        raise
-    shutil.rmtree(replaced, ignore_errors=True)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename in this folder last through a power cut; Windows opens no folders."""
-    if sys.platform == "win32":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

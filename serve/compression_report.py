@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ludocast.datamodules.whole_files import write_whole
 from ludocast.serve import compression_words as words
 from ludocast.serve.charts import Series, line_chart, nice_top, spark_line
 from ludocast.serve.compression_record import FP32, STAGES, CompressionRun, Layer, Step, milliseconds, read_run
@@ -41,18 +41,9 @@ def compression_report(run: Path, out: Path | None = None) -> None:
     found = read_run(run)
     page = out if out is not None else (run.parent if run.is_file() else run) / "compression.html"
     name = run.absolute().parent.name if run.is_file() else run.absolute().name
-    _write(render(found, name), page)
+    write_whole(page, render(found, name).encode())
     print(_printable(words.terminal(found)))
     print(f"\n{page}: open it in a browser")
-
-
-def _write(text: str, path: Path) -> None:
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _printable(text: str) -> str:

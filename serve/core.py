@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from ludocast.datamodules.whole_files import write_whole
 from ludocast.models.table.tree import Tree
 from ludocast.serve.bundle import Bundle
 from ludocast.serve.core_recommend import cut_recommender, foreign_document
@@ -63,9 +64,7 @@ def export_core(bundle: Path, out: Path, overwrite: bool = False) -> None:
             raise ValueError(f"{out / name} exists; choose another --out, or --overwrite")
     out.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
-        partial = out / f".{name}.partial"
-        partial.write_bytes(content)
-        partial.replace(out / name)
+        write_whole(out / name, content)
     print(f"{out / 'model_core.onnx'}\n{out / 'preprocessing.json'}")
 
 

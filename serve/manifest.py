@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
+from ludocast.datamodules.errors import first_line
 from ludocast.serve.json_values import (
     a_count,
     a_number,
     a_share,
     a_text,
     an_object,
-    first_line,
     list_of,
     optional,
     shown,

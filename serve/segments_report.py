@@ -15,7 +15,8 @@ from ludocast.models.segments.choose import RULE, SAMPLE, Candidate, Choice
 from ludocast.models.segments.compare import Drift
 from ludocast.models.segments.methods import Fit
 from ludocast.models.segments.partition import Prototypes
-from ludocast.models.segments.profiles import LEVEL, SMALL, Profile
+from ludocast.models.segments.profiles import Profile
+from ludocast.models.segments.told import ALIKE, LEVEL, SMALL
 from ludocast.serve.charts import Series, bar_chart, line_chart
 from ludocast.serve.manifest import DTYPES
 from ludocast.serve.page import render_page
@@ -49,6 +50,7 @@ class SegmentReport:
         scores: Anomaly scores of all rows, or None.
         drift: To another table, or None.
         other: Its name.
+        entity: What a row is, such as "customer".
     """
 
     name: str
@@ -65,6 +67,7 @@ class SegmentReport:
     scores: np.ndarray | None
     drift: Drift | None
     other: str
+    entity: str
 
     def metrics(self) -> dict[str, Any]:
         """The figures as JSON."""
@@ -103,22 +106,23 @@ class SegmentReport:
                 f"{final.silhouette:.2f}, groups have {WEAK} or more)"
             )
         if final.stability < 0.8:
-            found.append(f"found again on half of the rows, the segments differ (stability {final.stability:.2f} of 1)")
+            half = f"half of the {self.entity}s"
+            found.append(f"found again on {half}, the segments differ (stability {final.stability:.2f} of 1)")
         return tuple(found)
 
 
 def write_segments_report(report: SegmentReport, path: Path) -> None:
     """Write the page: one file, no script, nothing from elsewhere."""
-    names = [one.name for one in report.profiles]
+    names, rows = [one.name for one in report.profiles], f"{report.entity}s"
     chosen = report.choice.chosen
     charts = [
         map_chart(
             "Map", report.points, report.point_segments, names,
-            f"Some rows by the first two principal components, which hold {report.held:.0%} of the variance.",
+            f"Some {rows} by the first two principal components, which hold {report.held:.0%} of the variance.",
         ),
         bar_chart(
             "Sizes", [f"segment {name}" for name in names], [one.share for one in report.profiles],
-            [0.0] * len(names), "share of the rows", is_difference=False,
+            [0.0] * len(names), f"share of the {rows}", is_difference=False,
         ),
     ]  # fmt: skip
     partition = report.fit.partition
@@ -126,7 +130,7 @@ def write_segments_report(report: SegmentReport, path: Path) -> None:
         charts.append(
             tree_chart(
                 "Tree", report.fit.tree, partition.owner, names,
-                f"{len(partition.centres)} prototypes, each for the rows around it; higher joins lie farther apart.",
+                f"{len(partition.centres)} prototypes, each for the {rows} around it; higher joins lie farther apart.",
             )
         )  # fmt: skip
     page = render_page(
@@ -135,10 +139,12 @@ def write_segments_report(report: SegmentReport, path: Path) -> None:
         chosen=chosen,
         method=IN_WORDS[chosen.method],
         in_words=IN_WORDS,
+        rows=rows,
         rule=RULE,
         sample=SAMPLE,
         level=LEVEL,
         small=SMALL,
+        alike=ALIKE,
         charts=charts,
         criteria=_criteria(report.choice),
         typical=_typical(report),

@@ -44,7 +44,7 @@ TRAINING_FILES = {
     *("graph_steps.py", "sequence_export.py", "core_sequence.py", "graph_players.py", "graph_cold_start.py"),
 }
 # A player's features are worked out from events by the bundle, with NumPy alone.
-LIGHT_DATAMODULES = {"cells", "read", "schema", "feature_state", "etl.rules"}
+LIGHT_DATAMODULES = {"cells", "errors", "read", "schema", "feature_state", "etl.rules", "whole_files"}
 
 
 def _sources(folder: str) -> Iterator[Path]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 from ludocast.compression.quantise import Message, Steps, decode, quantise
 from ludocast.compression.rows import Rows
+from ludocast.datamodules.whole_files import write_whole
 
 FORMAT = 1
 
@@ -115,16 +115,7 @@ def add(path: Path, points: Iterable[Point]) -> None:
         fcntl.flock(folder, fcntl.LOCK_EX)
         merged = {point.key: point for point in [*(read(path) if path.exists() else []), *points]}
         document = {"format": FORMAT, "points": [asdict(point) for point in merged.values()]}
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
-            try:
-                json.dump(document, file, indent=1)
-                file.flush()
-                os.fsync(file.fileno())
-                os.chmod(file.name, 0o644)
-                os.replace(file.name, path)
-            except BaseException:
-                os.unlink(file.name)
-                raise
+        write_whole(path, json.dumps(document, indent=1).encode())
     finally:
         os.close(folder)
 

@@ -16,7 +16,8 @@ from ludocast.datamodules.etl.log import PROOF, Log
 from ludocast.datamodules.etl.plan import Plan, SnapshotRows, Written, document_of, portions
 from ludocast.datamodules.etl.rules import zone_offsets
 from ludocast.datamodules.etl.snapshots import snapshot_features, with_labels
-from ludocast.datamodules.etl.write import sync, write_json
+from ludocast.datamodules.etl.write import write_json
+from ludocast.datamodules.whole_files import sync_files
 from tqdm import tqdm
 
 
@@ -68,7 +69,7 @@ def write_snapshots(
     document = document_of("snapshots", log, plan, written, like)
     write_json(folder / "_schema.json", {**document, "contents": asdict(plan.contents)})
     write_json(folder / "_features.json", _dictionary(features))
-    sync(folder)
+    sync_files(folder)
     return written, len(features)
 
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
+from ludocast.datamodules.errors import first_line
 
 Kind = Literal["duckdb", "spark", "postgres"]
 DUCKDB_SHARE = 0.7  # of the memory: the rest is Python's, Arrow's, and what DuckDB does not count
@@ -123,7 +124,7 @@ def _spark(master: str) -> Any:
         session = builder.config("spark.sql.session.timeZone", "UTC").getOrCreate()
     except Exception as error:
         raise ValueError(
-            f"Spark does not start ({_first_line(error)}); it needs Java 17, and JAVA_HOME if it has several"
+            f"Spark does not start ({first_line(error)}); it needs Java 17, and JAVA_HOME if it has several"
         ) from error
     session.conf.set("spark.sql.session.timeZone", "UTC")
     return ibis.pyspark.connect(session)
@@ -136,7 +137,7 @@ def _postgres(url: str) -> Any:
         raise ValueError("a PostgreSQL engine needs its driver: pip install 'ludocast[postgres]'") from error
     except Exception as error:
         hidden = re.sub(r"://[^@/]*@", "://…@", url)
-        raise ValueError(f"{hidden} does not answer: {_first_line(error)}") from error
+        raise ValueError(f"{hidden} does not answer: {first_line(error)}") from error
     con.raw_sql("SET TIME ZONE 'UTC'")
     return con
 
@@ -160,18 +161,13 @@ def telling_of_engines() -> Iterator[None]:
 
 
 def _sentence(error: Exception) -> str:
-    text = _first_line(error)
+    text = first_line(error)
     low = str(error).lower()
     if any(sign in low for sign in ("no space left", "file too large", "max_temp_directory_size")):
         return f"the disk is full: {text}; free some of it, or give another folder with --spill"
     if "out of memory" in low or type(error).__name__ == "OutOfMemoryException":
         return f"the memory does not suffice: {text}; give more with --memory, or a folder with more room with --spill"
     return f"the log cannot be worked on: {text}"
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0].rstrip(".") if lines else type(error).__name__
 
 
 def parse_memory(text: str) -> int:

@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 from ludocast.datamodules.etl.engine import Engine
 from ludocast.datamodules.etl.log import Log
 from ludocast.datamodules.etl.rules import MILLIONTHS
-from ludocast.datamodules.etl.write import DataSetWriter, put_file
+from ludocast.datamodules.etl.write import DataSetWriter
+from ludocast.datamodules.whole_files import put_file
 
 COUNT, VALUE, FIRST, LAST = "events", "value", "first_time", "last_time"
 

@@ -21,8 +21,9 @@ from ludocast.datamodules.etl.log import Log
 from ludocast.datamodules.etl.plan import Plan, SnapshotRows, Written, document_of, portions
 from ludocast.datamodules.etl.rules import DAY_MS, MILLIONTHS, Rules
 from ludocast.datamodules.etl.snapshots import Grid, eligible, window_copies, with_labels
-from ludocast.datamodules.etl.write import sync, write_json
+from ludocast.datamodules.etl.write import write_json
 from ludocast.datamodules.ragged import flat_positions, offsets_of
+from ludocast.datamodules.whole_files import sync_files
 from tqdm import tqdm
 
 ROLES = ("time", "event", "amount", "level", "session")  # a list each, where the log has them
@@ -166,5 +167,5 @@ def write_sequences(
     written = rows.finish()
     document = document_of("sequences", log, plan, written, like)
     write_json(folder / "_schema.json", {**document, "newest": newest, "events": events})
-    sync(folder)
+    sync_files(folder)
     return written, events

@@ -13,6 +13,7 @@ import ibis.expr.datatypes as dts
 import ibis.expr.types as ir
 import pyarrow as pa
 import pyarrow.parquet as pq
+from ludocast.datamodules.errors import first_line
 from ludocast.datamodules.etl.engine import Engine
 from ludocast.datamodules.read import csv_header
 
@@ -151,7 +152,7 @@ def _parquet(engine: Engine, files: list[Path]) -> Source:
         try:
             schema = pq.read_schema(file)
         except (pa.ArrowInvalid, OSError) as error:
-            raise ValueError(f"{file} is not a readable Parquet file: {str(error).splitlines()[0]}") from error
+            raise ValueError(f"{file} is not a readable Parquet file: {first_line(error)}") from error
         names |= dict.fromkeys(schema.names)
         common = set(schema.names) if common is None else common & set(schema.names)
         for field in schema:

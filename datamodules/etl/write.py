@@ -5,9 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
@@ -16,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from ludocast.datamodules.whole_files import put_folder
 
 ROW_GROUP = 131_072  # rows
 FILE_GROUPS = 16
@@ -56,12 +55,7 @@ class PartialFolder:
 
     def finish(self) -> None:
         """Rename to the target, which then appears whole."""
-        old = self.path.with_name(f".{self.out.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
-        if self.out.exists():
-            self.out.rename(old)
-        self.path.rename(self.out)
-        shutil.rmtree(old, ignore_errors=True)
+        put_folder(self.path, self.out)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -129,13 +123,6 @@ class DataSetWriter:
         self._writer = None
 
 
-def put_file(partial: Path, path: Path) -> None:
-    """Rename a file, on the disk as a whole, to the target, which then appears whole."""
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
 def write_json(path: Path, document: Any) -> None:
     """Write JSON to be read by people too."""
     path.write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
@@ -153,14 +140,3 @@ def test_players(players: pa.Array | pa.ChunkedArray, share: float, seed: int) -
 
 def _place(name: str, seed: int) -> int:
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=4, key=str(seed).encode()).digest(), "big")
-
-
-def sync(folder: Path) -> None:
-    """Have the disk hold all files of a folder."""
-    for path in _inside(folder):
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-
-
-def _inside(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.iterdir()) if path.is_file())

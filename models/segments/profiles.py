@@ -10,50 +10,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from ludocast.datamodules.infer import RawColumns
 from ludocast.datamodules.schema import Column, Schema
+from ludocast.models.segments.told import Teller
+from ludocast.models.segments.trait import Trait, percent
 from scipy.stats import norm, rankdata
 
-LARGE, MEDIUM, SMALL = 0.474, 0.33, 0.147  # of Cliff's delta (Romano et al., 2006)
-LEVEL = 0.01  # of the corrected tests
-TOLD = 4  # features a segment
 MOST_VALUES = 20  # of a text column that are tested
 FEWEST = 10  # rows of a segment, or rows alike, from which on its typical row is nobody's
-
-
-@dataclass(frozen=True)
-class Trait:
-    """One feature of one segment against all other rows.
-
-    Attributes:
-        column: Of the table.
-        value: The category; "" for missing; None of numbers and times.
-        delta: Cliff's delta, P(inside > outside) − P(inside < outside); of a category the difference of its shares.
-        p: Of the two-sided Mann-Whitney test, corrected by Holm over all segments and features.
-        inside: Middle of the segment's known values, or share of the category in it.
-        outside: The same of all other rows.
-        middle: "median", or "mean" where medians are equal and means differ as the effect has it.
-        is_time: Whether medians are times.
-    """
-
-    column: str
-    value: str | None
-    delta: float
-    p: float
-    inside: float
-    outside: float
-    middle: str = "median"
-    is_time: bool = False
-
-    def words(self) -> str:
-        """Such as "spent higher (median 42 against 3.1)"."""
-        if self.value is None:
-            told = _time if self.is_time else _number
-            more, less = ("later", "earlier") if self.is_time else ("higher", "lower")
-            much = "much " if abs(self.delta) >= LARGE else ""
-            word = more if self.delta > 0 else less
-            return f"{self.column} {much}{word} ({self.middle} {told(self.inside)} against {told(self.outside)})"
-        what = f"{self.column} missing" if self.value == "" else f"{self.column} {self.value}"
-        often = "more" if self.delta > 0 else "less"
-        return f"{what} {often} often ({_percent(self.inside)} against {_percent(self.outside)})"
 
 
 @dataclass(frozen=True)
@@ -65,6 +27,7 @@ class Profile:
         rows: In it.
         share: Of all rows.
         traits: All features, the largest effect first.
+        told: Those of them that set it apart, as `Teller` picks them.
         typical: A row of medians and most frequent values; None where it might be somebody's.
     """
 
@@ -72,21 +35,13 @@ class Profile:
     rows: int
     share: float
     traits: tuple[Trait, ...]
+    told: tuple[Trait, ...]
     typical: dict[str, object] | None
-
-    @property
-    def told(self) -> tuple[Trait, ...]:
-        """What sets it apart: effects from `SMALL` on whose test is significant, one a column, at most `TOLD`."""
-        found: dict[str, Trait] = {}
-        for trait in self.traits:
-            if abs(trait.delta) >= SMALL and trait.p < LEVEL and trait.column not in found:
-                found[trait.column] = trait
-        return tuple(found.values())[:TOLD]
 
     def sentence(self) -> str:
         """Such as "Segment 2, 18 %: …"."""
         words = "; ".join(trait.words() for trait in self.told)
-        return f"Segment {self.name}, {_percent(self.share)}: {words or 'nothing sets it apart from the others'}"
+        return f"Segment {self.name}, {percent(self.share)}: {words or 'nothing sets it apart from the others'}"
 
 
 @dataclass(frozen=True)
@@ -114,16 +69,13 @@ def profile_segments(
     for (k, trait), p in zip(traits, corrected, strict=True):
         found[k].append(replace(trait, p=float(p)))
     sizes = np.bincount(segment, minlength=len(names))
-    return tuple(
-        Profile(
-            name,
-            int(sizes[k]),
-            float(sizes[k] / len(segment)),
-            tuple(sorted(found[k], key=lambda one: -abs(one.delta))),
-            typical_row({column.name: columns[column.name] for column in schema.inputs}, segment == k),
-        )
-        for k, name in enumerate(names)
-    )
+    used = {column.name: columns[column.name] for column in schema.inputs}
+    teller, profiles = Teller(used), []
+    for k, name in enumerate(names):
+        every = tuple(sorted(found[k], key=lambda one: -abs(one.delta)))
+        share = float(sizes[k] / len(segment))
+        profiles.append(Profile(name, int(sizes[k]), share, every, teller.told(every), typical_row(used, segment == k)))
+    return tuple(profiles)
 
 
 def _traits(column: Column, values: np.ndarray, segment: np.ndarray, size: int) -> Iterator[tuple[int, Trait]]:
@@ -200,15 +152,3 @@ def typical_row(columns: RawColumns, inside: np.ndarray) -> dict[str, object] | 
         row[name] = middle
         alike &= (values == middle) if len(known) else np.isnan(values)
     return None if 0 < int(alike.sum()) < FEWEST else row
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-
-
-def _time(value: float) -> str:
-    return str(np.datetime64(int(value), "s").astype("datetime64[D]"))
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %" if 0.01 <= share <= 0.99 or share in (0, 1) else f"{100 * share:.1f} %"

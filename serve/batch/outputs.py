@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -11,6 +10,7 @@ from typing import BinaryIO
 
 import orjson
 import pyarrow as pa
+from ludocast.datamodules.whole_files import sync_file
 from ludocast.serve.tables.write import Writer, csv_line, table_writer
 
 
@@ -44,10 +44,11 @@ class Output:
         """Finish the file that is open, and have it on the disk."""
         if self._writer is not None and self._file is not None:
             self._writer.close()
-            self._file.flush()
             if self._files:
-                os.fsync(self._file.fileno())
+                sync_file(self._file)
                 self._file.close()
+            else:
+                self._file.flush()
         self._writer = self._file = None
 
     def abandon(self) -> None:
@@ -90,6 +91,5 @@ class SideFile:
     def close(self) -> None:
         """Have it on the disk."""
         if self._file is not None:
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            sync_file(self._file)
             self._file.close()

@@ -8,7 +8,6 @@ gone on with, and the output has the bytes of an unbroken run.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 import time
@@ -16,9 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import pyarrow as pa
+from ludocast.datamodules.whole_files import sync_folder, write_whole
 from ludocast.serve.batch.answered import Answered
-from ludocast.serve.bundle import sync_folder
 
 Fingerprint = Mapping[str, Any]
 _TOLD = "run.json"
@@ -61,7 +59,7 @@ class Work:
                 )
             if changed:
                 self._clear()
-                _write(told, json.dumps(wanted, indent=1, ensure_ascii=False).encode())
+                write_whole(told, json.dumps(wanted, indent=1, ensure_ascii=False).encode())
             self.kept = sum(1 for _ in self.folder.glob("*.answers"))
         except BaseException:
             self._lock.close()
@@ -74,7 +72,7 @@ class Work:
 
     def keep(self, number: int, found: Answered) -> None:
         """Keep the answers to a chunk, whatever happens to this process or machine."""
-        _write(self._path(number), found.to_buffer())
+        write_whole(self._path(number), found.to_buffer())
         self.kept += 1
 
     def finish(self, more: Mapping[Path, Path]) -> None:
@@ -146,15 +144,6 @@ def locked(folder: Path) -> BinaryIO:
             time.sleep(0.1)
         else:
             return lock
-
-
-def _write(path: Path, content: bytes | pa.Buffer) -> None:
-    made = path.with_suffix(".new")
-    with made.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    made.replace(path)
 
 
 def _delete(path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import sqlite3
 import sys
@@ -15,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ludocast.datamodules.whole_files import sync_file
 from ludocast.serve.batch.work import locked, work_folder
 from ludocast.serve.http.message import RefusedError
 from ludocast.serve.jobs.children import DiedError, Told, run_child
@@ -116,7 +116,7 @@ class Jobs:
             with job.input.open("wb") as file:
                 async for piece in stream:
                     file.write(piece)
-                await asyncio.to_thread(_flush, file)
+                await asyncio.to_thread(sync_file, file)
             if job.input.stat().st_size == 0:
                 raise RefusedError(400, "the body is empty; send a table")
         except BaseException as error:
@@ -305,11 +305,6 @@ def _end(job: Job, task: asyncio.Task[Told]) -> None:
             job.state, job.share = DONE, 1.0
             job.rows, job.bad, job.notes = told["done"]["rows"], told["done"]["bad"], told["done"]["notes"]
     job.ended = time.time() if job.state in ENDED else None
-
-
-def _flush(file: Any) -> None:
-    file.flush()
-    os.fsync(file.fileno())
 
 
 def state_of(job: Job, now: float) -> Mapping[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 from ludocast.datamodules.read import LONGEST_CELL
+from ludocast.datamodules.whole_files import replacing, sync_file
 from ludocast.serve.tables.formats import format_of
 from ludocast.serve.tables.read import open_table
 from ludocast.serve.tables.source import Reading
@@ -63,8 +63,7 @@ def _purge(path: Path, reading: Reading, column: str, value: str) -> int:
                 taken += table.num_rows - kept.num_rows
                 writer.write(kept)
             writer.close()
-            file.flush()
-            os.fsync(file.fileno())
+            sync_file(file)
         if taken or source.broken:
             made.replace(path)
     finally:
@@ -73,17 +72,14 @@ def _purge(path: Path, reading: Reading, column: str, value: str) -> int:
 
 
 def _purge_side_file(path: Path, column: str, value: str) -> int:
-    made, taken = path.with_name(f"{path.name}.purged"), 0
+    taken = 0
     csv.field_size_limit(LONGEST_CELL * 64)
-    with path.open(encoding="utf-8", newline="") as file, made.open("wb") as output:
+    with path.open(encoding="utf-8", newline="") as file, replacing(path) as output:
         for number, cells in enumerate(csv.reader(file)):
             if number and _is_theirs(cells[-1], column, value):
                 taken += 1
             else:
                 output.write(csv_line(cells))
-        output.flush()
-        os.fsync(output.fileno())
-    made.replace(path)
     return taken
 
 

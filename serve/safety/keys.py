@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ludocast.datamodules.whole_files import sync_file
+
 SCOPES = ("predict", "admin", "jobs", "metrics")
 _PREFIX = "ludocast_"  # by it scanners of source code and logs know a key that leaked
 _NAME = re.compile(r"[\w.-]{1,64}", re.ASCII)
@@ -152,8 +154,7 @@ class KeyFile:
         with self._file as file:
             json.dump({"keys": [asdict(key) for key in self.keys]}, file, indent=2)
             file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
+            sync_file(file)
         os.replace(self._new, self._path)
 
     def _give_up(self) -> None:

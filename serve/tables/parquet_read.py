@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from ludocast.datamodules.errors import first_line
 from ludocast.datamodules.read import check_file, check_names
 from ludocast.serve.tables.formats import PARQUET
 from ludocast.serve.tables.source import Reading, Source
@@ -102,4 +103,4 @@ def _chunks(
 
 
 def _unreadable(path: Path, error: Exception) -> ValueError:
-    return ValueError(f"{path} is not a readable Parquet file: {str(error).splitlines()[0]}")
+    return ValueError(f"{path} is not a readable Parquet file: {first_line(error)}")

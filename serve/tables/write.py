@@ -13,6 +13,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
+from ludocast.datamodules.errors import first_line
 from ludocast.serve.tables.excel_write import ExcelWriter
 from ludocast.serve.tables.formats import is_packed
 
@@ -119,7 +120,7 @@ def _csv_rows(table: pa.Table) -> pa.Buffer:
 
 
 def _no_csv(error: Exception) -> ValueError:
-    what = str(error).splitlines()[0]
+    what = first_line(error)
     return ValueError(f"CSV cannot hold this table: {what}; write .parquet, or name the columns to keep with --keep")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -35,8 +36,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table, truth = simulate_segments(1500, 5)
     csv.write_csv(table, folder / "players.csv")
     np.save(folder / "truth.npy", truth)
-    words = ["--method", "kmeans", "--k", "5", "--exclude", "player_id", "--anomalies", "--out", str(folder / "run")]
-    assert main(["segment", "--data", str(folder / "players.csv"), *words]) == 0
+    words = ["--method", "kmeans", "--k", "5", "--exclude", "player_id", "--anomalies", "--entity", "customer"]
+    assert main(["segment", "--data", str(folder / "players.csv"), *words, "--out", str(folder / "run")]) == 0
     return folder
 
 
@@ -44,6 +45,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def url(folder: Path) -> Iterator[str]:
     with served(folder / "run" / "bundle") as found:
         yield found
+
+
+def test_the_report_speaks_of_what_a_row_is(folder: Path) -> None:
+    page = (folder / "run" / "report.html").read_text()
+    assert "Odd customers" in page
+    assert "A typical customer of each" in page
+    text = re.sub(r"<[^>]*>", " ", page)
+    assert not re.findall(r"\b(?:players?|rows?)\b", text.partition("How many segments")[0])
 
 
 def test_every_row_of_a_file_gets_its_segment(folder: Path, tmp_path: Path) -> None:

@@ -9,17 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from ludocast.datamodules.infer import RawColumns
-from ludocast.models.segments.profiles import (
-    LARGE,
-    LEVEL,
-    SMALL,
-    Profile,
-    Trait,
-    holm,
-    profile_segments,
-    typical_row,
-)
-from scipy.stats import mannwhitneyu
+from ludocast.models.segments.profiles import Profile, holm, profile_segments, typical_row
+from ludocast.models.segments.told import ALIKE, LEVEL, SMALL, Teller
+from ludocast.models.segments.trait import LARGE, Trait
+from scipy.stats import mannwhitneyu, spearmanr
 
 from tests.models.segments.made import fitted, made
 
@@ -69,6 +62,7 @@ def test_tests_are_those_of_scipy_corrected_for_all(case: tuple[RawColumns, np.n
 def test_every_sentence_is_true(case: tuple[RawColumns, np.ndarray, tuple[Profile, ...]]) -> None:
     columns, segment, profiles = case
     claims = 0
+    assert not any(trait.alike for profile in profiles for trait in profile.told)
     for k, profile in enumerate(profiles):
         head, _, words = profile.sentence().partition(": ")
         found = re.fullmatch(r"Segment (\S+), (\S+) %", head)
@@ -102,6 +96,31 @@ def check(claim: str, columns: RawColumns, inside: np.ndarray) -> int:
     assert float(text[4]) == pytest.approx(100 * a, abs=0.51), claim
     assert float(text[5]) == pytest.approx(100 * b, abs=0.51), claim
     return 1
+
+
+def test_columns_that_say_the_same_are_told_once() -> None:
+    generator = np.random.default_rng(0)
+    segment = np.repeat([0, 1], [40, 60])
+    spent = generator.normal(size=100) + 3 * (segment == 0)
+    noisy = spent + generator.normal(0, 2, 100)  # of the segment too, and not by the same rows
+    plan = np.where(segment == 0, "gold", "free").astype(object)
+    columns: RawColumns = {"spent": spent, "paid": np.exp(-spent), "noisy": noisy, "plan": plan, "same": plan.copy()}
+    assert abs(spearmanr(spent, columns["paid"])[0]) >= ALIKE > abs(spearmanr(spent, noisy)[0])
+    traits = [
+        Trait("plan", "gold", 1.0, 0.0, 1.0, 0.0), Trait("plan", "free", -1.0, 0.0, 0.0, 1.0),
+        Trait("same", "gold", 1.0, 0.0, 1.0, 0.0), Trait("spent", None, 0.9, 0.0, 3.0, 0.0),
+        Trait("paid", None, -0.9, 0.0, 0.0, 1.0), Trait("noisy", None, 0.6, 0.0, 3.0, 0.0),
+        Trait("other", None, 0.9, 2 * LEVEL, 3.0, 0.0), Trait("other", None, SMALL / 2, 0.0, 3.0, 0.0),
+    ]  # fmt: skip
+    told = Teller(columns).told(traits)
+    assert [(one.column, one.value, one.alike) for one in told] == [
+        ("plan", "gold", ("same",)),
+        ("spent", None, ("paid",)),
+        ("noisy", None, ()),
+    ]
+    assert told[0].words() == "plan gold more often (100 % against 0 %), along with same"
+    many = Trait("a", None, 0.9, 0.0, 3.0, 0.0, alike=("b", "c", "d", "e", "f"))
+    assert many.words() == "a much higher (median 3 against 0), along with b, c, d and 2 more"
 
 
 def test_holm_by_hand() -> None:
