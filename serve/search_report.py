@@ -150,7 +150,7 @@ def _curve(trials: Sequence[Trial], width: float | None, measure: str) -> Markup
     at = [time[0], *(moment for moment in time[1:] for _ in range(2)), trials[-1].elapsed]
     steps = [value for value in best for _ in range(2)]
     # What is far worse than the first ones would leave the curve flat.
-    high = min(max(loss), best[0] + 0.02 * abs(best[0]))
+    high = min(max(loss), best[0] + 0.05 * abs(best[0]))
     near = [(moment, value) for moment, value in zip(time, loss, strict=True) if value <= high]
     x, y = np.array(near).T
     return dot_chart(
