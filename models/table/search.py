@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 from ludocast.datamodules.infer import RawColumns
 from ludocast.datamodules.schema import Schema
+from ludocast.models.blend import blend_weights
 from ludocast.models.learner import HeldOut
 from ludocast.models.table.deep import AS_USUAL, Training
-from ludocast.models.table.ensemble import MEMBERS, ensemble_weights
 from ludocast.models.table.fit import FittedTable, Row
 from ludocast.models.table.learners import Job, Model, learner_names
 from ludocast.models.table.prepared import Prepared, prepare
@@ -46,7 +46,7 @@ EARLY = (
 )  # fmt: skip
 LAST = "network"  # the dearest
 GAP = 0.05  # a learner whose loss is by this share above the lowest is drawn 1/e times as often as the best
-CANDIDATES = 2  # of each learner's trials, the best ones, may get into the ensemble
+MEMBERS = 5  # the ensemble weighs the best trials of so many learners
 
 
 @dataclass(frozen=True)
@@ -161,8 +161,7 @@ class _Search:
         """Seconds left for trials: what the best ones so far take to be fitted on all rows is put aside."""
         if self.budget.seconds is None:
             return float("inf")
-        best = sorted(_best_of_each(self._whole()), key=lambda one: one.loss)[:MEMBERS]
-        refit = sum(one.seconds * self._refit_share(one.learner) for one in best)
+        refit = sum(one.seconds * self._refit_share(one.learner) for one in _candidates(self._whole()))
         return self.budget.seconds - self.elapsed() - refit
 
     def _refit_share(self, name: str) -> float:
@@ -200,18 +199,14 @@ class _Search:
     def _try(self, name: str, settings: Settings) -> None:
         number = len(self.trials) + 1
         job = replace(self.job, seed=(self.job.seed + number - 1) % 2**32)
-        begin, left, share = time.monotonic(), self.left(), self._refit_share(name)
-
-        def is_late(done: float) -> bool:
-            return (time.monotonic() - begin) * (1 + share) / done > left
-
+        begin, may_take = time.monotonic(), self.left() / (1 + self._refit_share(name))
         if self.budget.seconds is not None:
-            job = replace(job, training=with_deadline(job.training, is_late))
+            job = replace(job, training=with_deadline(job.training, may_take))
 
         failed = ""
         outcome = Outcome("failed", ())
         try:
-            outcome = run_trial(learner_under(name, job, settings), self.folds, self._rival(name, settings), is_late)
+            outcome = run_trial(learner_under(name, job, settings), self.folds, self._rival(name, settings), may_take)
         except LateError:
             outcome = Outcome("late", ())
         except Exception as error:  # of whatever kind: one learner's failure is no reason to lose the others
@@ -255,11 +250,11 @@ class _Search:
         untried = [name for name in self.names if name not in {one.learner for one in self.trials}]
         if untried:
             self.say(f"note: the budget was over before {', '.join(untried)} had been tried")
-        candidates = _best_of_each(whole)
+        candidates = _candidates(whole)
         scores = {one.name: self.store.scores(one.number) for one in candidates}
         sharp = {name: sharpness(one, folds.held_label) for name, one in scores.items()}
         calibrated = {name: one * sharp[name] for name, one in scores.items()}
-        parts = ensemble_weights(calibrated, folds.held_label, self.job.seed)
+        parts = {name: part for name, part in blend_weights(calibrated, folds.held_label).items() if part > 0}
         members = [one for one in candidates if one.name in parts]
         self.say("fitting " + ", ".join(f"{one.name} ({parts[one.name]:.0%})" for one in members) + " on all rows")
         models = {one.name: self._fit(one) for one in members}
@@ -312,10 +307,9 @@ def first_trials(names: Sequence[str]) -> list[tuple[str, Settings]]:
     return [(name, known[name][turn]) for name, turn in dict.fromkeys(order) if turn < len(known.get(name, ()))]
 
 
-def _best_of_each(whole: Sequence[Trial]) -> list[Trial]:
-    """The best trials of each learner, in the order of their numbers."""
-    by_learner: Mapping[str, list[Trial]] = {one.learner: [] for one in whole}
+def _candidates(whole: Sequence[Trial]) -> list[Trial]:
+    """The best trial of each of the best learners, the best first."""
+    best: dict[str, Trial] = {}
     for one in sorted(whole, key=lambda one: one.loss):
-        if len(by_learner[one.learner]) < CANDIDATES:
-            by_learner[one.learner].append(one)
-    return sorted((one for kept in by_learner.values() for one in kept), key=lambda one: one.number)
+        best.setdefault(one.learner, one)
+    return list(best.values())[:MEMBERS]

@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytorch_lightning as pl
@@ -16,6 +17,7 @@ from ludocast.models.learner import Learner, least_setting
 from ludocast.models.table.deep import Training
 
 ON_ALL_ROWS = 1.25  # times what a fold took, which has four fifths of the rows
+MEASURED_STEPS = 20  # of a network, after which it is known how long one takes
 BEHIND = 2.0  # standard errors by which a trial has to be behind its rival on the same rows to be given up
 State = Literal["whole", "pruned", "failed", "late"]
 
@@ -124,27 +126,33 @@ class Deadline(pl.Callback):
     """Ends the training of a network for which there is no time.
 
     Args:
-        is_late: Told which share of the training is done.
+        seconds: It may take from now on, what comes before its first step among them.
     """
 
-    def __init__(self, is_late: Callable[[float], bool]) -> None:
-        self.is_late = is_late
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.made = self.begun = time.monotonic()
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        """Ask, unless it was the last epoch.
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Begin to count steps."""
+        self.begun = time.monotonic()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
+        """Work out when the last step will be over.
 
         Raises:
-            LateError: If there is none.
+            LateError: If that is too late.
         """
-        done, whole = trainer.current_epoch + 1, trainer.max_epochs
-        if whole is not None and done < whole and self.is_late(done / whole):
+        done, steps = trainer.global_step, trainer.estimated_stepping_batches
+        projected = self.begun - self.made + (time.monotonic() - self.begun) * steps / max(done, 1)
+        if MEASURED_STEPS <= done < steps and projected > self.seconds:
             raise LateError
 
 
-def with_deadline(training: Training, is_late: Callable[[float], bool]) -> Training:
-    """The same training, which ends by `LateError` where there is no time for it."""
+def with_deadline(training: Training, seconds: float) -> Training:
+    """The same training, which ends by `LateError` where it would take longer."""
     settings = training.settings
-    return replace(training, settings=replace(settings, callbacks=(*settings.callbacks, Deadline(is_late))))
+    return replace(training, settings=replace(settings, callbacks=(*settings.callbacks, Deadline(seconds))))
 
 
 def refit_share(learner: Learner[object], folds: InnerFolds) -> float:
@@ -163,7 +171,7 @@ def run_trial(
     learner: Learner[object],
     folds: InnerFolds,
     rival: np.ndarray | None,
-    is_late: Callable[[float], bool] = lambda _: False,
+    seconds: float = float("inf"),
 ) -> Outcome:
     """Try a learner on one fold after the other.
 
@@ -171,7 +179,7 @@ def run_trial(
         learner: Under the settings.
         folds: Of the training rows.
         rival: Calibrated scores [N, C] of the best whole trial of the same learner; None never gives up.
-        is_late: Told which share of the folds is done, whether there is no time for the others.
+        seconds: It may take; where a fold tells that all will take longer, no other is begun.
 
     Raises:
         FloatingPointError: If it gives numbers that are not finite.
@@ -180,6 +188,7 @@ def run_trial(
     joined: dict[float, np.ndarray] = {}
     seen = np.zeros(len(label), bool)
     losses: list[float] = []
+    begun = time.monotonic()
     for held, tried in folds.steps(learner):
         for one, scores in tried.items():
             if not np.isfinite(scores).all():
@@ -194,7 +203,7 @@ def run_trial(
             return Outcome("whole", tuple(losses), setting, joined[setting])
         if rival is not None and _is_behind(mine, rival[seen], label[seen]):
             return Outcome("pruned", tuple(losses))
-        if is_late(len(losses) / folds.count):
+        if (time.monotonic() - begun) * folds.count / len(losses) > seconds:
             break
     return Outcome("late", tuple(losses))
 
