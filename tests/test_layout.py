@@ -32,14 +32,8 @@ TRAINING_FILES = {
     *("recommend_export.py", "graph_history.py", "graph_item_weights.py", "graph_candidates.py", "graph_because.py"),
     *("graph_contributions.py", "graph_candidate_network.py", "graph_options.py", "graph_sparse_weights.py"),
     *("graph_segments.py", "segments_export.py", "segments_report.py", "segment_charts.py"),
-    *(
-        "core_recommend.py",
-        "graph_stable_top.py",
-        "graph_table.py",
-        "number_report.py",
-        "search_report.py",
-        "measured_numbers.py",
-    ),
+    *("core_recommend.py", "graph_stable_top.py", "graph_table.py", "number_report.py", "measured_numbers.py"),
+    *("value_report.py", "value_charts.py", "search_report.py"),
     *("graph.py", "graph_inputs.py", "graph_learners.py", "graph_events.py", "graph_recurrent.py", "graph_sequence.py"),
     *("graph_steps.py", "sequence_export.py", "core_sequence.py", "graph_players.py", "graph_cold_start.py"),
 }

@@ -68,7 +68,9 @@ def test_the_ensemble_has_whole_trials_only_and_is_no_worse_where_it_was_chosen(
     scores = np.sum([weights[name] * held.logits[name] for name in weights], axis=0)
     if isinstance(found.found.model, FittedClasses):
         scores = scores / found.found.model.temperature
-    assert loss(scores, held.label) <= min(trial.loss for trial in whole.values()) * 1.05  # few rows pull to equal weights
+    assert (
+        loss(scores, held.label) <= min(trial.loss for trial in whole.values()) * 1.05
+    )  # few rows pull to equal weights
     assert found.found.leaderboard[0].loss == pytest.approx(
         min(trial.loss for trial in whole.values())
         if classes
