@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,11 @@ def export_core(bundle: Path, out: Path, overwrite: bool = False) -> None:
     """Write OUT/model_core.onnx and OUT/preprocessing.json of a bundle.
 
     The core graph takes `numbers` (float [N, D]), `codes` (int64 [N, S]) and `raw` (float [N, R]), as far as the model
-    reads them, and gives `probabilities`. preprocessing.json tells how to make these of a player's columns:
-    a number lies between two knots and is (x - knot) * slope + score, 0 where missing, then come the missing flags;
-    a code is the number of its value, or that of unknown or missing; `raw` are the plain numbers and the mean labels.
+    reads them, and gives `probabilities`, or `value` and `bounds`. preprocessing.json tells how to make these of a
+    row's columns: of `numbers` each, taken to within its knots, is (x - knot) * slope + score of the knot below, 0
+    where missing; then come the missing flags and the scaled mean labels; a code is the number of its value, or that of
+    unknown or missing; `raw` are the plain numbers (NaN where missing; times in units since an origin) and the mean
+    labels. A number as a key is the float32 in JSON's form, -0 as 0.0.
     Of sequences it takes `tokens` (int64 [N, T]), `numbers` (float [N, T, D]), `steps` (int64 [N], those that are real)
     and `last_age` (float [N, 1]), as far as the model reads them. Of a recommender it takes `codes` (int64 [N, T], the
     places of a history's items in the catalogue), `length` (int64 [N]) and the options `allowed`, `exclude_owned` and
@@ -44,7 +46,8 @@ def export_core(bundle: Path, out: Path, overwrite: bool = False) -> None:
     if PREPROCESSING not in found:
         raise ValueError(
             f"{bundle} tells no preprocessing: there is a core graph of what `ludocast train churn` makes, `train "
-            "recommend`, and `train sequence` without --players; none of a bundle made otherwise"
+            "table`, `train value`, `train recommend`, and `train sequence` without --players; none of a bundle made "
+            "otherwise or by an older release"
         )
     document = json.loads(found[PREPROCESSING])
     manifest = loaded.manifest
@@ -70,41 +73,41 @@ def export_core(bundle: Path, out: Path, overwrite: bool = False) -> None:
 
 def core_model(model: onnx.ModelProto, document: dict[str, Any]) -> onnx.ModelProto:
     """Cut the graph at `numbers`, `codes` and `raw`, and walk its trees in plain operators."""
-    nodes = _needed(model.graph.node)
+    answers = [info for info in model.graph.output if info.name != "label"]
+    nodes = []
     constants = list(model.graph.initializer)
-    for position, node in enumerate(nodes):
-        if node.op_type == "TreeEnsembleRegressor":
-            builder = GraphBuilder("tree_")
-            trees, outputs = read_trees(node)
-            add_tree_steps(builder, node.input[0], trees, outputs, node.output[0])
-            nodes[position : position + 1] = builder.nodes
-            constants += builder.initializers
-            break
+    for position, node in enumerate(_needed(model.graph.node, {info.name for info in answers})):
+        if node.op_type != "TreeEnsembleRegressor":
+            nodes.append(node)
+            continue
+        builder = GraphBuilder(f"tree{position}_")
+        add_tree_steps(builder, node.input[0], read_trees(node), node.output[0])
+        nodes += builder.nodes
+        constants += builder.initializers
     read = {name for node in nodes for name in node.input}
     sizes = document["sizes"]
     inputs = [
         helper.make_tensor_value_info(name, kind, ["N", sizes[name]]) for name, kind in INPUTS.items() if name in read
     ]
-    outputs_info = [info for info in model.graph.output if info.name == "probabilities"]
-    graph = helper.make_graph(nodes, "ludocast_core", inputs, outputs_info, [c for c in constants if c.name in read])
+    graph = helper.make_graph(nodes, "ludocast_core", inputs, answers, [c for c in constants if c.name in read])
     opsets = [opset for opset in model.opset_import if opset.domain == ""]
     core = helper.make_model(graph, opset_imports=opsets, ir_version=model.ir_version, producer_name="ludocast")
     onnx.checker.check_model(core)
     return core
 
 
-def _needed(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
-    """The nodes between the core's inputs and the probabilities, in order."""
-    wanted, kept = {"probabilities"}, []
+def _needed(nodes: Sequence[onnx.NodeProto], answers: Set[str]) -> list[onnx.NodeProto]:
+    """The nodes between the core's inputs and its answers, in order."""
+    wanted, kept = set(answers), []
     for node in reversed(nodes):
-        if node.output[0] in wanted and node.output[0] not in INPUTS:
+        if wanted & set(node.output) and node.output[0] not in INPUTS:
             kept.append(node)
             wanted |= set(node.input)
     return kept[::-1]
 
 
-def read_trees(node: onnx.NodeProto) -> tuple[list[Tree], int]:
-    """The trees of a `TreeEnsembleRegressor` node, and its number of outputs."""
+def read_trees(node: onnx.NodeProto) -> list[Tree]:
+    """The trees of a `TreeEnsembleRegressor` node; each leaf has a value for each of its outputs, [nodes, C]."""
     attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
     owner = np.array(attributes["nodes_treeids"])
     leaf_owner, leaf_node = np.array(attributes["target_treeids"]), np.array(attributes["target_nodeids"])
@@ -113,8 +116,8 @@ def read_trees(node: onnx.NodeProto) -> tuple[list[Tree], int]:
     trees = []
     for tree in range(owner.max() + 1):
         here, leaves = owner == tree, leaf_owner == tree
-        value = np.zeros(int(here.sum()))
-        value[leaf_node[leaves]] = weights[leaves]
+        value = np.zeros((int(here.sum()), int(attributes["n_targets"])), np.float32)
+        value[leaf_node[leaves], targets[leaves]] = weights[leaves]
         trees.append(
             Tree(
                 np.where(leaf[here], -1, np.array(attributes["nodes_featureids"])[here]),
@@ -123,13 +126,13 @@ def read_trees(node: onnx.NodeProto) -> tuple[list[Tree], int]:
                 np.array(attributes["nodes_falsenodeids"])[here],
                 np.array(attributes["nodes_missing_value_tracks_true"], bool)[here],
                 value,
-                int(targets[leaves][0]),
+                0,
             )
         )
-    return trees, int(attributes["n_targets"])
+    return trees
 
 
-def add_tree_steps(graph: GraphBuilder, raw: str, trees: Sequence[Tree], outputs: int, name: str) -> None:
+def add_tree_steps(graph: GraphBuilder, raw: str, trees: Sequence[Tree], name: str) -> None:
     """The trees' sum [N, C] as a value `name`, all trees walked level by level; a leaf leads to itself."""
     starts = np.cumsum([0, *(len(tree.feature) for tree in trees[:-1])])
     own = [np.arange(len(tree.feature)) + start for tree, start in zip(trees, starts, strict=True)]
@@ -159,10 +162,8 @@ def add_tree_steps(graph: GraphBuilder, raw: str, trees: Sequence[Tree], outputs
         gap = graph.op("And", graph.op("IsNaN", x), graph.op("Gather", gap_left, node))
         go_left = graph.op("Or", low, gap)
         node = graph.op("Where", go_left, graph.op("Gather", lefts, node), graph.op("Gather", rights, node))
-    leaf = np.concatenate([tree.value for tree in trees]).astype(np.float32)
-    to_output = np.zeros((len(trees), outputs), np.float32)
-    to_output[np.arange(len(trees)), [tree.output for tree in trees]] = 1
-    graph.op("MatMul", graph.op("Gather", graph.constant(leaf), node), graph.constant(to_output), name=name)
+    reached = graph.op("Gather", graph.constant(np.concatenate([tree.value for tree in trees])), node, axis=0)
+    graph.op("ReduceSum", reached, graph.ints(1), keepdims=0, name=name)
 
 
 def _depth(tree: Tree) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from ludocast.datamodules.preprocess import FIRST, MISSING, UNKNOWN, Preprocessing, slopes
 from ludocast.models.churn.fit import FittedChurn
-from ludocast.models.fitted import FittedClasses
+from ludocast.models.fitted import FittedClasses, FittedNumbers
 from ludocast.serve.graph import GraphBuilder
 from ludocast.serve.graph_inputs import EncodedNames, add_inputs, add_preprocessing
 from ludocast.serve.graph_learners import (
@@ -30,8 +30,7 @@ def export_churn(fitted: FittedChurn, description: str = "") -> onnx.ModelProto:
     tensors = add_inputs(graph, fitted.schema)
     names = add_preprocessing(graph, fitted.preprocessing, tensors)
     add_class_outputs(graph, fitted, _logits(graph, fitted, names))
-    document = json.dumps(preprocessing_document(fitted), ensure_ascii=False, separators=(",", ":"))
-    return graph.model(description, {PREPROCESSING: document})
+    return graph.model(description, preprocessing_metadata(fitted))
 
 
 def _logits(graph: GraphBuilder, fitted: FittedChurn, names: EncodedNames) -> str:
@@ -65,15 +64,24 @@ def add_class_outputs(graph: GraphBuilder, fitted: FittedClasses, logits: str) -
     graph.output(p, "probabilities", TensorProto.FLOAT, ["N", len(fitted.classes)])
 
 
-def preprocessing_document(fitted: FittedChurn) -> dict[str, Any]:
+def preprocessing_metadata(fitted: FittedClasses | FittedNumbers) -> dict[str, str]:
+    """What a graph holds for `export core`."""
+    document = preprocessing_document(fitted)
+    return {PREPROCESSING: json.dumps(document, ensure_ascii=False, separators=(",", ":"))}
+
+
+def preprocessing_document(fitted: FittedClasses | FittedNumbers) -> dict[str, Any]:
     """What a foreign runtime has to do before the core graph, as plain JSON."""
     preprocessing: Preprocessing = fitted.preprocessing
+    answers: dict[str, Any] = {"classes": []}
+    if isinstance(fitted, FittedClasses):
+        answers = {"classes": list(fitted.classes), "positive": fitted.schema.positive, "threshold": fitted.threshold}
+    else:
+        answers["coverage"] = fitted.interval.coverage
     return {
         "format": 1,
         "missing_tokens": list(fitted.schema.missing_tokens),
-        "classes": list(fitted.classes),
-        "positive": fitted.schema.positive,
-        "threshold": fitted.threshold,
+        **answers,
         "sizes": {
             "numbers": preprocessing.number_size,
             "codes": len(preprocessing.codes),
@@ -103,7 +111,7 @@ def preprocessing_document(fitted: FittedChurn) -> dict[str, Any]:
         "means": [
             {
                 "column": entry.column,
-                "values": dict(zip(map(str, entry.keys), entry.means.tolist(), strict=True)),
+                "values": dict(zip(map(_key, entry.keys), entry.means.tolist(), strict=True)),
                 "default": entry.default.tolist(),
             }
             for entry in preprocessing.means

@@ -25,7 +25,7 @@ from ludocast.models.table.learners import Boosted, Model
 from ludocast.models.table.neighbours import GRID, Neighbours
 from ludocast.models.table.trees import Trees
 from ludocast.models.value.learners import LEAST_AMOUNT, Exponential, Floored, Hurdle
-from ludocast.serve.export import add_class_outputs
+from ludocast.serve.export import add_class_outputs, preprocessing_metadata
 from ludocast.serve.graph import GraphBuilder
 from ludocast.serve.graph_inputs import EncodedNames, add_inputs, add_preprocessing
 from ludocast.serve.graph_learners import (
@@ -51,7 +51,7 @@ def export_table(fitted: FittedClasses | FittedNumbers, description: str = "") -
         add_class_outputs(graph, fitted, scores)
     else:
         _add_number_outputs(graph, fitted, scores)
-    return graph.model(description, {})
+    return graph.model(description, preprocessing_metadata(fitted))
 
 
 def _add_scores(graph: GraphBuilder, names: EncodedNames, learned: Learned, scale: Mapping[str, float]) -> str:

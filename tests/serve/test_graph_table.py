@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,8 +17,11 @@ from ludocast.models.table.fit import FittedTable, fit_table
 from ludocast.models.table.kernel import LANDMARKS
 from ludocast.models.table.learners import learner_names
 from ludocast.models.trainer import TrainerSettings
+from ludocast.serve.core import core_model
+from ludocast.serve.export import PREPROCESSING
 from ludocast.serve.graph_table import export_table
 
+from tests.serve.foreign import core_inputs
 from tests.serve.made_table import hostile, made_frame
 
 FEWEST = {2: "logistic", 0: "linear"}
@@ -60,6 +64,27 @@ def test_onnxruntime_equals_training(case: tuple[FittedTable, RawColumns]) -> No
     found, columns = case
     for fitted in (*found.every.values(), found.model):
         equal(fitted, columns)
+
+
+def test_the_core_graph_equals_training_without_ml_operators(case: tuple[FittedTable, RawColumns]) -> None:
+    """Fed with what preprocessing.json says, worked out by another program."""
+    found, columns = case
+    rows = hostile(columns, 200)
+    for fitted in (*found.every.values(), found.model):
+        model = export_table(fitted)
+        document = json.loads({entry.key: entry.value for entry in model.metadata_props}[PREPROCESSING])
+        core = core_model(model, document)
+        assert {opset.domain for opset in core.opset_import} == {""}
+        assert not [node for node in core.graph.node if node.domain]
+        session = ort.InferenceSession(core.SerializeToString(), providers=["CPUExecutionProvider"])
+        inputs = core_inputs(document, rows)
+        answer = session.run(None, {item.name: inputs[item.name] for item in session.get_inputs()})
+        wanted, who = fitted.predict(rows), str(dict(fitted.weights))
+        if isinstance(fitted, FittedClasses):
+            np.testing.assert_allclose(answer[0], wanted, atol=TOLERANCE, err_msg=who)
+            continue
+        np.testing.assert_allclose(answer[0], wanted, atol=TOLERANCE * fitted.width, err_msg=who)
+        np.testing.assert_allclose(answer[1], fitted.bounds(wanted), atol=3 * TOLERANCE * fitted.width, err_msg=who)
 
 
 @pytest.mark.parametrize("classes", [3, 0])
