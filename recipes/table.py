@@ -26,7 +26,9 @@ from ludocast.recipes.labelled_run import (
     check_costs,
     check_network,
     check_seed,
+    choice,
     class_report,
+    learner_figures,
     print_figures,
     protocol,
     with_threshold,
@@ -196,16 +198,7 @@ def _write(
         kept = keep_numbers(partial, table, value, model.bounds(value), model.interval.coverage, rare)
         write_number_report(numbers, partial / "report.html")
         metrics = numbers.metrics()
-    write_run(partial, table, model, {**metrics, **_learners(found, len(graph))}, graph, name, version, kept)
-
-
-def _learners(found: FittedTable, size: int) -> dict[str, Any]:
-    """The leaderboard of held-out rows, for metrics.json."""
-    rows = [
-        {"learner": r.learner, "loss": r.loss, "setting": r.setting, "seconds": round(r.seconds, 3), "failed": r.failed}
-        for r in found.leaderboard
-    ]
-    return {"learners": rows, "weights": dict(found.model.weights), "graph_bytes": size}
+    write_run(partial, table, model, {**metrics, **learner_figures(found, len(graph))}, graph, name, version, kept)
 
 
 def _every(found: FittedTable, name: str) -> Mapping[str, FittedClasses | FittedNumbers]:
@@ -213,13 +206,6 @@ def _every(found: FittedTable, name: str) -> Mapping[str, FittedClasses | Fitted
     alone = next(iter(found.model.weights)) if len(found.model.weights) == 1 else None
     ours = f"ludocast ({name})" if alone is None else f"{alone} (in the bundle)"
     return {ours: found.model, **{other: model for other, model in found.every.items() if other != alone}}
-
-
-def _choice(found: FittedTable) -> str:
-    if len(found.model.weights) == 1:
-        return f"The learner ({next(iter(found.model.weights))}), its settings"
-    total = sum(found.model.weights.values())
-    return "Blend weights (" + ", ".join(f"{part} {w / total:.0%}" for part, w in found.model.weights.items()) + ")"
 
 
 def _class_report(
@@ -233,7 +219,7 @@ def _class_report(
     def leaderboard(columns: RawColumns) -> dict[str, np.ndarray]:
         return {other: model.predict(columns) for other, model in _every(found, name).items()}
 
-    told = protocol(table, _choice(found), fitted, found.held_out)
+    told = protocol(table, choice(found), fitted, found.held_out)
     return class_report(table, fitted, leaderboard, told, name, seed, words)
 
 
@@ -255,7 +241,7 @@ def _number_report(table: LabelledTable, found: FittedTable, name: str, seed: in
         described_rows=len(table.split.train),
         protocol=[
             f"The split is {table.split.rule}; everything fitted is fitted on the training part alone.",
-            f"{_choice(found)} and the intervals come from {found.held_out.protocol}; the test part was used for this "
+            f"{choice(found)} and the intervals come from {found.held_out.protocol}; the test part was used for this "
             "report only.",
         ],
         seed=seed,
