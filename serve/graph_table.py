@@ -18,12 +18,13 @@ from ludocast.models.fitted import FittedClasses, FittedNumbers
 from ludocast.models.table.bayes import Bayes
 from ludocast.models.table.deep import Network
 from ludocast.models.table.design import Design
-from ludocast.models.table.fit import Learned
 from ludocast.models.table.heads import LEAST_DEVIATION
 from ludocast.models.table.kernel import Kernel
 from ludocast.models.table.layers import Layers
 from ludocast.models.table.learners import Boosted, Model
+from ludocast.models.table.linear import Linear
 from ludocast.models.table.neighbours import GRID, Neighbours
+from ludocast.models.table.prepared import Learned
 from ludocast.models.table.trees import Trees
 from ludocast.models.value.learners import LEAST_AMOUNT, Exponential, Floored, Hurdle, LogNormal
 from ludocast.serve.export import add_class_outputs, preprocessing_metadata
@@ -31,6 +32,7 @@ from ludocast.serve.graph import GraphBuilder
 from ludocast.serve.graph_inputs import EncodedNames, add_inputs, add_preprocessing
 from ludocast.serve.graph_learners import (
     add_boostings,
+    add_linear,
     add_network,
     add_plain_values,
     add_tree_inputs,
@@ -45,13 +47,13 @@ def export_table(fitted: FittedClasses | FittedNumbers, description: str = "") -
     assert isinstance(fitted.candidates, Learned)
     graph = GraphBuilder()
     names = add_preprocessing(graph, fitted.preprocessing, add_inputs(graph, fitted.schema))
-    sharp = 1 / fitted.temperature if isinstance(fitted, FittedClasses) else 1.0
-    scale = {name: weight * sharp for name, weight in fitted.weights.items()}
+    blunt = fitted.temperature if isinstance(fitted, FittedClasses) else 1.0
+    scale = {name: weight / blunt for name, weight in fitted.weights.items()}
     scores = _add_scores(graph, names, fitted.candidates, scale)
-    if isinstance(fitted, FittedClasses):
-        add_class_outputs(graph, fitted, scores)
-    else:
+    if not isinstance(fitted, FittedClasses):
         _add_number_outputs(graph, fitted, scores)
+    else:
+        add_class_outputs(graph, fitted, scores)
     return graph.model(description, preprocessing_metadata(fitted))
 
 
@@ -62,6 +64,8 @@ def _add_scores(graph: GraphBuilder, names: EncodedNames, learned: Learned, scal
     for name, model in learned.models.items():
         if isinstance(model, Network):
             parts.append(add_network(graph, names, model.module, scale[name]))
+        elif isinstance(model, Linear):
+            parts.append(add_linear(graph, names, model, scale[name]))
         elif isinstance(model, Boosted):
             parts += [add_boostings(graph, names, boostings)] if boostings else []
             boostings = []

@@ -68,7 +68,7 @@ def test_imports_follow_the_design(folder: str) -> None:
 
 def test_the_import_check_sees_a_wrong_import(tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.py"
-    wrong.write_text("def f():\n    from ludocast.serve.bundle import Bundle\n    import ludocast.models.churn\n")
+    wrong.write_text("def f():\n    from ludocast.serve.bundle import Bundle\n    import ludocast.models.table\n")
     assert _folders(_imports(wrong)) == {"serve", "models"}
 
 

@@ -22,8 +22,9 @@ from ludocast.models.conformal import fit_ratios
 from ludocast.models.fitted import FittedNumbers
 from ludocast.models.learner import HeldOut, blended
 from ludocast.models.table.deep import AS_USUAL, Training
-from ludocast.models.table.fit import FOLDS, Combine, FittedTable, Learned, Row
+from ludocast.models.table.fit import Combine, FittedTable, Row
 from ludocast.models.table.learners import Job
+from ludocast.models.table.prepared import FOLDS, Learned
 from ludocast.models.value.learners import LEARNERS, Candidate, Rows, mean_deviance, value_learner_names
 from ludocast.models.value.measures import LEAST
 

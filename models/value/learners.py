@@ -21,7 +21,7 @@ from ludocast.models.table.boosting import Boosting, rounds_to_try
 from ludocast.models.table.deep import Network, network_learner
 from ludocast.models.table.fit_boosting import fit_boosting
 from ludocast.models.table.heads import LEAST_DEVIATION
-from ludocast.models.table.learners import SHAPE, Job, Model, boosting_learner, linear_learner, logistic_learner
+from ludocast.models.table.learners import SHAPE, Job, Model, boosting_learner, linear_learner
 from ludocast.models.value.measures import deviance
 from scipy.optimize import minimize
 from scipy.special import expit
@@ -272,7 +272,7 @@ def fit_log_normal(rows: Rows, job: Job) -> Candidate:
 LEARNERS: dict[str, Callable[[Rows, Job], Candidate]] = {
     "network": fit_log_normal,
     "hurdle_boosting": lambda rows, job: fit_hurdle(rows, boosting_learner, boosting_learner, job),
-    "hurdle_linear": lambda rows, job: fit_hurdle(rows, logistic_learner, linear_learner, job),
+    "hurdle_linear": lambda rows, job: fit_hurdle(rows, linear_learner, linear_learner, job),
     "tweedie": lambda rows, job: fit_direct(rows, job, Exponential),
     "boosting": lambda rows, job: fit_direct(rows, job, Floored),
 }
