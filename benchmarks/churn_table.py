@@ -1,6 +1,6 @@
 """Five-fold AUC of ludocast beside its peers: `python benchmarks/churn_table.py --tables players_en --tuned`.
 
-Five stratified folds, shuffle, seed 0; ours through `fit_churn`, the shipped code path, untouched defaults. Results go
+Five stratified folds, shuffle, seed 0; ours through `fit_frame`, the shipped code path, untouched defaults. Results go
 to a JSON-lines file as they come, so a stopped run goes on.
 """
 
@@ -33,10 +33,15 @@ TUNED = {f"{name} tuned": tuned(name.lower(), TUNING) for name in ("LightGBM", "
 
 
 def ours(table: Table, model: str, members: int, train: pd.DataFrame, test: pd.DataFrame) -> np.ndarray:
-    from ludocast.models.churn.fit import fit_churn
+    from ludocast.models.table.deep import Training
+    from ludocast.models.table.frame import fit_frame, predict_frame
+    from ludocast.recipes.churn import CANDIDATES
 
-    fitted = fit_churn(train, table.label, table.positive, exclude=table.exclude, model=model, members=members)  # type: ignore[arg-type]
-    return fitted.predict_frame(test)[:, fitted.classes.index(table.positive)]
+    fitted = fit_frame(
+        train, table.label, table.positive, exclude=table.exclude, task="classification",
+        names=CANDIDATES[model], combine="blend", training=Training(members),  # type: ignore[index]
+    ).model  # fmt: skip
+    return predict_frame(fitted, test)[:, fitted.schema.classes.index(table.positive)]
 
 
 def candidates(table: Table, tuned: bool) -> dict[str, Callable[[pd.DataFrame, pd.DataFrame], np.ndarray]]:

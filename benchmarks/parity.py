@@ -23,10 +23,13 @@ from onnx.reference import ReferenceEvaluator
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # run as a file, its own folder alone is on the path
 
-from ludocast.models.churn.fit import FittedChurn, fit_churn
+from ludocast.models.fitted import FittedClasses
+from ludocast.models.table.deep import Training
+from ludocast.models.table.frame import fit_frame, predict_frame
+from ludocast.recipes.churn import CANDIDATES
 from ludocast.serve.bundle import write_bundle
-from ludocast.serve.export import export_churn
 from ludocast.serve.graph_inputs import schema_inputs
+from ludocast.serve.graph_table import export_table
 from ludocast.serve.scorer import Scorer
 
 from benchmarks.tables import DATA, TABLES, Table
@@ -59,9 +62,9 @@ def hostile(frame: pd.DataFrame, kinds: dict[str, str], rows: int, seed: int = 1
     return pd.DataFrame(columns, dtype=object)
 
 
-def bundled(fitted: FittedChurn, folder: Path) -> tuple[Scorer, ReferenceEvaluator]:
+def bundled(fitted: FittedClasses, folder: Path) -> tuple[Scorer, ReferenceEvaluator]:
     """The bundle of a fitted model, written, loaded with all its checks, and its graph in the evaluator."""
-    model = export_churn(fitted).SerializeToString()
+    model = export_table(fitted).SerializeToString()
     write_bundle(
         folder, model, name="parity", inputs=schema_inputs(fitted.schema), classes=fitted.classes,
         positive=fitted.schema.positive, threshold=0.5, missing_tokens=fitted.schema.missing_tokens,
@@ -80,10 +83,15 @@ def in_evaluator(scorer: Scorer, evaluator: ReferenceEvaluator, frame: pd.DataFr
 
 
 def compare(
-    what: str, fitted: FittedChurn, scorer: Scorer, evaluator: ReferenceEvaluator, frame: pd.DataFrame, most: int | None
+    what: str,
+    fitted: FittedClasses,
+    scorer: Scorer,
+    evaluator: ReferenceEvaluator,
+    frame: pd.DataFrame,
+    most: int | None,
 ) -> float:
     """Print the differences on some rows and return the largest."""
-    wanted = fitted.predict_frame(frame)
+    wanted = predict_frame(fitted, frame)
     found = scorer.predict(frame).probabilities
     largest = float(np.abs(found - wanted).max())
     print(f"{what:<24} onnxruntime         {len(frame):>7,} rows  {largest:.2e}", flush=True)
@@ -100,7 +108,11 @@ def compare(
 def measure(name: str, table: Table, options: argparse.Namespace) -> float:
     """The largest difference on a table and on hostile rows made from it."""
     begin = time.perf_counter()
-    fitted = fit_churn(table.frame, table.label, table.positive, exclude=table.exclude, members=options.members)
+    fitted = fit_frame(
+        table.frame, table.label, table.positive, exclude=table.exclude, task="classification",
+        names=CANDIDATES["auto"], combine="blend", training=Training(options.members),
+    ).model  # fmt: skip
+    assert isinstance(fitted, FittedClasses)
     used = ", ".join(f"{part} {weight:.0%}" for part, weight in fitted.weights.items() if weight > 0)
     print(f"{name}: trained in {time.perf_counter() - begin:.0f} s ({used})", flush=True)
     kinds = {column.name: str(column.kind) for column in fitted.schema.inputs}

@@ -73,6 +73,25 @@ def number_label(table: pa.Table, label: str, missing: frozenset[str]) -> np.nda
     return values
 
 
+def check_amounts(label: np.ndarray, name: str) -> None:
+    """Refuse what is no amount.
+
+    Args:
+        label: Numbers, float64 [N].
+        name: Their column's.
+
+    Raises:
+        ValueError: If one is below 0; the sentence names the row, and what to do.
+    """
+    below = np.flatnonzero(label < 0)
+    if len(below):
+        raise ValueError(
+            f'the label "{name}" is below 0 in {len(below):,} of {len(label):,} rows (the first is row {below[0] + 1}: '
+            f"{label[below[0]]:g}); a value is 0 or more: take refunds off what was spent before, or set them to 0 (in "
+            "pandas: frame[label].clip(lower=0)), or predict them as any number by `ludocast train table`"
+        )
+
+
 def strata(label: np.ndarray) -> np.ndarray:
     """What a split keeps in proportion, int64 [N]: classes as they are, numbers in ten bins of equal size."""
     if label.dtype.kind != "f":

@@ -43,6 +43,11 @@ COMMANDS = {
     "train table": Command(
         "ludocast.recipes.table:train_table", "train the classic learners on any table, for classes or a number", True
     ),
+    "train value": Command(
+        "ludocast.recipes.value:train_value",
+        "train a model of amounts, most of them 0: what each player will spend",
+        True,
+    ),
     "train sequence": Command(
         "ludocast.recipes.sequence:train_sequence", "train a recurrent network on events, a text or tagged words", True
     ),

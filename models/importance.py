@@ -40,6 +40,15 @@ class NumberImportance:
 
 
 @dataclass(frozen=True)
+class AmountImportance:
+    """How much worse a model of amounts gets when a column is shuffled: rise of its deviance, and its spread."""
+
+    column: str
+    deviance: float
+    spread: float
+
+
+@dataclass(frozen=True)
 class Effect:
     """Mean probability, or number, when a column is set to each value in all rows (Friedman 2001)."""
 
@@ -96,6 +105,27 @@ def number_importance(
     rises = _rises(predict, columns, label, error, seed)
     found = [NumberImportance(name, float(r.mean()), float(r.std())) for name, r in rises]
     return sorted(found, key=lambda entry: -entry.rmse)
+
+
+def amount_importance(
+    predict: Predict,
+    deviance: Callable[[np.ndarray, np.ndarray], float],
+    columns: RawColumns,
+    label: np.ndarray,
+    seed: int = 0,
+) -> list[AmountImportance]:
+    """Each column shuffled in turn, as of `permutation_importance`, most important first.
+
+    Args:
+        predict: Raw columns to amounts [N].
+        deviance: Of amounts [N] and true ones [N].
+        columns: Raw columns of rows that the model has not learnt from.
+        label: float64 [N].
+        seed: Of the shuffles.
+    """
+    rises = _rises(predict, columns, label, lambda value, known: np.array([deviance(value, known)]), seed)
+    found = [AmountImportance(name, float(r.mean()), float(r.std())) for name, r in rises]
+    return sorted(found, key=lambda entry: -entry.deviance)
 
 
 def _rises(

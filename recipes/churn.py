@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +14,14 @@ from ludocast.datamodules.fit_preprocessing import fit_preprocessing
 from ludocast.datamodules.infer import RawColumns
 from ludocast.models.baselines import Predict, fit_baselines
 from ludocast.models.calibration import class_probabilities
-from ludocast.models.churn.fit import Choice, FittedChurn, fit_rows
+from ludocast.models.fitted import FittedClasses
 from ludocast.models.interrupt import StopOnCtrlC
-from ludocast.models.learner import HeldOut
-from ludocast.models.ranks import started_ranks, telling_of_lost_processes
+from ludocast.models.ranks import NotFirstError, started_ranks, telling_of_lost_processes
 from ludocast.models.same_command import SameCommand
-from ludocast.models.trainer import Accelerator, TrainerSettings, check_settings, quiet_lightning
+from ludocast.models.table.boosting import SHAPES
+from ludocast.models.table.deep import Training
+from ludocast.models.table.fit import FittedTable, fit_table
+from ludocast.models.trainer import Accelerator, TrainerSettings, check_settings, quiet_lightning, without_hints
 from ludocast.recipes.churn_log import FOLDER as SNAPSHOTS
 from ludocast.recipes.churn_log import check_source, definition_of, features_file, log_run
 from ludocast.recipes.experiment import experiment_of
@@ -30,7 +31,9 @@ from ludocast.recipes.labelled_run import (
     check_costs,
     check_network,
     check_seed,
+    choice,
     class_report,
+    learner_figures,
     print_figures,
     protocol,
     with_threshold,
@@ -41,8 +44,15 @@ from ludocast.recipes.log_options import LogOptions, SnapshotOptions
 from ludocast.recipes.loggers import LoggerName, Tracker, check_logger
 from ludocast.recipes.run_folder import RunFolder
 from ludocast.recipes.stops import telling_of_stops
-from ludocast.serve.export import export_churn
+from ludocast.serve.graph_table import export_table
 from ludocast.serve.report import write_report
+
+Choice = Literal["auto", "network", "boosting"]
+CANDIDATES: dict[Choice, tuple[str, ...]] = {
+    "auto": ("network", *SHAPES, "logistic"),
+    "network": ("network",),
+    "boosting": tuple(SHAPES),
+}
 
 
 def train_churn(
@@ -196,14 +206,15 @@ def train_churn(
         tracker = Tracker(logger, partial, out, experiment.options) if logger is not None and ranks.is_first else None
         if tracker is not None:
             trainer = replace(trainer, logger=tracker.stage)
-        with telling_of_lost_processes():
-            done = _fit(table, model, members, seed, trainer, RARE if private else 0)
-        if done is None:
-            return  # the first process goes on alone
-        fitted, held_out = done
-        fitted = with_threshold(fitted, held_out, threshold_by, cost_missed, cost_false_alarm)
         rare = RARE if private else 0
-        _write(partial, table, fitted, held_out, out.name if name is None else name, version, seed, definition, rare)
+        try:
+            found = _fit(table, model, seed, Training(members, trainer), rare)
+        except NotFirstError:
+            return
+        assert isinstance(found.model, FittedClasses)
+        fitted = with_threshold(found.model, found.held_out, threshold_by, cost_missed, cost_false_alarm)
+        known_as = out.name if name is None else name
+        _write(partial, table, replace(found, model=fitted), known_as, version, seed, definition, rare)
         if tracker is not None:
             tracker.finish(partial)
         folder.finish()
@@ -221,24 +232,20 @@ def _check(
     check_costs(cost_missed, cost_false_alarm)
 
 
-def _fit(
-    table: LabelledTable, model: Choice, members: int, seed: int, trainer: TrainerSettings, rare: int
-) -> tuple[FittedChurn, HeldOut] | None:
-    columns, label = table.part(table.split.train)
+def _fit(table: LabelledTable, model: Choice, seed: int, training: Training, rare: int) -> FittedTable:
     validation = None if table.split.validation is None else table.part(table.split.validation)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="pytorch_lightning")  # hints for authors of modules
-        return fit_rows(
-            table.schema, columns, label, validation, model=model, members=members, seed=seed, settings=trainer,
-            rare=rare, stream=table.stream,
+    with telling_of_lost_processes(), without_hints(for_authors=True):
+        return fit_table(
+            table.schema, *table.part(table.split.train), validation, names=CANDIDATES[model], combine="blend",
+            seed=seed, rare=rare, training=training, stream=table.stream,
+            say=lambda sentence: print(sentence, flush=True),
         )  # fmt: skip
 
 
 def _write(
     partial: Path,
     table: LabelledTable,
-    fitted: FittedChurn,
-    held_out: HeldOut,
+    found: FittedTable,
     name: str,
     version: str | None,
     seed: int,
@@ -246,23 +253,26 @@ def _write(
     rare: int,
 ) -> None:
     print("evaluating on the test part …", flush=True)
+    fitted = found.model
+    assert isinstance(fitted, FittedClasses)
     train_columns, train_label = table.part(table.split.train)
     # Encoded as in training: a row's own label is no part of its mean labels.
     _, train = fit_preprocessing(fitted.schema, train_columns, train_label, seed)
     classic = fit_baselines(train, train_label, len(fitted.classes), seed)
+    told = protocol(table, choice(found), fitted, found.held_out)
     report, probabilities, label = class_report(
-        table, fitted, lambda columns: _leaderboard(fitted, classic, columns, name), _protocol(table, fitted, held_out),
-        name, seed,
-    )  # fmt: skip
+        table, fitted, lambda columns: _leaderboard(fitted, classic, columns, name), told, name, seed
+    )
     kept = keep_answers(partial, table, probabilities, label, fitted.decide, rare)
     write_report(report, partial / "report.html")
-    model = export_churn(fitted, f"{name}: {table.schema.label}").SerializeToString()
+    graph = export_table(fitted, f"{name}: {table.schema.label}").SerializeToString()
     files = features_file(definition, [column.name for column in fitted.schema.inputs]) | kept
-    write_run(partial, table, fitted, report.metrics(), model, name, version, files)
+    figures = {**report.metrics(), **learner_figures(found, len(graph))}
+    write_run(partial, table, fitted, figures, graph, name, version, files)
 
 
 def _leaderboard(
-    fitted: FittedChurn, classic: Mapping[str, Predict], columns: RawColumns, name: str
+    fitted: FittedClasses, classic: Mapping[str, Predict], columns: RawColumns, name: str
 ) -> dict[str, np.ndarray]:
     """Probabilities [N, C] of ours, its parts, and the others, of some rows."""
     encoded = fitted.preprocessing.encode(columns)
@@ -271,11 +281,6 @@ def _leaderboard(
     if len(each) > 1:
         probabilities |= {f"its {part} alone": class_probabilities(logits) for part, logits in each.items()}
     return probabilities | {other: predict(encoded) for other, predict in classic.items()}
-
-
-def _protocol(table: LabelledTable, fitted: FittedChurn, held_out: HeldOut) -> list[str]:
-    weights = ", ".join(f"{part} {weight:.0%}" for part, weight in fitted.weights.items() if weight > 0)
-    return protocol(table, f"Blend weights ({weights})", fitted, held_out)
 
 
 def _print_summary(out: Path, snapshots: Path | None) -> None:

@@ -16,6 +16,7 @@ from ludocast.models.calibration import class_probabilities, cost_threshold, f1_
 from ludocast.models.fitted import FittedClasses, FittedNumbers
 from ludocast.models.learner import HeldOut, blended
 from ludocast.models.metrics import shown
+from ludocast.models.table.fit import FittedTable
 from ludocast.recipes.labelled_table import LabelledTable
 from ludocast.recipes.provenance import git_revision, libraries
 from ludocast.serve.bundle import write_bundle
@@ -68,6 +69,23 @@ def with_threshold(fitted: Fitted, held_out: HeldOut, by: str, cost_missed: floa
         return replace(fitted, threshold=cost_threshold(cost_missed, cost_false_alarm))
     p = class_probabilities(blended(held_out.logits, fitted.weights) / fitted.temperature)[:, positive]
     return replace(fitted, threshold=f1_threshold(p, held_out.label == positive))
+
+
+def choice(found: FittedTable) -> str:
+    """What was chosen, in words."""
+    if len(found.model.weights) == 1:
+        return f"The learner ({next(iter(found.model.weights))}), its settings"
+    total = sum(found.model.weights.values())
+    return "Blend weights (" + ", ".join(f"{part} {w / total:.0%}" for part, w in found.model.weights.items()) + ")"
+
+
+def learner_figures(found: FittedTable, size: int) -> dict[str, Any]:
+    """The leaderboard of held-out rows, for metrics.json."""
+    rows = [
+        {"learner": r.learner, "loss": r.loss, "setting": r.setting, "seconds": round(r.seconds, 3), "failed": r.failed}
+        for r in found.leaderboard
+    ]
+    return {"learners": rows, "weights": dict(found.model.weights), "graph_bytes": size}
 
 
 def protocol(table: LabelledTable, choice: str, fitted: FittedClasses, held_out: HeldOut) -> list[str]:

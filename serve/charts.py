@@ -36,9 +36,10 @@ def line_chart(
     x_range: tuple[float, float] = (0.0, 1.0),
     y_range: tuple[float, float] = (0.0, 1.0),
     x_text: Callable[[float], str] | None = None,
+    y_text: Callable[[float], str] | None = None,
 ) -> Markup:
     """Lines over one pair of axes; grey dots for a series named with a leading "(" (a guide, not a result)."""
-    body = [_axes(x_label, y_label, x_range, y_range, x_text)]
+    body = [_axes(x_label, y_label, x_range, y_range, x_text, y_text)]
     colour = 0
     for one in series:
         guide = one.name.startswith("(")
@@ -273,8 +274,9 @@ def _axes(
     x_range: tuple[float, float],
     y_range: tuple[float, float],
     x_text: Callable[[float], str] | None = None,
+    y_text: Callable[[float], str] | None = None,
 ) -> str:
-    said = _tick if x_text is None else x_text
+    said, said_beside = _tick if x_text is None else x_text, _y_tick if y_text is None else y_text
     parts = []
     for k in range(5):
         vx = x_range[0] + k / 4 * (x_range[1] - x_range[0])
@@ -285,7 +287,7 @@ def _axes(
         anchor = "end" if k == 4 else "middle"  # the last one would leave the picture
         at = f'x="{x:.1f}" y="{HEIGHT - BOTTOM + 15}"'
         parts.append(f'<text class="tick" {at} text-anchor="{anchor}">{said(vx)}</text>')
-        parts.append(f'<text class="tick" x="{LEFT - 5}" y="{y + 4:.1f}" text-anchor="end">{_y_tick(vy)}</text>')
+        parts.append(f'<text class="tick" x="{LEFT - 5}" y="{y + 4:.1f}" text-anchor="end">{said_beside(vy)}</text>')
     middle = (LEFT + WIDTH - RIGHT) / 2
     parts.append(
         f'<text class="label" x="{middle}" y="{HEIGHT - 8}" text-anchor="middle">{_short_label(x_label)}</text>'

@@ -1,4 +1,4 @@
-"""A fitted churn model as one ONNX graph: raw columns in, label and probabilities out."""
+"""What a graph of classes ends in, and its preprocessing in words for whoever cuts that off."""
 
 from __future__ import annotations
 
@@ -6,46 +6,13 @@ import json
 from typing import Any
 
 import numpy as np
-import onnx
 from ludocast.datamodules.preprocess import FIRST, MISSING, UNKNOWN, Preprocessing, slopes
-from ludocast.models.churn.fit import FittedChurn
 from ludocast.models.fitted import FittedClasses, FittedNumbers
 from ludocast.serve.graph import GraphBuilder
-from ludocast.serve.graph_inputs import EncodedNames, add_inputs, add_preprocessing
-from ludocast.serve.graph_learners import (
-    add_boostings,
-    add_linear,
-    add_network,
-    add_probabilities,
-    add_up,
-)
+from ludocast.serve.graph_learners import add_probabilities
 from onnx import TensorProto
 
 PREPROCESSING = "ludocast.preprocessing"  # metadata key of the preprocessing as JSON, for `export core`
-
-
-def export_churn(fitted: FittedChurn, description: str = "") -> onnx.ModelProto:
-    """The graph of a bundle: a tensor [N, 1] a column in; `label` [N] and `probabilities` [N, classes] out."""
-    graph = GraphBuilder()
-    tensors = add_inputs(graph, fitted.schema)
-    names = add_preprocessing(graph, fitted.preprocessing, tensors)
-    add_class_outputs(graph, fitted, _logits(graph, fitted, names))
-    return graph.model(description, preprocessing_metadata(fitted))
-
-
-def _logits(graph: GraphBuilder, fitted: FittedChurn, names: EncodedNames) -> str:
-    scale = {name: weight / fitted.temperature for name, weight in fitted.weights.items()}
-    candidates = fitted.candidates
-    parts = []
-    if candidates.network is not None:
-        parts.append(add_network(graph, names, candidates.network, scale["network"]))
-    if candidates.boostings:
-        parts.append(
-            add_boostings(graph, names, [(model, scale[name]) for name, model in candidates.boostings.items()])
-        )
-    if candidates.linear is not None:
-        parts.append(add_linear(graph, names, candidates.linear, scale["linear"]))
-    return add_up(graph, parts)
 
 
 def add_class_outputs(graph: GraphBuilder, fitted: FittedClasses, logits: str) -> None:

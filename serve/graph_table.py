@@ -18,18 +18,21 @@ from ludocast.models.fitted import FittedClasses, FittedNumbers
 from ludocast.models.table.bayes import Bayes
 from ludocast.models.table.deep import Network
 from ludocast.models.table.design import Design
-from ludocast.models.table.fit import Learned
+from ludocast.models.table.heads import LEAST_DEVIATION
 from ludocast.models.table.kernel import Kernel
 from ludocast.models.table.layers import Layers
 from ludocast.models.table.learners import Boosted, Model
+from ludocast.models.table.linear import Linear
 from ludocast.models.table.neighbours import GRID, Neighbours
+from ludocast.models.table.prepared import Learned
 from ludocast.models.table.trees import Trees
-from ludocast.models.value.learners import LEAST_AMOUNT, Exponential, Floored, Hurdle
+from ludocast.models.value.learners import LEAST_AMOUNT, Exponential, Floored, Hurdle, LogNormal
 from ludocast.serve.export import add_class_outputs, preprocessing_metadata
 from ludocast.serve.graph import GraphBuilder
 from ludocast.serve.graph_inputs import EncodedNames, add_inputs, add_preprocessing
 from ludocast.serve.graph_learners import (
     add_boostings,
+    add_linear,
     add_network,
     add_plain_values,
     add_tree_inputs,
@@ -44,13 +47,13 @@ def export_table(fitted: FittedClasses | FittedNumbers, description: str = "") -
     assert isinstance(fitted.candidates, Learned)
     graph = GraphBuilder()
     names = add_preprocessing(graph, fitted.preprocessing, add_inputs(graph, fitted.schema))
-    sharp = 1 / fitted.temperature if isinstance(fitted, FittedClasses) else 1.0
-    scale = {name: weight * sharp for name, weight in fitted.weights.items()}
+    blunt = fitted.temperature if isinstance(fitted, FittedClasses) else 1.0
+    scale = {name: weight / blunt for name, weight in fitted.weights.items()}
     scores = _add_scores(graph, names, fitted.candidates, scale)
-    if isinstance(fitted, FittedClasses):
-        add_class_outputs(graph, fitted, scores)
-    else:
+    if not isinstance(fitted, FittedClasses):
         _add_number_outputs(graph, fitted, scores)
+    else:
+        add_class_outputs(graph, fitted, scores)
     return graph.model(description, preprocessing_metadata(fitted))
 
 
@@ -61,6 +64,8 @@ def _add_scores(graph: GraphBuilder, names: EncodedNames, learned: Learned, scal
     for name, model in learned.models.items():
         if isinstance(model, Network):
             parts.append(add_network(graph, names, model.module, scale[name]))
+        elif isinstance(model, Linear):
+            parts.append(add_linear(graph, names, model, scale[name]))
         elif isinstance(model, Boosted):
             parts += [add_boostings(graph, names, boostings)] if boostings else []
             boostings = []
@@ -201,6 +206,18 @@ def _add_hurdle(graph: GraphBuilder, names: EncodedNames, model: Hurdle) -> str:
     return graph.op("Cast", amount, to=TensorProto.FLOAT)
 
 
+def _add_log_normal(graph: GraphBuilder, names: EncodedNames, model: LogNormal) -> str:
+    scores = _emit(graph, names, model.network)
+    free = graph.op("Softplus", graph.op("Gather", scores, graph.ints(2), axis=1))  # runtimes have it for float alone
+    width = graph.op("Max", graph.op("Cast", free, to=TensorProto.DOUBLE), graph.doubles(LEAST_DEVIATION))
+    scores = graph.op("Cast", scores, to=TensorProto.DOUBLE)
+    logit, centre = (graph.op("Gather", scores, graph.ints(k), axis=1) for k in range(2))
+    half = graph.op("Mul", graph.op("Mul", width, width), graph.doubles(0.5))
+    log_mean = graph.op("Min", graph.op("Add", centre, half), graph.doubles(model.most))
+    amount = graph.op("Mul", graph.op("Sigmoid", logit), graph.op("Exp", log_mean))
+    return graph.op("Cast", amount, to=TensorProto.FLOAT)
+
+
 def _add_exponential(graph: GraphBuilder, names: EncodedNames, model: Exponential) -> str:
     return graph.op("Exp", add_boostings(graph, names, [(model.boosting, 1.0)]))
 
@@ -221,6 +238,7 @@ _EMITTERS: dict[type, Callable[[GraphBuilder, EncodedNames, Any], str]] = {
     Neighbours: _add_neighbours,
     Bayes: _add_bayes,
     Hurdle: _add_hurdle,
+    LogNormal: _add_log_normal,
     Exponential: _add_exponential,
     Floored: _add_floored,
 }

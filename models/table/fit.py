@@ -10,36 +10,22 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from ludocast.datamodules.fit_preprocessing import fit_preprocessing
 from ludocast.datamodules.infer import RawColumns
 from ludocast.datamodules.preprocess import Encoded, Preprocessing
 from ludocast.datamodules.row_group_loader import TrainingStream
 from ludocast.datamodules.row_groups import StreamedTable
 from ludocast.datamodules.schema import Schema
-from ludocast.datamodules.split import folds
 from ludocast.models.blend import blend_weights
 from ludocast.models.calibration import fit_temperature, loss
-from ludocast.models.conformal import fit_interval
 from ludocast.models.fitted import FittedClasses, FittedNumbers
-from ludocast.models.learner import HeldOut, Learner, blended, least_setting, try_in_turn
+from ludocast.models.learner import HeldOut, Learner, least_setting, try_in_turn
 from ludocast.models.ranks import NotFirstError, Ranks
 from ludocast.models.table.deep import AS_USUAL, Training
 from ludocast.models.table.learners import Job, Model, learner_names, learners
+from ludocast.models.table.prepared import prepare
 from ludocast.models.trainer import ALONE
 
-FOLDS = 5
 Combine = Literal["best", "blend"]
-
-
-@dataclass(frozen=True)
-class Learned:
-    """Fitted learners by name."""
-
-    models: Mapping[str, Model]
-
-    def logits(self, encoded: Encoded) -> dict[str, np.ndarray]:
-        """Scores of each, float64 [N, C]."""
-        return {name: model.scores(encoded) for name, model in self.models.items()}
 
 
 @dataclass(frozen=True)
@@ -117,18 +103,13 @@ def fit_table(
         NotFirstError: In all processes but the first, once the network is trained, which all do together.
     """
     classes = len(schema.classes)
-    preprocessing, encoded = fit_preprocessing(schema, columns, label, seed, rare)
-    centre, width = (0.0, 1.0) if classes else (float(label.mean()), float(label.std()))
-    scaled = label if classes else (label - centre) / width
-    held = None
-    if validation is not None:
-        held_label = validation[1] if classes else (validation[1] - centre) / width
-        held = (preprocessing.encode(validation[0]), held_label)
-    more = None if stream is None else _training_stream(stream, preprocessing)
-    job = Job(preprocessing, classes, seed, points, prototypes, replace(training, shown=held, stream=more))
-    every_learner = learners(learner_names(names, classes) if isinstance(names, str) else names, job)
-    found = try_all(every_learner, encoded, scaled, held, seed, say, training.settings.ranks)
-    if not training.settings.ranks.is_first:
+    ready = prepare(schema, columns, label, validation, seed, rare)
+    more = None if stream is None else _training_stream(stream, ready.preprocessing)
+    job = Job(ready.preprocessing, classes, seed, points, prototypes, replace(training, shown=ready.held, stream=more))
+    every = learners(learner_names(names, classes) if isinstance(names, str) else names, job)
+    ranks = training.settings.ranks
+    found = try_all(every, ready.encoded, ready.label, ready.held, ready.folds(seed), say, ranks)
+    if not ranks.is_first:
         raise NotFirstError
     if not found.models:
         reasons = "; ".join(f"{row.learner}: {row.failed}" for row in found.rows)
@@ -140,24 +121,19 @@ def fit_table(
     best = min(losses, key=lambda name: losses[name])
     weights = {name: float(name == best) for name in losses}
     if combine == "blend" and len(losses) > 1:
-        scale = {name: 1.0 if every_learner[name].calibrated else sharp[name] for name in losses}
+        scale = {name: 1.0 if every[name].calibrated else sharp[name] for name in losses}
         scores = {name: one * scale[name] for name, one in held_out.logits.items()}
         weights = {name: part * scale[name] for name, part in blend_weights(scores, held_out.label).items()}
-
-    def whole(of: Mapping[str, float]) -> FittedClasses | FittedNumbers:
-        used = {name: weight for name, weight in of.items() if weight > 0}
-        candidates = Learned({name: found.models[name] for name in used})
-        scores = blended(held_out.logits, used)
-        if classes:
-            return FittedClasses(schema, preprocessing, candidates, used, fit_temperature(scores, held_out.label))
-        interval = fit_interval(scores[:, 0], held_out.label)
-        return FittedNumbers(schema, preprocessing, candidates, used, centre, width, interval)
-
-    every = {name: whole({name: 1.0}) for name in sorted(losses, key=lambda name: losses[name])}
-    shown = {name: one if classes else width * float(np.sqrt(one)) for name, one in losses.items()}
-    rows = [Row(r.learner, shown.get(r.learner), r.setting, r.seconds, r.failed) for r in found.rows]
+    ordered = sorted(losses, key=lambda name: losses[name])
+    shown = {name: one if classes else ready.width * float(np.sqrt(one)) for name, one in losses.items()}
+    rows = [replace(row, loss=shown.get(row.learner)) for row in found.rows]
     rows.sort(key=lambda row: np.inf if row.loss is None else row.loss)
-    return FittedTable(whole(weights), every, held_out, tuple(rows))
+    return FittedTable(
+        ready.assembled(found.models, weights, held_out),
+        {name: ready.assembled(found.models, {name: 1.0}, held_out) for name in ordered},
+        held_out,
+        tuple(rows),
+    )
 
 
 def _training_stream(stream: StreamedTable, preprocessing: Preprocessing) -> TrainingStream:
@@ -190,7 +166,7 @@ def try_all(
     encoded: Encoded,
     label: np.ndarray,
     held: tuple[Encoded, np.ndarray] | None,
-    seed: int,
+    fold: np.ndarray | None,
     say: Callable[[str], None],
     ranks: Ranks = ALONE,
 ) -> Found:
@@ -200,15 +176,11 @@ def try_all(
         every: By name.
         encoded: The training rows.
         label: Of these, int64 [N] or scaled numbers, float64 [N].
-        held: Rows held out for good, with their label; None: each training row is held out once.
-        seed: Of the folds.
+        held: Rows held out for good, with their label.
+        fold: Where there are none, the fold that holds each training row out, int64 [N].
         say: Is told what happens.
         ranks: The processes; all but the first try only what they train together, and there no failure is survived.
     """
-    fold = None
-    if held is None:
-        count = FOLDS if label.dtype.kind == "f" else int(min(FOLDS, np.bincount(label).min()))
-        fold = folds(label, seed, max(min(count, len(label)), 2))
     held_label = label if held is None else held[1]
     what = "validation rows" if fold is None else f"training rows, held out in {int(fold.max()) + 1} folds"
     models: dict[str, Model] = {}
@@ -226,7 +198,7 @@ def try_all(
             models[name], logits[name] = model, scores
             rows.append(Row(name, None, setting, time.monotonic() - start))
         except Exception as error:  # of whatever kind: one learner's failure is no reason to lose the others
-            if ranks.world > 1:
+            if ranks.world > 1 or isinstance(error, OSError):  # the disk is not the learner's
                 raise
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             say(f"note: {name} failed, the others go on: {reason}")

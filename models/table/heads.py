@@ -8,8 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+LEAST_DEVIATION = 0.05  # of log amounts; of rows that all have one amount the likelihood would be unbounded
 
 
 @dataclass(frozen=True)
@@ -29,8 +32,31 @@ def _squared(outputs_MBC: Tensor, label_MB: Tensor) -> Tensor:
     return (outputs_MBC[..., 0] - label_MB) ** 2
 
 
+def _zero_inflated_log_normal(outputs_MBC: Tensor, label_MB: Tensor) -> Tensor:
+    """Minus the log likelihood of an amount (the ZILN loss of Wang, Liu and Miao 2019, arXiv 1912.07753).
+
+    The label is log(1 + amount), which keeps what else reads it tame; the outputs are the log odds of an amount above
+    0, the mean of its logarithm, and the deviation before `deviation`.
+    """
+    logit, centre, free = outputs_MBC.unbind(-1)
+    pays = label_MB > 0
+    log_amount = torch.log(torch.expm1(torch.where(pays, label_MB, torch.ones_like(label_MB))))
+    width = deviation(free)
+    amount = torch.log(width) + 0.5 * ((log_amount - centre) / width) ** 2  # without what no output changes
+    whether = F.binary_cross_entropy_with_logits(logit, pays.to(logit.dtype), reduction="none")
+    return whether + torch.where(pays, amount, torch.zeros_like(amount))
+
+
+def deviation(free: Tensor) -> Tensor:
+    """softplus, and not less than `LEAST_DEVIATION`."""
+    return F.softplus(free).clamp_min(LEAST_DEVIATION)
+
+
 # Of a number; to add one, enter it here, and how its outputs become a score where they are not the score itself.
-HEADS: dict[str, Head] = {"squared": Head(1, _squared)}
+HEADS: dict[str, Head] = {
+    "squared": Head(1, _squared),
+    "zero_inflated_log_normal": Head(3, _zero_inflated_log_normal),
+}
 
 
 def head_of(sizes: dict[str, Any]) -> Head:

@@ -1,4 +1,4 @@
-"""Linear models and a neural network: layers of sums, with max(0, ·) between them."""
+"""scikit-learn's neural network: layers of sums, with max(0, ·) between them."""
 
 # N rows, P columns of the design, C outputs
 
@@ -12,7 +12,6 @@ import numpy as np
 from ludocast.datamodules.preprocess import Encoded
 from ludocast.models.table.design import Design
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 PATIENCE_ROWS = 500  # with fewer rows a tenth of them is too few to stop by
@@ -38,20 +37,6 @@ class Layers:
         for weight, bias in zip(self.weights[1:], self.biases[1:], strict=True):
             x = np.maximum(x, 0.0) @ weight + bias
         return x
-
-
-def fit_logistic(design: Design, encoded: Encoded, label: np.ndarray, strength: float) -> Layers:
-    """Logistic regression with an L2 penalty; `strength` is scikit-learn's C."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a few steps short of the optimum predicts as well
-        model = LogisticRegression(C=strength, max_iter=300).fit(design.matrix(encoded), label)
-    return Layers(design, [model.coef_.T], [model.intercept_])
-
-
-def fit_ridge(design: Design, encoded: Encoded, label: np.ndarray, strength: float) -> Layers:
-    """Linear regression with an L2 penalty; `strength` is the inverse of scikit-learn's alpha."""
-    model = Ridge(alpha=1 / strength).fit(design.matrix(encoded), label)
-    return Layers(design, [model.coef_.reshape(-1, 1)], [np.atleast_1d(model.intercept_)])
 
 
 def fit_neural(

@@ -7,20 +7,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 from ludocast.datamodules.preprocess import Encoded, Preprocessing
 from ludocast.datamodules.split import CROSS_ROWS
-from ludocast.models.churn.learners import STRENGTHS
 from ludocast.models.learner import Learner, one_setting
 from ludocast.models.table.bayes import SMOOTHING, fit_bayes
-from ludocast.models.table.boosting import Boosting, Shape, rounds_to_try
+from ludocast.models.table.boosting import SHAPES, Boosting, Shape, rounds_to_try
 from ludocast.models.table.deep import AS_USUAL, Training, network_learner
 from ludocast.models.table.design import HALF, fit_design
 from ludocast.models.table.fit_boosting import Library, fit_boosting, is_installed
 from ludocast.models.table.kernel import fit_kernel
-from ludocast.models.table.layers import fit_logistic, fit_neural, fit_ridge
+from ludocast.models.table.layers import fit_neural
+from ludocast.models.table.linear import fit_linear
 from ludocast.models.table.neighbours import SETTINGS, Neighbours, fit_neighbours
 from ludocast.models.table.trees import FOREST, Forest, fit_forest, fit_tree
 
@@ -31,6 +32,7 @@ REGRESSION = (*BOTH, "linear")
 LEAVES = (50.0, 20.0, 5.0)
 PENALTIES = (1.0, 1e-2)
 MARGINS = (1.0,)
+STRENGTHS = (0.01, 0.1, 1.0)  # inverse penalties; on large tables it makes no difference
 SHAPE = Shape(15, 0.05, 600)
 XGBOOST = Shape(32, 0.05, 600)
 CATBOOST = Shape(64, 0.06, 600, penalty=3.0, patience=50)
@@ -200,20 +202,11 @@ def knn_learner(job: Job) -> Learner[Model]:
     return Learner(try_out, fit)
 
 
-def logistic_learner(job: Job, strengths: Sequence[float] | None = None) -> Learner[Model]:
-    """Logistic regression; without strengths the usual ones are tried."""
-
-    def fit(encoded: Encoded, label: np.ndarray, strength: float) -> Model:
-        return fit_logistic(fit_design(encoded, job.preprocessing, plain=True), encoded, label, strength)
-
-    return _by_strength(fit) if strengths is None else usual(fit, strengths)
-
-
 def linear_learner(job: Job, strengths: Sequence[float] | None = None) -> Learner[Model]:
-    """Linear regression; without strengths the usual ones are tried."""
+    """Linear or, of classes, logistic regression; without strengths the usual ones are tried."""
 
     def fit(encoded: Encoded, label: np.ndarray, strength: float) -> Model:
-        return fit_ridge(fit_design(encoded, job.preprocessing, plain=True), encoded, label, strength)
+        return fit_linear(encoded, label, job.preprocessing, strength)
 
     return _by_strength(fit) if strengths is None else usual(fit, strengths)
 
@@ -249,6 +242,8 @@ LEARNERS: dict[str, Callable[[Job], Learner[Model]]] = {
     "neural": neural_learner,
     "naive_bayes": naive_bayes_learner,
     "knn": knn_learner,
-    "logistic": logistic_learner,
+    "logistic": linear_learner,
     "linear": linear_learner,
+    # Of the candidates of `train churn`, where each shape by itself is weighed.
+    **{name: partial(boosting_learner, shape=shape, stop_rows=0) for name, shape in SHAPES.items()},
 }

@@ -1,4 +1,4 @@
-"""Logistic regression on the network's own inputs: scaled numbers, their plain values, one-hot codes."""
+"""Linear models on the network's own inputs: scaled numbers, their plain values, one-hot codes."""
 
 # N rows, D scaled numbers, R raw numbers, S code columns, V codes of all columns, C outputs
 
@@ -12,7 +12,7 @@ from ludocast.datamodules.interactions import one_hot
 from ludocast.datamodules.preprocess import Encoded, Preprocessing
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 
 LIMIT = 5.0  # plain values are clipped here, in standard deviations, so that no outlier steers the line
 
@@ -36,7 +36,7 @@ class Linear:
     width: np.ndarray
     offset: np.ndarray
 
-    def logits(self, encoded: Encoded) -> np.ndarray:
+    def scores(self, encoded: Encoded) -> np.ndarray:
         """float64 [N, C]."""
         plain = plain_values(encoded.raw, self.centre, self.width)
         out = encoded.numbers.astype(np.float64) @ self.number_weight + plain @ self.raw_weight + self.bias
@@ -63,13 +63,13 @@ def fit_scale(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def fit_linear(encoded: Encoded, label: np.ndarray, preprocessing: Preprocessing, strength: float = 1.0) -> Linear:
-    """Fit with an L2 penalty.
+    """Logistic regression, or linear regression of a number, with an L2 penalty.
 
     Args:
         encoded: Inputs of the training rows.
-        label: int64 [N].
+        label: int64 [N], or scaled numbers, float64 [N].
         preprocessing: Tells the sizes.
-        strength: Inverse of the penalty (scikit-learn's C).
+        strength: Inverse of the penalty: scikit-learn's C, or one over its alpha.
     """
     centre, width = fit_scale(encoded.raw)
     sizes = preprocessing.code_sizes
@@ -78,8 +78,11 @@ def fit_linear(encoded: Encoded, label: np.ndarray, preprocessing: Preprocessing
     design = sparse.hstack([sparse.csr_matrix(np.hstack(parts)), one_hot(encoded.codes, sizes)]).tocsr()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a few steps short of the optimum predicts as well
-        model = LogisticRegression(C=strength, max_iter=300).fit(design, label)
-    weight = model.coef_.T
+        if label.dtype.kind == "f":
+            model = Ridge(alpha=1 / strength).fit(design.astype(np.float64), label)
+        else:
+            model = LogisticRegression(C=strength, max_iter=300).fit(design, label)
+    weight = np.atleast_2d(model.coef_).T
     numbers, raw = encoded.numbers.shape[1], encoded.raw.shape[1]
     pieces = np.split(weight, [numbers, numbers + raw])
-    return Linear(pieces[0], pieces[1], pieces[2], model.intercept_, centre, width, offset)
+    return Linear(pieces[0], pieces[1], pieces[2], np.atleast_1d(model.intercept_), centre, width, offset)

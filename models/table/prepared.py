@@ -17,8 +17,20 @@ from ludocast.models.calibration import fit_temperature
 from ludocast.models.conformal import fit_interval
 from ludocast.models.fitted import FittedClasses, FittedNumbers
 from ludocast.models.learner import HeldOut, blended
-from ludocast.models.table.fit import FOLDS, Learned
 from ludocast.models.table.learners import Model
+
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Learned:
+    """Fitted learners by name."""
+
+    models: Mapping[str, Model]
+
+    def logits(self, encoded: Encoded) -> dict[str, np.ndarray]:
+        """Scores of each, float64 [N, C]."""
+        return {name: model.scores(encoded) for name, model in self.models.items()}
 
 
 @dataclass(frozen=True)

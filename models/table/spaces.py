@@ -15,7 +15,6 @@ from ludocast.models.table.learners import (
     boosting_learner,
     forest_learner,
     linear_learner,
-    logistic_learner,
     neural_learner,
     svm_learner,
 )
@@ -139,6 +138,6 @@ SPACES: dict[str, Space] = {
 # its penalty, so a grid of it is tried at once.
 FIRST: dict[str, Callable[[Job], Learner[Model]]] = {
     "boosting": lambda job: boosting_learner(job, replace(SHAPE, patience=round(PATIENCE / SHAPE.rate)), STOP_ROWS),
-    "logistic": lambda job: logistic_learner(job, STRENGTHS),
+    "logistic": lambda job: linear_learner(job, STRENGTHS),
     "linear": lambda job: linear_learner(job, STRENGTHS),
 }

@@ -21,8 +21,10 @@ from ludocast.models.blend import blend_weights
 from ludocast.models.conformal import fit_ratios
 from ludocast.models.fitted import FittedNumbers
 from ludocast.models.learner import HeldOut, blended
-from ludocast.models.table.fit import FOLDS, Combine, FittedTable, Learned, Row
+from ludocast.models.table.deep import AS_USUAL, Training
+from ludocast.models.table.fit import Combine, FittedTable, Row
 from ludocast.models.table.learners import Job
+from ludocast.models.table.prepared import FOLDS, Learned
 from ludocast.models.value.learners import LEARNERS, Candidate, Rows, mean_deviance, value_learner_names
 from ludocast.models.value.measures import LEAST
 
@@ -37,6 +39,7 @@ def fit_value(
     combine: Combine = "blend",
     seed: int = 0,
     rare: int = 0,
+    training: Training = AS_USUAL,
     say: Callable[[str], None] = lambda _: None,
 ) -> FittedTable:
     """Try learners of amounts on held-out rows, and fit them on all training rows.
@@ -50,6 +53,7 @@ def fit_value(
         combine: Whether the best one is taken, or a blend by weights.
         seed: Of everything random.
         rare: Values of fewer training rows are not kept.
+        training: Of the network.
         say: Is told what happens.
 
     Raises:
@@ -61,7 +65,7 @@ def fit_value(
     held = None if validation is None else (preprocessing.encode(validation[0]), validation[1] / mean)
     fold = folds(_strata(label), seed, FOLDS) if held is None else None
     rows = Rows(encoded, label / mean, fold, held)
-    found, board = _try_all(value_learner_names(names), rows, Job(preprocessing, 0, seed), say)
+    found, board = _try_all(value_learner_names(names), rows, Job(preprocessing, 0, seed, training=training), say)
     if not found:
         raise ValueError(f"no learner could be fitted ({'; '.join(f'{row.learner}: {row.failed}' for row in board)})")
     amount = rows.held_amount
@@ -86,7 +90,9 @@ def fit_value(
         return FittedNumbers(schema, preprocessing, models, used, 0.0, mean, interval)
 
     every = {name: whole({name: 1.0}) for name in sorted(losses, key=lambda name: losses[name])}
-    told = [Row(row.learner, losses.get(row.learner), None, row.seconds, row.failed) for row in board]
+    # In the label's unit, of which a deviance of power 1.5 has the root.
+    shown = {name: one * float(np.sqrt(mean)) for name, one in losses.items()}
+    told = [Row(row.learner, shown.get(row.learner), None, row.seconds, row.failed) for row in board]
     told.sort(key=lambda row: np.inf if row.loss is None else row.loss)
     return FittedTable(whole(weights), every, held_out, tuple(told))
 

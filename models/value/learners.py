@@ -10,7 +10,7 @@ regression of the plain numbers would be.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 import numpy as np
@@ -18,8 +18,10 @@ from ludocast.datamodules.preprocess import Encoded
 from ludocast.models.calibration import fit_temperature
 from ludocast.models.learner import Learner, least_setting, try_in_turn
 from ludocast.models.table.boosting import Boosting, rounds_to_try
+from ludocast.models.table.deep import Network, network_learner
 from ludocast.models.table.fit_boosting import fit_boosting
-from ludocast.models.table.learners import SHAPE, Job, Model, boosting_learner, linear_learner, logistic_learner
+from ludocast.models.table.heads import LEAST_DEVIATION
+from ludocast.models.table.learners import SHAPE, Job, Model, boosting_learner, linear_learner
 from ludocast.models.value.measures import deviance
 from scipy.optimize import minimize
 from scipy.special import expit
@@ -128,6 +130,30 @@ class Hurdle:
 
 
 @dataclass(frozen=True)
+class LogNormal:
+    """The tabular network with a zero-inflated log-normal end (Wang, Liu and Miao 2019, arXiv 1912.07753).
+
+    Attributes:
+        network: Its scores are the log odds of paying, the mean of the log amount, and its deviation before softplus.
+        most: The highest logarithm of a mean of payers that is answered: that of the largest amount in training.
+    """
+
+    network: Network
+    most: float
+
+    def scores(self, encoded: Encoded) -> np.ndarray:
+        """Amounts float64 [N, 1]."""
+        return mean_amounts(self.network.scores(encoded), self.most)
+
+
+def mean_amounts(scores: np.ndarray, most: float) -> np.ndarray:
+    """Means p exp(μ + σ² / 2), float64 [N, 1], of a network's scores [N, 3]."""
+    logit, centre, free = np.split(scores, 3, axis=1)
+    width = np.maximum(np.logaddexp(0.0, free), LEAST_DEVIATION)
+    return np.asarray(expit(logit) * np.exp(np.minimum(centre + width**2 / 2, most)))
+
+
+@dataclass(frozen=True)
 class Exponential:
     """Boosting of the mean's logarithm."""
 
@@ -229,9 +255,24 @@ def mean_deviance(scores: np.ndarray, amount: np.ndarray) -> float:
     return deviance(scores[:, 0], amount)
 
 
+def fit_log_normal(rows: Rows, job: Job) -> Candidate:
+    """The network: amounts by its three outputs, which have no setting to choose."""
+    sizes = {**job.preprocessing.sizes, "classes": 0, "loss": "zero_inflated_log_normal"}
+    shown = None if rows.held is None else (rows.held[0], np.log1p(rows.held[1]))
+    learner = network_learner(sizes, job.seed, replace(job.training, shown=shown))
+    most = float(np.log(rows.amount.max()))
+    network = learner.fit(rows.encoded, np.log1p(rows.amount), 0.0)
+    if rows.held is None:
+        (scores,) = rows.try_out(learner, np.log1p).values()
+    else:
+        scores = network.scores(rows.held[0])
+    return Candidate(LogNormal(network, most), mean_amounts(scores, most)[:, 0])
+
+
 LEARNERS: dict[str, Callable[[Rows, Job], Candidate]] = {
+    "network": fit_log_normal,
     "hurdle_boosting": lambda rows, job: fit_hurdle(rows, boosting_learner, boosting_learner, job),
-    "hurdle_linear": lambda rows, job: fit_hurdle(rows, logistic_learner, linear_learner, job),
+    "hurdle_linear": lambda rows, job: fit_hurdle(rows, linear_learner, linear_learner, job),
     "tweedie": lambda rows, job: fit_direct(rows, job, Exponential),
     "boosting": lambda rows, job: fit_direct(rows, job, Floored),
 }

@@ -1,6 +1,6 @@
 """How good predicted amounts are: who is ranked high, whether sums hold, where the spending is found.
 
-The Gini coefficient of a ranking (Wang, Liu and Miao 2019, arXiv 1912.07753, section 3.2) is twice the area between the
+The Gini coefficient of a ranking (Wang, Liu and Miao 2019, arXiv 1912.07753) is twice the area between the
 diagonal and the Lorenz curve of the true amounts, rows in the order of their prediction; normalised it is divided by
 that of the true order. Rows of equal prediction share their amounts, so no order among them counts.
 """
@@ -59,9 +59,9 @@ class Tenth:
 
 
 def deviances(value: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """Tweedie unit deviance of power 1.5 of each row, float64 [N]: 4 (√y − √μ)² / √μ (Jørgensen 1997, chapter 4).
+    """Tweedie unit deviance of power 1.5 of each row, float64 [N]: 4 (√y − √μ)² / √μ (Jørgensen 1997).
 
-    It is least where μ is the mean, whatever the distribution (Gneiting 2011, theorem 7), so it rewards the ranking and
+    It is least where μ is the mean, whatever the distribution (Gneiting 2011), so it rewards the ranking and
     the sums alike; it takes zeros, and the largest amounts do not decide alone as they do with squared errors.
 
     Args:

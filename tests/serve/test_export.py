@@ -12,19 +12,20 @@ import torch
 from ludocast.datamodules.fit_preprocessing import fit_preprocessing
 from ludocast.datamodules.infer import RawColumns, describe, infer_schema, label_index, label_values, raw_columns
 from ludocast.datamodules.read import from_frame
-from ludocast.models.churn.fit import CANDIDATES, Candidates, FittedChurn
-from ludocast.models.churn.learners import LINEAR, learners
-from ludocast.models.table.boosting import Boosting
-from ludocast.models.table.linear import Linear
+from ludocast.models.fitted import FittedClasses
+from ludocast.models.table.deep import Training
+from ludocast.models.table.learners import Job, learners
 from ludocast.models.table.module import TabularModule
 from ludocast.models.table.network import TabularNetwork
-from ludocast.models.table.train import train_network
+from ludocast.models.table.prepared import Learned
 from ludocast.models.trainer import TrainerSettings
+from ludocast.recipes.churn import CANDIDATES
 from ludocast.serve.core import core_model
-from ludocast.serve.export import PREPROCESSING, export_churn
+from ludocast.serve.export import PREPROCESSING
 from ludocast.serve.graph import GraphBuilder
 from ludocast.serve.graph_inputs import EncodedNames
 from ludocast.serve.graph_learners import add_network
+from ludocast.serve.graph_table import export_table
 from onnx import TensorProto
 from onnx.reference import ReferenceEvaluator
 
@@ -34,7 +35,7 @@ TOLERANCE = 5e-6
 
 
 @pytest.fixture(scope="module", params=[2, 3])
-def case(request: pytest.FixtureRequest) -> tuple[FittedChurn, RawColumns]:
+def case(request: pytest.FixtureRequest) -> tuple[FittedClasses, RawColumns]:
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     classes = int(request.param)
     frame = made_frame(classes)
@@ -48,24 +49,19 @@ def case(request: pytest.FixtureRequest) -> tuple[FittedChurn, RawColumns]:
     preprocessing, encoded = fit_preprocessing(schema, columns, label)
     assert preprocessing.products
     assert preprocessing.crosses
-    others = {name: one.fit(encoded, label, 20) for name, one in learners(preprocessing, classes, 0).items()}
-    linear = others.pop(LINEAR)
-    sizes = {**preprocessing.sizes, "classes": classes}
-    network = train_network(encoded, label, [np.arange(rows)] * 2, sizes, TrainerSettings(epochs=2), 0)
-    boostings = {name: model for name, model in others.items() if isinstance(model, Boosting)}
-    candidates = Candidates(network, boostings, linear if isinstance(linear, Linear) else None)
-    weights = dict.fromkeys(CANDIDATES["auto"], 1 / len(CANDIDATES["auto"]))
-    assert set(candidates.logits(encoded)) == set(weights)
-    return FittedChurn(schema, preprocessing, candidates, weights, 1.3, 0.4), columns
+    job = Job(preprocessing, classes, training=Training(2, TrainerSettings(epochs=2)))
+    every = {name: one.fit(encoded, label, 20) for name, one in learners(CANDIDATES["auto"], job).items()}
+    weights = dict.fromkeys(every, 1 / len(every))
+    return FittedClasses(schema, preprocessing, Learned(every), weights, 1.3, 0.4), columns
 
 
-def feeds(fitted: FittedChurn, columns: RawColumns) -> dict[str, np.ndarray]:
+def feeds(fitted: FittedClasses, columns: RawColumns) -> dict[str, np.ndarray]:
     return {f"x{i}": columns[column.name][:, None] for i, column in enumerate(fitted.schema.inputs)}
 
 
-def test_onnxruntime_equals_training(case: tuple[FittedChurn, RawColumns]) -> None:
+def test_onnxruntime_equals_training(case: tuple[FittedClasses, RawColumns]) -> None:
     fitted, columns = case
-    session = ort.InferenceSession(export_churn(fitted).SerializeToString(), providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(export_table(fitted).SerializeToString(), providers=["CPUExecutionProvider"])
     for rows in (columns, hostile(columns), {name: values[:1] for name, values in columns.items()}):
         label, p = session.run(["label", "probabilities"], feeds(fitted, rows))
         wanted = fitted.predict(rows)
@@ -102,18 +98,18 @@ def test_the_network_alone_equals_torch(numbers: int, codes: int, layers: int, o
     np.testing.assert_allclose(np.asarray(by_reference), wanted, atol=TOLERANCE)
 
 
-def test_the_reference_evaluator_equals_training(case: tuple[FittedChurn, RawColumns]) -> None:
+def test_the_reference_evaluator_equals_training(case: tuple[FittedClasses, RawColumns]) -> None:
     fitted, columns = case
-    evaluator = ReferenceEvaluator(export_churn(fitted))
+    evaluator = ReferenceEvaluator(export_table(fitted))
     few = hostile(columns, 200)  # a thousand times as slow as onnxruntime; `benchmarks/parity.py` takes all
     label, p = (np.asarray(value) for value in evaluator.run(None, feeds(fitted, few)))
     np.testing.assert_allclose(p, fitted.predict(few), atol=TOLERANCE)
     assert set(label.tolist()) <= set(fitted.classes)
 
 
-def test_the_core_graph_equals_training_without_ml_operators(case: tuple[FittedChurn, RawColumns]) -> None:
+def test_the_core_graph_equals_training_without_ml_operators(case: tuple[FittedClasses, RawColumns]) -> None:
     fitted, columns = case
-    model = export_churn(fitted)
+    model = export_table(fitted)
     document = json.loads({entry.key: entry.value for entry in model.metadata_props}[PREPROCESSING])
     core = core_model(model, document)
     assert {opset.domain for opset in core.opset_import} == {""}

@@ -8,13 +8,16 @@ import pytest
 from ludocast.datamodules.infer import RawColumns, describe, infer_schema, raw_columns
 from ludocast.datamodules.read import from_frame
 from ludocast.models.fitted import FittedNumbers
+from ludocast.models.table.deep import Training
 from ludocast.models.table.fit import FittedTable
+from ludocast.models.trainer import TrainerSettings
 from ludocast.models.value.fit import fit_value
 from ludocast.models.value.learners import LEARNERS
 from ludocast.serve.graph_table import export_table
 
 from tests.serve.made_table import hostile, made_frame
 
+FEW = Training(2, TrainerSettings(epochs=3, hidden=32, progress=False))
 TOLERANCE = 1e-5  # of an amount, or of the mean amount where that is more
 
 
@@ -26,7 +29,7 @@ def fitted_value(all_pay: bool, rows: int = 600) -> tuple[FittedTable, RawColumn
     schema = infer_schema(table, "y", None, task="regression")
     columns, _ = raw_columns(table, schema)
     schema = describe(schema, columns, np.arange(rows))
-    return fit_value(schema, columns, label, None, combine="blend"), columns
+    return fit_value(schema, columns, label, None, combine="blend", training=FEW), columns
 
 
 @pytest.mark.parametrize("all_pay", [False, True])

@@ -1,0 +1,71 @@
+"""A model from a pandas frame, as the recipes fit it on their training part; for benchmarks and notebooks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from ludocast.datamodules.infer import describe, infer_schema, label_index, label_values, raw_columns
+from ludocast.datamodules.number_label import Task, number_label
+from ludocast.datamodules.read import from_frame
+from ludocast.datamodules.split import inner_split
+from ludocast.models.fitted import FittedClasses, FittedNumbers
+from ludocast.models.table.deep import AS_USUAL, Training
+from ludocast.models.table.fit import Combine, FittedTable, fit_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+VALIDATION = 0.1
+
+
+def fit_frame(
+    frame: pd.DataFrame,
+    label: str,
+    positive: str | None = None,
+    *,
+    exclude: Sequence[str] = (),
+    task: Task = "auto",
+    names: str | Sequence[str] = "all",
+    combine: Combine = "best",
+    seed: int = 0,
+    training: Training = AS_USUAL,
+) -> FittedTable:
+    """Fit on all rows of a frame; where they are many, a tenth of them are held out to choose by.
+
+    Args:
+        frame: The rows.
+        label: Column to predict.
+        positive: The class whose probability is wanted.
+        exclude: Columns to leave out.
+        task: What the label is.
+        names: Of learners.
+        combine: See `fit_table`, as for the next two.
+        seed: Of everything random.
+        training: Of the network.
+
+    Raises:
+        ValueError: If the table does not serve; the sentence says why.
+    """
+    table = from_frame(frame)
+    schema = infer_schema(table, label, positive, exclude, task=task)
+    columns, _ = raw_columns(table, schema)
+    missing = frozenset(schema.missing_tokens)
+    known = (
+        label_index(label_values(table, label, missing), schema)
+        if schema.classes
+        else number_label(table, label, missing)
+    )
+    train, held = inner_split(known, VALIDATION, seed)
+    schema = describe(schema, columns, train)
+    taken = {name: values[train] for name, values in columns.items()}
+    validation = None if held is None else ({name: values[held] for name, values in columns.items()}, known[held])
+    return fit_table(
+        schema, taken, known[train], validation, names=names, combine=combine, seed=seed, training=training
+    )
+
+
+def predict_frame(fitted: FittedClasses | FittedNumbers, frame: pd.DataFrame) -> np.ndarray:
+    """Probabilities float64 [N, classes] of a frame, or values float64 [N]."""
+    return fitted.predict(raw_columns(from_frame(frame), fitted.schema)[0])
