@@ -210,10 +210,10 @@ def iris() -> Table:
 
 
 def clear_kinds() -> Table:
-    """240 rows of four classes that hardly meet, 12 numbers of several scales."""
+    """240 rows of four classes that meet a little, 12 numbers of several scales."""
     g = np.random.default_rng(15)
     kind = g.integers(0, 4, 240)
-    x = g.normal(size=(240, 12)) + 2.0 * g.normal(size=(4, 12))[kind]
+    x = g.normal(size=(240, 12)) + 1.3 * g.normal(size=(4, 12))[kind]
     frame = pd.DataFrame(x * np.exp(g.normal(0, 2, 12)), columns=[f"x{i}" for i in range(12)])
     return Table(frame.assign(kind=[f"kind {k}" for k in kind]), "kind")
 

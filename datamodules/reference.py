@@ -23,6 +23,7 @@ BINS = 100
 FEWEST = 5  # rows of a bin
 LISTED = 50  # categories that are counted by name
 NUMBERS = ("number", "timestamp")
+SEGMENT = "segment"  # kind of the label where the model finds groups: rows of each
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,9 @@ class Reference:
     """What a model learnt from, and what it answered on its test rows.
 
     Attributes:
-        label: In training: rows of each class, or the bins of numbers.
+        label: In training: rows of each class or segment, or the bins of numbers.
         score: Of the test rows the probability of the positive class, else of the likeliest one; or predicted numbers.
+            Of segments, of the training rows, the distance to their own or its probability.
         columns: That the model reads.
     """
 

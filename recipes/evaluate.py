@@ -63,8 +63,8 @@ def evaluate(
     """Evaluate a bundle on another table than that of its training.
 
     Tells every measure with its interval beside that of the training, and which columns have moved from what the
-    training has seen. Without labels it tells the latter alone. OUT gets report.html, metrics.json and
-    predictions.parquet.
+    training has seen. Without labels it tells the latter alone; of segments how their shares have moved too. OUT gets
+    report.html, metrics.json and, with labels, predictions.parquet.
 
     In a pipeline --fail_below auc=0.8 makes the exit code 1 where the AUC is lower, and --fail_above drift=0.25 where
     a column's stability index (PSI) is higher and chance does not explain it.
@@ -91,7 +91,7 @@ def evaluate(
     found = evaluate_table(scorer, data, label, encoding, delimiter)
     sha256 = digest(data)
     measured = _measured(scorer, found, seed)
-    report = EvaluationReport(scorer.manifest, str(data), found.rows, measured, found.drifts, found.notes)
+    report = EvaluationReport(scorer.manifest, str(data), found.rows, measured, found.drifts, found.shares, found.notes)
     outcomes = [(gate, _value(gate, report, found)) for gate in gates]  # before anything is written
     partial = folder.begin({"bundle": scorer.manifest.files["model.onnx"], "data_sha256": sha256, "label": found.label})
     if measured is not None and found.answers is not None:
@@ -140,10 +140,11 @@ def _value(gate: Gate, report: EvaluationReport, found: Evaluated) -> float:
                 "the bundle keeps nothing of its training to tell drift by; leave drift out, or train again"
             )
         return max((one.psi for one in found.drifts if one.level != "none"), default=0.0)
+    measures = {"classification": NAMES, "regression": NUMBER_NAMES}.get(report.manifest.task, ())
+    if gate.name not in measures:
+        raise ValueError(f"{gate.name} is no measure of the bundle's task, {report.manifest.task}")
     if report.measured is None:
         raise ValueError(f"{gate.name} needs labels, and the table has none; name their column with --label")
-    if gate.name not in (NUMBER_NAMES if report.manifest.task == "regression" else NAMES):
-        raise ValueError(f"{gate.name} is no measure of the bundle's task, {report.manifest.task}")
     if gate.name not in report.measured.values:
         if report.manifest.task == "regression":
             raise ValueError(f"{gate.name} is not defined where all labels are the same number")

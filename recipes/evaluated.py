@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from ludocast.datamodules.infer import check_column, label_values
 from ludocast.datamodules.number_label import label_numbers
-from ludocast.datamodules.reference import REFERENCE_FILE, ColumnReference, Reference, read_reference
+from ludocast.datamodules.reference import REFERENCE_FILE, SEGMENT, ColumnReference, Reference, read_reference
 from ludocast.models.drift import Drift, drifts
 from ludocast.serve.bundle import Bundle, read_model
 from ludocast.serve.feeds import Feeds
@@ -26,7 +26,7 @@ from ludocast.serve.tables.read import open_table
 from ludocast.serve.tables.source import Reading, Source
 
 SHOWN = 8
-EVALUATED = ("classification", "regression")
+EVALUATED = ("classification", "regression", "segments")
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,8 @@ class Evaluated:
         label: Column of the label; None where there is none.
         answers: None where no row has a label.
         drifts: The largest first; None of a bundle that keeps nothing of its training.
+        shares: Segments by name, each with its share of the training's rows and of these; None of another task, and
+            where the bundle keeps nothing.
         notes: Sentences on the table.
     """
 
@@ -62,6 +64,7 @@ class Evaluated:
     label: str | None
     answers: Answers | None
     drifts: Sequence[Drift] | None
+    shares: Mapping[str, tuple[float, float]] | None
     notes: Sequence[str]
 
 
@@ -69,7 +72,7 @@ def evaluate_table(scorer: Scorer, data: Path, label: str | None, encoding: str,
     """Answer a table.
 
     Args:
-        scorer: Of a model of classes or of a number.
+        scorer: Of a model of classes, of a number, or of segments.
         data: The table.
         label: Its column of labels; None for that of the training, if the table has it.
         encoding: Of CSV.
@@ -80,8 +83,10 @@ def evaluate_table(scorer: Scorer, data: Path, label: str | None, encoding: str,
     """
     if scorer.manifest.task not in EVALUATED:
         raise ValueError(
-            f"{scorer.bundle.folder} has the task {scorer.manifest.task}; this evaluates {' and '.join(EVALUATED)}"
+            f"{scorer.bundle.folder} has the task {scorer.manifest.task}; this evaluates {', '.join(EVALUATED)}"
         )
+    if label is not None and scorer.manifest.task == "segments":
+        raise ValueError("segments have no labels to be measured by; leave --label out")
     reference = reference_of(scorer.bundle)
     reading = Reading(encoding, delimiter)
     with (
@@ -114,7 +119,9 @@ def _label(source: Source, label: str | None, reference: Reference | None) -> st
     if label is not None:
         check_column(pa.table({name: [] for name in source.names}), label)
         return label
-    return reference.label.name if reference is not None and reference.label.name in source.names else None
+    if reference is None or reference.label.kind == SEGMENT:
+        return None
+    return reference.label.name if reference.label.name in source.names else None
 
 
 class _Table:
@@ -124,8 +131,7 @@ class _Table:
         self.scorer, self.reference, self.label = scorer, reference, label
         self.rows = self.unlabelled = 0
         self._answers: list[Answers] = []
-        self._columns: list[ColumnReference] | None = None
-        self._score: ColumnReference | None = None
+        self._counted: list[ColumnReference] = []
         self._notes: Counter[Note] = Counter()
         manifest = scorer.manifest
         self._tensors = {item.column: item.tensor for item in manifest.inputs}
@@ -143,15 +149,16 @@ class _Table:
         self.rows += chunk.num_rows
 
     def _count(self, reference: Reference, found: Predictions, feeds: Feeds) -> None:
-        columns = [
-            column.count(feeds.tensors[self._tensors[column.name]][:, 0])
-            for column in reference.columns
-            if column.name in self._tensors
-        ]
-        score = reference.score.count(shown_score(found, self.scorer.manifest))
-        before = self._columns
-        self._columns = columns if before is None else [a + b for a, b in zip(before, columns, strict=True)]
-        self._score = score if self._score is None else self._score + score
+        counted = [column.count(feeds.tensors[self._tensors[column.name]][:, 0]) for column in self._columns(reference)]
+        counted.append(reference.score.count(shown_score(found, self.scorer.manifest)))
+        if reference.label.kind == SEGMENT:
+            counted.append(reference.label.count(found.labels))
+        before = self._counted
+        self._counted = [a + b for a, b in zip(before, counted, strict=True)] if before else counted
+
+    def _columns(self, reference: Reference) -> list[ColumnReference]:
+        """Those that the model reads."""
+        return [column for column in reference.columns if column.name in self._tensors]
 
     def _labelled(self, chunk: pa.RecordBatch, found: Predictions) -> Answers:
         manifest, name = self.scorer.manifest, self.label
@@ -192,24 +199,40 @@ class _Table:
             notes.append(f"{self.unlabelled:,} of {self.rows:,} rows have no label; the measures are without them")
         if answers is not None and len(answers.label) == 0:
             answers = None
-        return Evaluated(self.rows, self.label, answers, self._drifts(answers), notes)
+        return Evaluated(self.rows, self.label, answers, self._drifts(answers), self._shares(), notes)
 
     def _drifts(self, answers: Answers | None) -> list[Drift] | None:
-        reference, columns, score = self.reference, self._columns, self._score
-        if reference is None or columns is None or score is None:
+        reference, now = self.reference, list(self._counted)
+        if reference is None or not now:
             return None
-        names = {column.name for column in columns}
-        then = [column for column in reference.columns if column.name in names] + [reference.score]
-        now = [*columns, score]
-        if answers is not None:
+        then = [*self._columns(reference), reference.score]
+        if reference.label.kind == SEGMENT:
+            then.append(reference.label)
+        elif answers is not None:
             classes = np.array(self.scorer.manifest.classes)
             then.append(reference.label)
             now.append(reference.label.count(classes[answers.label] if len(classes) else answers.label))
         return drifts(then, now)
 
+    def _shares(self) -> dict[str, tuple[float, float]] | None:
+        reference = self.reference
+        if reference is None or reference.label.kind != SEGMENT or not self._counted:
+            return None
+        now = self._counted[-1]
+        each = zip(reference.label.counts, now.counts, strict=True)
+        shares = [(a / reference.label.rows, b / now.rows) for a, b in each]
+        return dict(zip(self.scorer.manifest.classes, shares, strict=True))
+
 
 def shown_score(found: Predictions, manifest: Manifest) -> np.ndarray:
-    """Of each row the probability of the positive class, else of the likeliest one; or the number; float32 [N]."""
+    """Of each row the probability of the positive class, else of the likeliest one; or the number; float32 [N].
+
+    Of segments the distance to the row's own, or its probability.
+    """
+    if manifest.measures is not None:
+        measured = found.probabilities[:, : len(manifest.classes)]
+        own = measured.min(axis=1) if manifest.measures[0] == "distances" else measured.max(axis=1)
+        return np.asarray(own)
     if manifest.task == "regression":
         return found.labels
     probabilities = found.probabilities

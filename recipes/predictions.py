@@ -27,7 +27,7 @@ class Predictions:
     Attributes:
         data_sha256: Of the table.
         rows: Numbers of the rows, from 1, int64 [N]: in the table, or where it is a folder that training read in
-            pieces, among the test rows.
+            pieces, among the test rows; of snapshots of sequences hashes of player and time.
         label: Class index, int64 [N].
         predicted: Class index that was answered, int64 [N].
         probabilities: float32 [N, C].

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import sys
 import webbrowser
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ludocast.models.comparison import (
     compare_predicted,
 )
 from ludocast.models.metrics import shown
+from ludocast.recipes.assignments import SEGMENTS_FILE, agreement, read_assignments
 from ludocast.recipes.figures import METRICS_FILE, figures, read_metrics
 from ludocast.recipes.predictions import (
     PREDICTIONS_FILE,
@@ -31,13 +33,15 @@ from ludocast.serve.measured import SHORT_TITLES
 from ludocast.serve.measured_numbers import SHORT_NUMBER_TITLES
 
 REPORT_FILE = "report.html"
-SHOWN = ("auc", "log_loss", "ndcg@10", "recall@20", "perplexity", "accuracy", "r2", "mae", "rmse")
-MOST_SHOWN = 3
+SHOWN = ("auc", "log_loss", "ndcg@10", "recall@20", "perplexity", "accuracy", "f1", "r2", "mae", "rmse")
+OF_SEGMENTS = ("silhouette", "stability")
+MOST_SHOWN = 6
+KINDS = {PREDICTIONS_FILE: "classifier", USERS_FILE: "recommender", SEGMENTS_FILE: "segmentation"}
 DEPTH = 4  # folders below the one that is named
 
 
 def runs_list(folder: Path, by: str | None = None) -> None:
-    """List the runs in a folder: what each is, of when, and its measures on its own test.
+    """List the runs in a folder: when each was, and its measures, on the rows of its own test, or of segments on all.
 
     Tests of different data do not compare; `ludocast runs compare` says whether two can.
 
@@ -57,7 +61,7 @@ def runs_list(folder: Path, by: str | None = None) -> None:
         if by not in known:
             raise ValueError(f'no run here has the measure "{by}"; there is {", ".join(known)}')
         found.sort(key=lambda one: -figures(one[1]).get(by, float("-inf")))
-    rows = [("run", "when", "test", *_shown(document for _, document in found))]
+    rows = [("run", "when", "rows", *_shown(document for _, document in found))]
     names = rows[0][3:]
     for path, document in found:
         each = figures(document)
@@ -81,7 +85,8 @@ def runs_compare(
     """Say whether the second run is better than the first: a paired bootstrap over the rows of their test.
 
     Both have to have been tested on the same rows: trained on the same data with the same seed and split, or evaluated
-    on one table by `ludocast evaluate`. Recommenders are compared by the users of their test.
+    on one table by `ludocast evaluate`. Recommenders are compared by the users of their test. Of segments it is told
+    how far two runs put the same rows together, for none is the right one.
 
     A verdict is wrong for equal models in 5 of 100 comparisons at level 0.95; a table of several measures holds as many
     verdicts, so choose one measure beforehand.
@@ -98,6 +103,12 @@ def runs_compare(
     """
     if not 0.5 <= level < 1:
         raise ValueError(f"--level is a number from 0.5 to below 1, got {level:g}")
+    kinds = _kinds(first, second)
+    if kinds == "segmentation":
+        if measure is not None or unpaired:
+            raise ValueError("of segments it is told how far they agree; leave --measure and --unpaired out")
+        _tell_agreement(first, second)
+        return
     found = compared(first, second, level, unpaired, seed)
     usual = "auc" if "auc" in found else next(iter(found))
     name = usual if measure is None else measure
@@ -134,10 +145,7 @@ def compared(first: Path, second: Path, level: float, unpaired: bool, seed: int)
     Raises:
         ValueError: If they cannot be compared; the sentence says why.
     """
-    kinds = [_kind(path) for path in (first, second)]
-    if kinds[0] != kinds[1]:
-        raise ValueError(f"{first} is a {kinds[0]} and {second} a {kinds[1]}; these have no measure in common")
-    if kinds[0] == "recommender":
+    if _kinds(first, second) == "recommender":
         return _compared_recommenders(first, second, level, unpaired, seed)
     a, b = read_predictions(first), read_predictions(second)
     if isinstance(a, NumberPredictions) or isinstance(b, NumberPredictions):
@@ -197,11 +205,42 @@ def _told(one: Predictions) -> str:
     return "/".join(one.classes) if one.positive is None else f'"{one.positive}"'
 
 
+def _tell_agreement(first: Path, second: Path) -> None:
+    found = agreement(read_assignments(first), read_assignments(second))
+    a, b = _names(first, second)
+    measured = [figures(read_metrics(path)) for path in (first, second)]
+    rows: list[Sequence[str]] = [("measure", a, b)]
+    both = [name for name in OF_SEGMENTS if all(name in one for one in measured)]
+    rows += [(name, *(shown(one[name]) for one in measured)) for name in both]
+    print_table(rows)
+    print(f"\nSegments of {b} and {a} agree on the rows by {found.index:.2f} (adjusted Rand index; 1 all, 0 chance):")
+    for name, other, share in found.pairs:
+        print(f"  {share:.0%} of segment {name} of {b} are in segment {other} of {a}")
+    sys.stdout.flush()
+
+
+def _kinds(first: Path, second: Path) -> str:
+    """What both are.
+
+    Raises:
+        ValueError: If they are of two kinds.
+    """
+    kinds = [_kind(path) for path in (first, second)]
+    if kinds[0] != kinds[1]:
+        raise ValueError(f"{first} is a {kinds[0]} and {second} a {kinds[1]}; these have no measure in common")
+    return kinds[0]
+
+
 def _kind(run: Path) -> str:
-    for file, kind in ((PREDICTIONS_FILE, "classifier"), (USERS_FILE, "recommender")):
+    for file, kind in KINDS.items():
         if (run / file).is_file():
             return kind
-    what = f"neither {PREDICTIONS_FILE} nor {USERS_FILE}" if run.is_dir() else "no such folder"
+    if (run / "vocabulary.json").is_file():
+        raise ValueError(
+            f"{run} answers words or events, one after another; runs of these are not compared, their measures stand "
+            f"in {METRICS_FILE}"
+        )
+    what = f"none of {', '.join(KINDS)}" if run.is_dir() else "no such folder"
     raise ValueError(f"{run}: {what}; give a run or an evaluation of this ludocast, or train it again")
 
 
@@ -223,14 +262,18 @@ def run_folders(folder: Path) -> list[Path]:
     )
 
 
-def _shown(documents: Any) -> tuple[str, ...]:
-    known = {name for document in documents for name in figures(document)}
-    return tuple(name for name in SHOWN if name in known)[: 2 * MOST_SHOWN]
+def _shown(documents: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Measures that are columns: of every run the first one it has, then others as far as there is room."""
+    order = (*SHOWN, *OF_SEGMENTS)
+    each = [[name for name in order if name in figures(document)] for document in documents]
+    first = {names[0] for names in each if names}
+    every = sorted({name for names in each for name in names}, key=lambda name: (name not in first, order.index(name)))
+    return tuple(sorted(every[:MOST_SHOWN], key=order.index))
 
 
 def _test_rows(document: Mapping[str, Any]) -> str:
     rows = document.get("rows")
-    for name in ("test", "labelled", "hidden pairs"):
+    for name in ("test", "labelled", "hidden pairs", "all"):
         if isinstance(rows, dict) and isinstance(rows.get(name), int):
             return f"{rows[name]:,}"
     return ""

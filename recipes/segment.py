@@ -8,13 +8,15 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 
+from ludocast.datamodules.reference import REFERENCE_FILE, Reference
 from ludocast.models.segments.methods import METHODS
 from ludocast.models.segments.segmentation import Segmentation
+from ludocast.recipes.assignments import Assignments
 from ludocast.recipes.experiment import experiment_of
 from ludocast.recipes.loggers import LoggerName, Tracker, check_logger
 from ludocast.recipes.provenance import git_revision, libraries
 from ludocast.recipes.run_folder import RunFolder
-from ludocast.recipes.segment_fit import drift_to, find_segments, named_as, segment_report
+from ludocast.recipes.segment_fit import drift_to, find_segments, named_as, reference_of, segment_report
 from ludocast.recipes.segment_table import read_segment_table
 from ludocast.recipes.stops import telling_of_stops
 from ludocast.serve.bundle import write_bundle
@@ -44,7 +46,8 @@ def segment(
 ) -> None:
     """Find segments in a table, tell in words what sets each apart, and export what tells the segment of any row.
 
-    OUT holds report.html, metrics.json, schema.json, and bundle/, which `ludocast score` and `ludocast serve` take.
+    OUT holds report.html, metrics.json, schema.json, segments.parquet (that of each row), and bundle/, which `ludocast
+    score` and `ludocast serve` take.
 
     Example: ludocast segment --data players.csv --exclude player_id --out run
 
@@ -90,7 +93,8 @@ def segment(
         other = "" if compare is None else compare.name
         known_as = out.name if name is None else name
         report = segment_report(found, table, known_as, entity, drifted, other, seed)
-        _write(partial, report, found.fitted, table.sha256, version)
+        _write(partial, report, found.fitted, reference_of(found, table, seed), table.sha256, version)
+        Assignments(table.sha256, found.segment, found.fitted.names).write(partial)
         if tracker is not None:
             tracker.finish(partial)
         folder.finish()
@@ -126,7 +130,9 @@ def _size(k: str) -> int | None:
     return int(k)
 
 
-def _write(partial: Path, report: SegmentReport, fitted: Segmentation, sha256: str, version: str | None) -> None:
+def _write(
+    partial: Path, report: SegmentReport, fitted: Segmentation, reference: Reference, sha256: str, version: str | None
+) -> None:
     metrics = report.metrics()
     fitted.schema.write(partial / "schema.json")
     text = json.dumps(metrics, ensure_ascii=False, indent=1, allow_nan=False)
@@ -146,6 +152,7 @@ def _write(partial: Path, report: SegmentReport, fitted: Segmentation, sha256: s
         version=version,
         task="segments",
         measures=fitted.measures,
+        extra_files={REFERENCE_FILE: reference.to_json()},
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 from ludocast.datamodules.infer import raw_columns
 from ludocast.datamodules.read import read_table
+from ludocast.datamodules.reference import FEWEST, SEGMENT, Reference, class_counts, describe_column
 from ludocast.models.segments.anomalies import fit_anomalies
 from ludocast.models.segments.choose import MOST, Choice, choose, judge
 from ludocast.models.segments.compare import Drift, aligned_names, drift
@@ -116,6 +117,28 @@ def drift_to(found: Found, compare: Path, encoding: str, delimiter: str | None) 
         here = found.fit.partition.measured(found.points.z[_some_rows(len(found.segment), SEEN_ROWS, 0)])
         distances = (float(np.median(here.min(axis=1))), float(np.median(measured.min(axis=1))))
     return drift(found.segment, after, len(found.fitted.names), distances)
+
+
+def reference_of(found: Found, table: SegmentTable, seed: int) -> Reference:
+    """What the bundle keeps to tell later how far other rows have moved.
+
+    Args:
+        found: The segments.
+        table: They were found in.
+        seed: Of the rows that columns and distances are counted on.
+    """
+    fitted, rows = found.fitted, _some_rows(table.rows, SEEN_ROWS, seed)
+    counts = np.bincount(found.segment, minlength=len(fitted.names)).tolist()
+    label = replace(class_counts("segment", dict(zip(fitted.names, counts, strict=True))), kind=SEGMENT)
+    measured = found.fit.partition.measured(found.points.z[rows])
+    is_far = found.fit.partition.measure == "distances"
+    own = measured.min(axis=1) if is_far else measured.max(axis=1)
+    title = f"{'distance to' if is_far else 'probability of'} the segment"
+    score = replace(describe_column(title, "number", own.astype(np.float32)), kind="score")
+    columns = tuple(
+        describe_column(one.name, one.kind, table.columns[one.name][rows], FEWEST) for one in fitted.schema.inputs
+    )
+    return Reference(label, score, columns)
 
 
 def segment_report(

@@ -24,10 +24,11 @@ from ludocast.models.stacked_rnn.recurrent import Kind
 from ludocast.models.trainer import TrainerSettings, check_settings, quiet_lightning
 from ludocast.recipes.experiment import experiment_of
 from ludocast.recipes.loggers import LoggerName, Tracker, check_logger
+from ludocast.recipes.provenance import digest
 from ludocast.recipes.run_folder import RunFolder
 from ludocast.recipes.sequence_bundle import write_sequence_bundle
 from ludocast.recipes.sequence_data import DataOptions, source_of
-from ludocast.recipes.sequence_output import write_json, write_network
+from ludocast.recipes.sequence_output import leaving_predictions, write_json, write_network
 from ludocast.recipes.sequence_report import outcome, part_sizes
 from ludocast.recipes.stops import telling_of_stops
 from ludocast.serve.sequence_report import SequenceReport, write_sequence_report
@@ -199,7 +200,7 @@ def train_sequence(
             return  # the first process goes on alone
         print("evaluating on the test part …", flush=True)
         said = {"temperature": calibrate(module, source)} if isinstance(module, LeavingModule) else {}
-        metrics = _write(partial, out.name, task, module, source, {**asked, **said}, history, seed)
+        metrics = _write(partial, out.name, task, module, source, {**asked, **said}, digest(data), history, seed)
         figures = {name: _figure(entry) for name, entry in metrics.items()}
         notes = write_sequence_bundle(
             partial / "bundle", out.name, module, source.parts, figures, asked["data_sha256"]
@@ -227,7 +228,7 @@ def _figure(entry: Any) -> float:
 
 def _write(
     folder: Path, name: str, task: Task, module: SequenceModule, data: SequenceDataModule, settings: dict[str, Any],
-    history: History, seed: int,
+    log_sha256: str, history: History, seed: int,
 ) -> dict[str, Any]:  # fmt: skip
     """Evaluate on the test part, write all of it, and return the measures."""
     parts, found = data.parts, outcome(module, data, name, seed)
@@ -238,6 +239,8 @@ def _write(
     write_json(folder / "metrics.json", document)
     if found.answers is not None:
         found.answers.to_csv(folder / "predictions.csv", index=False)
+        if isinstance(module, LeavingModule):
+            leaving_predictions(found.answers, log_sha256, parts.classes).write(folder)
     if parts.vocabulary is not None:
         write_json(folder / "vocabulary.json", parts.vocabulary.to_dict())
     report = SequenceReport(

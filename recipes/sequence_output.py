@@ -14,9 +14,11 @@ import numpy as np
 import pandas as pd
 import torch
 from ludocast.datamodules.sequence import SequenceDataModule
+from ludocast.models.calibration import cost_threshold
 from ludocast.models.sequence.module import SequenceModule
 from ludocast.models.sequence.predict import leaving_logits, next_answers, tag_ids
 from ludocast.models.sequence.tasks import LeavingModule, NextModule, TagModule
+from ludocast.recipes.predictions import Predictions
 
 SHOWN = 5  # answers told of each session
 
@@ -43,6 +45,22 @@ def leaving_answers(module: LeavingModule, data: SequenceDataModule) -> pd.DataF
             "probability": 1 / (1 + np.exp(-logits)),
         }
     )
+
+
+def leaving_predictions(answers: pd.DataFrame, data_sha256: str, classes: tuple[str, ...]) -> Predictions:
+    """The same for comparisons with other runs; a snapshot's number is a hash of its player and time.
+
+    Args:
+        answers: As `leaving_answers` gives them.
+        data_sha256: Of the log.
+        classes: Who stays, who leaves.
+    """
+    numbers = pd.util.hash_pandas_object(answers[["player", "time"]], index=False).to_numpy().view(np.int64)
+    order = np.argsort(numbers, kind="stable")
+    p, label = answers["probability"].to_numpy()[order], answers["label"].to_numpy()[order].astype(np.int64)
+    both = np.stack([1 - p, p], axis=1).astype(np.float32)
+    predicted = (p >= cost_threshold()).astype(np.int64)
+    return Predictions(data_sha256, numbers[order], label, predicted, both, classes, classes[1])
 
 
 def tag_answers(module: TagModule, data: SequenceDataModule) -> pd.DataFrame:

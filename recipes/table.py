@@ -18,6 +18,7 @@ from ludocast.models.metrics import shown
 from ludocast.models.table.deep import Training
 from ludocast.models.table.fit import Combine, FittedTable, fit_table
 from ludocast.models.table.learners import learner_names
+from ludocast.models.table.search import Searched, search_table
 from ludocast.models.trainer import Accelerator, TrainerSettings, check_settings, quiet_lightning, without_hints
 from ludocast.recipes.experiment import experiment_of
 from ludocast.recipes.kept_answers import keep_answers, keep_numbers
@@ -38,10 +39,12 @@ from ludocast.recipes.labelled_table import LabelledTable, read_labelled_table
 from ludocast.recipes.loggers import LoggerName, Tracker, check_logger
 from ludocast.recipes.run_folder import RunFolder
 from ludocast.recipes.stops import telling_of_stops
+from ludocast.recipes.table_search import SEARCH, drop_scores, log_trials, search_budget
 from ludocast.serve.graph_table import export_table
 from ludocast.serve.measured import Words
 from ludocast.serve.number_report import NumberReport, build_number_report, write_number_report
 from ludocast.serve.report import Report, write_report
+from ludocast.serve.search_report import search_part, search_record
 
 LARGE_GRAPH = 20 << 20  # bytes from which on a graph's size is remarked on
 
@@ -53,6 +56,8 @@ def train_table(
     task: Task = "auto",
     learners: str = "all",
     combine: Combine = "best",
+    budget: str | None = None,
+    trials: int | None = None,
     positive: str | None = None,
     exclude: list[str] | None = None,
     seed: int = 0,
@@ -70,6 +75,7 @@ def train_table(
     encoding: str = "utf-8",
     delimiter: str | None = None,
     entity: str = "row",
+    resume: bool = False,
     overwrite: bool = False,
     private: bool = False,
     name: str | None = None,
@@ -84,6 +90,7 @@ def train_table(
 
     Example: ludocast train table --data customers.csv --label Churn --positive Yes --entity customer --out run
     Example: ludocast train table --data houses.csv --label price --learners forest,boosting,linear --out run
+    Example: ludocast train table --data customers.csv --label Churn --budget 5m --out run
 
     Args:
         data: CSV or Parquet file.
@@ -92,7 +99,11 @@ def train_table(
         task: classification or regression; auto takes numbers of more than 20 distinct values for regression.
         learners: all, or some with commas between them: network, tree, forest, boosting, svm, neural, naive_bayes, knn,
             logistic (classes) or linear (numbers), and, where installed, xgboost and catboost.
-        combine: best keeps the learner with the lowest loss on held-out rows; blend weighs them.
+        combine: best keeps the learner with the lowest loss on held-out rows; blend weighs them. A search weighs its
+            best trials.
+        budget: Search learners and settings for so long, such as 5m, by trials on held-out rows; the model is then an
+            ensemble of the best ones. Needs the extra `tune`.
+        trials: Search for so many trials instead, or at most; with trials alone equal seeds give equal results.
         positive: Value of the label whose probability is wanted, such as yes.
         exclude: Columns to leave out; comma-separated or given again.
         seed: Equal seeds give equal results.
@@ -110,6 +121,7 @@ def train_table(
         encoding: Of a CSV file, such as cp949.
         delimiter: Of a CSV file; found by itself.
         entity: What a row is, such as customer, for the report's texts.
+        resume: Go on with a search that was stopped; nothing is lost but the trial at hand.
         overwrite: Replace what lies at OUT and OUT.partial.
         private: Values seen in fewer than 5 training rows are left out of schema and bundle.
         name: Name of the model in the bundle; by default that of OUT.
@@ -124,12 +136,15 @@ def train_table(
     if knn_points < 1 or knn_prototypes < 0:
         raise ValueError("--knn-points is 1 or more, --knn-prototypes 0 or more")
     check_network(members, epochs)
-    trainer = TrainerSettings(accelerator=accelerator, epochs=epochs, callbacks=(StopOnCtrlC(),))
+    may_take = search_budget(budget, trials, resume)
+    # Ctrl-C in a search leaves the trial at hand; else it keeps what a network has learnt.
+    stop = (StopOnCtrlC(),) if may_take is None else ()
+    trainer = TrainerSettings(accelerator=accelerator, epochs=epochs, callbacks=stop)
     quiet_lightning()
     check_settings(trainer)
     if data.is_dir():
         raise ValueError(f"{data} is a folder; a table is a CSV or Parquet file (snapshots are for `train churn`)")
-    folder = RunFolder(out, resume=False, overwrite=overwrite, experiment=experiment)
+    folder = RunFolder(out, resume=None if may_take is None else resume, overwrite=overwrite, experiment=experiment)
     rare = RARE if private else 0
     with telling_of_stops(folder):
         table = read_labelled_table(
@@ -143,7 +158,7 @@ def train_table(
             "data_sha256": table.sha256, "label": label, "positive": table.schema.positive, "exclude": exclude,
             "task": task, "learners": learners, "combine": combine, "seed": seed, "split": table.split.rule,
             "knn_points": knn_points, "knn_prototypes": knn_prototypes, "members": members, "epochs": epochs,
-            "private": private,
+            "private": private, "budget": budget, "trials": trials,
         }  # fmt: skip
         partial = folder.begin(settings)
         tracker = None if logger is None else Tracker(logger, partial, out, experiment.options)
@@ -151,24 +166,39 @@ def train_table(
         validation = None if table.split.validation is None else table.part(table.split.validation)
         if tracker is not None:
             trainer = replace(trainer, logger=tracker.stage)
+        searched = None
         with without_hints(for_authors=True):
-            found = fit_table(
-                table.schema, columns, known, validation, names=learners, combine=combine, seed=seed, rare=rare,
-                points=knn_points, prototypes=knn_prototypes, training=Training(members, trainer),
-                say=lambda sentence: print(sentence, flush=True),
-            )  # fmt: skip
+            if may_take is not None:
+                searched = search_table(
+                    table.schema, columns, known, validation, may_take, names=learners, seed=seed, rare=rare,
+                    points=knn_points, prototypes=knn_prototypes, training=Training(members, trainer),
+                    folder=partial / SEARCH, say=_say,
+                )  # fmt: skip
+                found = searched.found
+            else:
+                found = fit_table(
+                    table.schema, columns, known, validation, names=learners, combine=combine, seed=seed, rare=rare,
+                    points=knn_points, prototypes=knn_prototypes, training=Training(members, trainer), say=_say,
+                )  # fmt: skip
         _print_leaderboard(found)
         model = found.model
         if isinstance(model, FittedClasses):
             model = with_threshold(model, found.held_out, threshold_by, cost_missed, cost_false_alarm)
         known_as = out.name if name is None else name
-        _write(partial, table, replace(found, model=model), known_as, version, seed, entity, rare)
+        _write(partial, table, replace(found, model=model), known_as, version, seed, entity, rare, searched)
         if tracker is not None:
+            if searched is not None:
+                log_trials(tracker.stage(SEARCH), searched.trials)
             tracker.finish(partial)
         folder.finish()
+    drop_scores(out)
     print_figures(out)
     print(f"next:   ludocast score --bundle {out / 'bundle'} --input {data} --output scored.csv")
     print(f"        ludocast serve --bundle {out / 'bundle'}", flush=True)
+
+
+def _say(sentence: str) -> None:
+    print(sentence, flush=True)
 
 
 def _write(
@@ -180,6 +210,7 @@ def _write(
     seed: int,
     entity: str,
     rare: int,
+    searched: Searched | None,
 ) -> None:
     print("evaluating on the test part …", flush=True)
     model = found.model
@@ -188,17 +219,19 @@ def _write(
         most = max(model.weights, key=lambda one: model.weights[one])
         hint = "; --knn-prototypes 500 makes it small" if "knn" in model.weights else ""
         print(f"note: the graph has {len(graph) / 2**20:.0f} MB ({most}){hint}", flush=True)
+    part = None if searched is None else search_part(searched)
     if isinstance(model, FittedClasses):
         report, probabilities, label = _class_report(table, found, name, seed, entity)
         kept = keep_answers(partial, table, probabilities, label, model.decide, rare)
-        write_report(report, partial / "report.html")
+        write_report(report, partial / "report.html", part)
         metrics = report.metrics()
     else:
         numbers, value = _number_report(table, found, name, seed)
         kept = keep_numbers(partial, table, value, model.bounds(value), model.interval.coverage, rare)
-        write_number_report(numbers, partial / "report.html")
+        write_number_report(numbers, partial / "report.html", part)
         metrics = numbers.metrics()
-    write_run(partial, table, model, {**metrics, **learner_figures(found, len(graph))}, graph, name, version, kept)
+    told = {**learner_figures(found, len(graph)), **({} if searched is None else {"search": search_record(searched)})}
+    write_run(partial, table, model, {**metrics, **told}, graph, name, version, kept)
 
 
 def _every(found: FittedTable, name: str) -> Mapping[str, FittedClasses | FittedNumbers]:

@@ -29,6 +29,8 @@ class EvaluationReport:
         rows: All of the table.
         measured: None where no row has a label.
         drifts: The largest first; None of a bundle that keeps nothing of its training.
+        shares: Segments by name, each with its share of the training's rows and of these; None of another task, and
+            where the bundle keeps nothing.
         notes: Sentences on the table.
     """
 
@@ -37,6 +39,7 @@ class EvaluationReport:
     rows: int
     measured: Measured | MeasuredNumbers | None
     drifts: Sequence[Drift] | None
+    shares: Mapping[str, tuple[float, float]] | None
     notes: Sequence[str]
 
     def then(self) -> dict[str, Interval]:
@@ -56,7 +59,7 @@ class EvaluationReport:
         """The figures as JSON."""
         now = None if self.measured is None else self.measured.metrics()
         of_classes, of_numbers = ("threshold", "metrics", "gain", "confusion"), ("metrics", "wanted_coverage")
-        kept = of_classes if self.manifest.classes else of_numbers
+        kept = {"classification": of_classes, "regression": of_numbers}.get(self.manifest.task, ())
         return {
             "evaluation_of": {"name": self.manifest.name, "version": self.manifest.version},
             "data": self.data,
@@ -64,9 +67,14 @@ class EvaluationReport:
             **{name: None if now is None else now[name] for name in kept},
             "metrics_in_training": {name: asdict(value) for name, value in self.then().items()},
             "changes": {name: asdict(value) for name, value in self.changes().items()},
+            **({} if self.shares is None else {"segments": self._segments()}),
             "drift": None if self.drifts is None else [asdict(one) for one in self.drifts],
             "warnings": self.warnings(),
         }
+
+    def _segments(self) -> list[dict[str, Any]]:
+        assert self.shares is not None
+        return [{"name": name, "then": then, "now": now} for name, (then, now) in self.shares.items()]
 
     def lead(self) -> list[str]:
         """The page in a few sentences."""
@@ -74,6 +82,8 @@ class EvaluationReport:
 
     def _quality(self) -> str:
         measured = self.measured
+        if self.manifest.task == "segments":
+            return self._shares_in_words()
         if measured is None:
             return f"None of the {self.rows:,} rows has a label, so only what the model was asked about can be judged."
         name = next(name for name in ("auc", "accuracy", "rmse") if name in measured.values)
@@ -89,14 +99,20 @@ class EvaluationReport:
         way = "less" if change.value < 0 else "more"
         return f"{said}: {size} {way} than the {before} of training's own test, and chance does not explain it."
 
+    def _shares_in_words(self) -> str:
+        if self.shares is None:
+            return f"{self.rows:,} rows got their segments."
+        found = sorted(self.shares.items(), key=lambda one: -one[1][1])
+        said = ", ".join(f"segment {name} {now:.1%} (then {then:.1%})" for name, (then, now) in found[:5])
+        return f"Of {self.rows:,} rows: {said}{', …' if len(found) > 5 else ''}."
+
     def _drift(self) -> str:
         if self.drifts is None:
             return "The bundle keeps nothing of its training's columns, so drift is not told; train again to have it."
         moved = [one for one in self.drifts if one.level != "none"]
         if not moved:
-            return (
-                f"None of {len(self.drifts)} columns (score and label among them) has moved more than chance explains."
-            )
+            among = "segment and score" if self.manifest.task == "segments" else "score and label"
+            return f"None of {len(self.drifts)} columns ({among} among them) has moved more than chance explains."
         names = ", ".join(f'"{one.name}"' for one in moved[:5])
         return f"{len(moved)} of {len(self.drifts)} columns have moved: {names}{', …' if len(moved) > 5 else ''}."
 
@@ -136,6 +152,7 @@ def write_evaluation(report: EvaluationReport, path: Path) -> None:
         rows=report.rows,
         lead=report.lead(),
         measured=report.measured,
+        shares=report.shares,
         is_number=isinstance(report.measured, MeasuredNumbers),
         titles={**TITLES, **NUMBER_TITLES},
         short_titles=SHORT,

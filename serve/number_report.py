@@ -17,6 +17,7 @@ from ludocast.serve.charts import bar_chart, effect_chart, nice_range
 from ludocast.serve.measured_numbers import NUMBER_TITLES, MeasuredNumbers, measure_numbers
 from ludocast.serve.page import render_page
 from ludocast.serve.report import SHOWN_IMPORTANCES, TOP_EFFECTS, column_rows
+from ludocast.serve.search_report import SearchPart
 
 
 @dataclass(frozen=True)
@@ -100,8 +101,8 @@ def build_number_report(
     )
 
 
-def write_number_report(report: NumberReport, path: Path) -> None:
-    """Write the page: one file, no script, nothing from elsewhere."""
+def write_number_report(report: NumberReport, path: Path, search: SearchPart | None = None) -> None:
+    """Write the page: one file, no script, nothing from elsewhere; with what tells of a search, if there was one."""
     shown = report.importance[:SHOWN_IMPORTANCES]
     every = [value for entry in report.effects for value in entry.probability]
     y_range = nice_range(min(every), max(every)) if every else (0.0, 1.0)
@@ -122,5 +123,6 @@ def write_number_report(report: NumberReport, path: Path) -> None:
             for entry in report.effects
         ],
         columns=column_rows(report.schema, report.described_rows),
+        search=search,
     )
     path.write_text(page, encoding="utf-8")

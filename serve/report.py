@@ -24,6 +24,7 @@ from ludocast.models.importance import (
 from ludocast.serve.charts import bar_chart, effect_chart
 from ludocast.serve.measured import PLAYERS, TITLES, Measured, Words, measure
 from ludocast.serve.page import render_page
+from ludocast.serve.search_report import SearchPart
 
 TOP_EFFECTS = 5
 SHOWN_IMPORTANCES = 15
@@ -135,8 +136,8 @@ def _player(columns: RawColumns, score: np.ndarray) -> dict[str, object]:
     return player
 
 
-def write_report(report: Report, path: Path) -> None:
-    """Write the page: one file, no script, nothing from elsewhere."""
+def write_report(report: Report, path: Path, search: SearchPart | None = None) -> None:
+    """Write the page: one file, no script, nothing from elsewhere; with what tells of a search, if there was one."""
     shown, player = report.importance[:SHOWN_IMPORTANCES], report.player[:10]
     top = max((max(entry.probability) for entry in report.effects), default=1.0)
     page = render_page(
@@ -170,6 +171,7 @@ def write_report(report: Report, path: Path) -> None:
         protocol=report.protocol,
         columns=column_rows(report.schema, report.described_rows),
         words=report.words,
+        search=search,
     )
     path.write_text(page, encoding="utf-8")
 

@@ -78,6 +78,7 @@ class SegmentReport:
         return {
             "name": self.name,
             "metrics": {"silhouette": final.silhouette, "stability": final.stability, "bic": final.bic},
+            "rows": {"all": sum(one.rows for one in self.profiles)},
             "method": final.method,
             "rule": RULE,
             "candidates": [asdict(one) for one in self.choice.candidates],

@@ -9,6 +9,7 @@ the seed and the trials so far alone, so a search that was killed goes on as if 
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,17 +19,34 @@ from pathlib import Path
 import numpy as np
 from ludocast.datamodules.infer import RawColumns
 from ludocast.datamodules.schema import Schema
+from ludocast.models.blend import blend_weights
 from ludocast.models.learner import HeldOut
-from ludocast.models.table.ensemble import MEMBERS, ensemble_weights
+from ludocast.models.table.deep import AS_USUAL, Training
 from ludocast.models.table.fit import FittedTable, Row
 from ludocast.models.table.learners import Job, Model, learner_names
 from ludocast.models.table.prepared import Prepared, prepare
 from ludocast.models.table.search_store import TrialStore, draw_settings
 from ludocast.models.table.spaces import SPACES, Settings, learner_under
-from ludocast.models.table.trials import InnerFolds, Outcome, Trial, run_trial, sharpness
+from ludocast.models.table.trials import (
+    InnerFolds,
+    LateError,
+    Outcome,
+    Trial,
+    refit_share,
+    run_trial,
+    sharpness,
+    with_deadline,
+)
 
-ORDER = ("linear", "logistic", "naive_bayes", "tree", "boosting", "forest", "knn", "neural", "svm")  # then any other
-CANDIDATES = 4  # of each learner's trials, the best ones, may get into the ensemble
+# What is tried before the other learners: a name, and which of its first settings, 0 for none. The cheap ones, and what
+# wins most tables.
+EARLY = (
+    ("linear", 0), ("logistic", 0), ("naive_bayes", 0), ("tree", 0), ("boosting", 0), ("boosting", 1), ("boosting", 2),
+    ("svm", 0), ("neural", 0), ("catboost", 0), ("knn", 0), ("forest", 0),
+)  # fmt: skip
+LAST = "network"  # the dearest
+GAP = 0.05  # a learner whose loss is by this share above the lowest is drawn 1/e times as often as the best
+MEMBERS = 5  # the ensemble weighs the best trials of so many learners
 
 
 @dataclass(frozen=True)
@@ -51,10 +69,12 @@ class Searched:
     Attributes:
         found: The ensemble, and its members by themselves.
         trials: All, in order.
+        shares: Of the ensemble's members by their calibrated scores; the sum is 1.
     """
 
     found: FittedTable
     trials: tuple[Trial, ...]
+    shares: Mapping[str, float]
 
 
 def search_table(
@@ -69,6 +89,7 @@ def search_table(
     rare: int = 0,
     points: int = 10_000,
     prototypes: int = 0,
+    training: Training = AS_USUAL,
     folder: Path | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Searched:
@@ -87,6 +108,7 @@ def search_table(
         rare: Values of fewer training rows are not kept.
         points: Rows that nearest neighbours keep at most.
         prototypes: Centres in place of these rows; 0 for none.
+        training: Of the network.
         folder: Where trials are kept, and those of a search that was stopped are taken up; None keeps none.
         say: Is told what happens.
 
@@ -96,11 +118,11 @@ def search_table(
     wanted = learner_names(names, len(schema.classes))
     start = time.monotonic()
     prepared = prepare(schema, columns, label, validation, seed, rare)
-    job = Job(prepared.preprocessing, len(schema.classes), seed, points, prototypes)
-    if folder is not None:
-        return _Search(prepared, job, wanted, budget, TrialStore(folder), say, start).run()
-    with tempfile.TemporaryDirectory() as place:
-        return _Search(prepared, job, wanted, budget, TrialStore(Path(place)), say, start).run()
+    job = Job(prepared.preprocessing, len(schema.classes), seed, points, prototypes, training)
+    inner = InnerFolds(prepared.encoded, prepared.label, prepared.folds(seed), prepared.held)
+    with contextlib.ExitStack() as stack:
+        place = folder if folder is not None else Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        return _Search(prepared, inner, job, wanted, budget, TrialStore(place), say, start).run()
 
 
 @dataclass
@@ -108,6 +130,7 @@ class _Search:
     """A search at work."""
 
     prepared: Prepared
+    folds: InnerFolds
     job: Job
     names: Sequence[str]
     budget: Budget
@@ -123,14 +146,12 @@ class _Search:
         self.before = self.trials[-1].elapsed if self.trials else 0.0
         if self.trials:
             self.say(f"going on after {len(self.trials)} trials")
-        held = self.prepared.held
-        folds = InnerFolds(self.prepared.encoded, self.prepared.label, self.prepared.folds(self.job.seed), held)
         while self.budget.trials is None or len(self.trials) < self.budget.trials:
             following = self._following()
             if following is None:
                 break
-            self._try(*following, folds)
-        return self._end(folds)
+            self._try(*following)
+        return self._end()
 
     def elapsed(self) -> float:
         """Seconds of the search so far."""
@@ -140,9 +161,11 @@ class _Search:
         """Seconds left for trials: what the best ones so far take to be fitted on all rows is put aside."""
         if self.budget.seconds is None:
             return float("inf")
-        best = sorted(self._whole(), key=lambda one: one.loss)[:MEMBERS]
-        share = 1.0 if self.prepared.held is not None else 0.25
-        return self.budget.seconds - self.elapsed() - share * sum(one.seconds for one in best)
+        refit = sum(one.seconds * self._refit_share(one.learner) for one in _candidates(self._whole()))
+        return self.budget.seconds - self.elapsed() - refit
+
+    def _refit_share(self, name: str) -> float:
+        return refit_share(learner_under(name, self.job, {}), self.folds)
 
     def _whole(self) -> list[Trial]:
         return [one for one in self.trials if one.state == "whole"]
@@ -161,11 +184,10 @@ class _Search:
         losses = {name: min(one.loss for one in self._whole() if one.learner == name) for name in self._tunable()}
         if not losses:
             return None
-        # The best learner is drawn twice as often as the second, three times as often as the third.
-        ranked = sorted(losses, key=lambda name: losses[name])
-        weight = 1 / np.arange(1, len(ranked) + 1)
-        drawn = np.random.default_rng([self.job.seed, number]).choice(len(ranked), p=weight / weight.sum())
-        name = ranked[int(drawn)]
+        names, lowest = list(losses), min(losses.values())
+        weight = np.exp([-(losses[name] / lowest - 1) / GAP for name in names])
+        drawn = np.random.default_rng([self.job.seed, number]).choice(len(names), p=weight / weight.sum())
+        name = names[int(drawn)]
         return name, draw_settings(name, self.trials, self.job.seed, number)
 
     def _tunable(self) -> list[str]:
@@ -174,19 +196,22 @@ class _Search:
         whole = {one.learner for one in self._whole() if one.seconds <= left}
         return [name for name in self.names if name in SPACES and name in whole]
 
-    def _try(self, name: str, settings: Settings, folds: InnerFolds) -> None:
+    def _try(self, name: str, settings: Settings) -> None:
         number = len(self.trials) + 1
         job = replace(self.job, seed=(self.job.seed + number - 1) % 2**32)
-        begin, left = time.monotonic(), self.left()
-
-        def is_late(done: int) -> bool:
-            return (time.monotonic() - begin) * folds.count / done > left
+        begin, may_take = time.monotonic(), self.left() / (1 + self._refit_share(name))
+        if self.budget.seconds is not None:
+            job = replace(job, training=with_deadline(job.training, may_take))
 
         failed = ""
         outcome = Outcome("failed", ())
         try:
-            outcome = run_trial(learner_under(name, job, settings), folds, self._rival(name, settings, folds), is_late)
+            outcome = run_trial(learner_under(name, job, settings), self.folds, self._rival(name, settings), may_take)
+        except LateError:
+            outcome = Outcome("late", ())
         except Exception as error:  # of whatever kind: one learner's failure is no reason to lose the others
+            if isinstance(error, OSError):  # the disk is not the learner's
+                raise
             failed = (str(error).splitlines() or [type(error).__name__])[0]
         seconds = time.monotonic() - begin
         trial = Trial(
@@ -196,13 +221,13 @@ class _Search:
         self.trials.append(trial)
         self.say(self._told(trial))
 
-    def _rival(self, name: str, settings: Settings, folds: InnerFolds) -> np.ndarray | None:
+    def _rival(self, name: str, settings: Settings) -> np.ndarray | None:
         """Calibrated scores of the learner's best trial; none for what is tried first."""
         known = [one for one in self._whole() if one.learner == name]
         if not settings or not known:
             return None
         scores = self.store.scores(min(known, key=lambda one: one.loss).number)
-        return scores * sharpness(scores, folds.held_label)
+        return scores * sharpness(scores, self.folds.held_label)
 
     def _told(self, trial: Trial) -> str:
         best = min(self._whole(), key=lambda one: one.loss, default=None)
@@ -220,18 +245,18 @@ class _Search:
         """Log loss, or the root of the mean squared error in the label's unit."""
         return loss if self.prepared.schema.classes else self.prepared.width * float(np.sqrt(loss))
 
-    def _end(self, folds: InnerFolds) -> Searched:
-        whole = self._whole()
+    def _end(self) -> Searched:
+        whole, folds = self._whole(), self.folds
         if not whole:
-            raise ValueError(self._nothing(folds))
+            raise ValueError(self._nothing())
         untried = [name for name in self.names if name not in {one.learner for one in self.trials}]
         if untried:
             self.say(f"note: the budget was over before {', '.join(untried)} had been tried")
-        candidates = _best_of_each(whole)
+        candidates = _candidates(whole)
         scores = {one.name: self.store.scores(one.number) for one in candidates}
         sharp = {name: sharpness(one, folds.held_label) for name, one in scores.items()}
         calibrated = {name: one * sharp[name] for name, one in scores.items()}
-        parts = ensemble_weights(calibrated, folds.held_label, self.job.seed)
+        parts = {name: part for name, part in blend_weights(calibrated, folds.held_label).items() if part > 0}
         members = [one for one in candidates if one.name in parts]
         self.say("fitting " + ", ".join(f"{one.name} ({parts[one.name]:.0%})" for one in members) + " on all rows")
         models = {one.name: self._fit(one) for one in members}
@@ -244,7 +269,7 @@ class _Search:
             for one in sorted(members, key=lambda one: one.loss)
         }
         model = self.prepared.assembled(models, weights, held_out)
-        return Searched(FittedTable(model, every, held_out, self._leaderboard()), tuple(self.trials))
+        return Searched(FittedTable(model, every, held_out, self._leaderboard()), tuple(self.trials), parts)
 
     def _fit(self, trial: Trial) -> Model:
         assert trial.setting is not None
@@ -264,11 +289,11 @@ class _Search:
             rows.append(Row(name, loss, best.setting, seconds, "" if loss is not None else best.failed or best.state))
         return tuple(sorted(rows, key=lambda row: np.inf if row.loss is None else row.loss))
 
-    def _nothing(self, folds: InnerFolds) -> str:
+    def _nothing(self) -> str:
         reasons = "; ".join(dict.fromkeys(f"{one.learner}: {one.failed}" for one in self.trials if one.failed))
         if self.budget.seconds is None or not any(one.state == "late" for one in self.trials):
             return f"no learner could be fitted ({reasons})" if reasons else "the budget is too small for one learner"
-        enough = max(one.seconds * (folds.count + 1) / max(len(one.losses), 1) for one in self.trials)
+        enough = max(one.seconds * (self.folds.count + 1) / max(len(one.losses), 1) for one in self.trials)
         return (
             f"the budget of {self.budget.seconds:g} s was over before one learner had been tried; about "
             f"{2 * (self.elapsed() + enough):.0f} s would do"
@@ -276,19 +301,17 @@ class _Search:
 
 
 def first_trials(names: Sequence[str]) -> list[tuple[str, Settings]]:
-    """Learners as they are, the cheapest first; then those that have some under their first settings, in turn."""
-    ordered = sorted(names, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
-    found: list[tuple[str, Settings]] = [(name, {}) for name in ordered]
-    spaces = {name: SPACES[name].first for name in ordered if name in SPACES}
-    for turn in range(max((len(first) for first in spaces.values()), default=0)):
-        found += [(name, first[turn]) for name, first in spaces.items() if turn < len(first)]
-    return found
+    """Learners as they are and under their first settings: `EARLY`, every other learner, then what is left, in turn."""
+    known = {name: ({}, *(SPACES[name].first if name in SPACES else ())) for name in names}
+    turns = max((len(every) for every in known.values()), default=0)
+    others = sorted(known, key=lambda name: name == LAST)
+    order = [*EARLY, *((name, turn) for turn in range(turns) for name in others)]
+    return [(name, known[name][turn]) for name, turn in dict.fromkeys(order) if turn < len(known.get(name, ()))]
 
 
-def _best_of_each(whole: Sequence[Trial]) -> list[Trial]:
-    """The best trials of each learner, in the order of their numbers."""
-    by_learner: Mapping[str, list[Trial]] = {one.learner: [] for one in whole}
+def _candidates(whole: Sequence[Trial]) -> list[Trial]:
+    """The best trial of each of the best learners, the best first."""
+    best: dict[str, Trial] = {}
     for one in sorted(whole, key=lambda one: one.loss):
-        if len(by_learner[one.learner]) < CANDIDATES:
-            by_learner[one.learner].append(one)
-    return sorted((one for kept in by_learner.values() for one in kept), key=lambda one: one.number)
+        best.setdefault(one.learner, one)
+    return list(best.values())[:MEMBERS]

@@ -4,15 +4,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Literal
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
+import pytorch_lightning as pl
 from ludocast.datamodules.preprocess import Encoded
 from ludocast.models.calibration import fit_temperature, loss, row_losses
 from ludocast.models.learner import Learner, least_setting
+from ludocast.models.table.deep import Training
 
+ON_ALL_ROWS = 1.25  # times what a fold took, which has four fifths of the rows
+MEASURED_STEPS = 20  # of a network, after which it is known how long one takes
 BEHIND = 2.0  # standard errors by which a trial has to be behind its rival on the same rows to be given up
 State = Literal["whole", "pruned", "failed", "late"]
 
@@ -80,18 +85,20 @@ class InnerFolds:
         """Of all held-out rows."""
         return self.label if self.held is None else self.held[1]
 
-    def held_in(self, k: int) -> np.ndarray:
-        """Which of the held-out rows are those of a fold, bool [N]."""
-        return np.ones(len(self.held_label), bool) if self.fold is None else self.fold == k
-
-    def try_out(self, learner: Learner[object], k: int) -> Mapping[float, np.ndarray]:
-        """Scores of a fold's held-out rows under each of the learner's own settings."""
-        if self.fold is None:
-            assert self.held is not None
-            return learner.try_out(self.encoded, self.label, *self.held)
-        held, inside = np.flatnonzero(self.fold == k), np.flatnonzero(self.fold != k)
-        parts = (self.encoded.rows(held), self.label[held])
-        return learner.try_out(self.encoded.rows(inside), self.label[inside], *parts)
+    def steps(self, learner: Learner[object]) -> Iterator[tuple[np.ndarray, Mapping[float, np.ndarray]]]:
+        """Fold by fold, or all at once: which held-out rows, bool [N], and their scores under each own setting."""
+        everyone = np.ones(len(self.held_label), bool)
+        if self.held is not None:
+            yield everyone, learner.try_out(self.encoded, self.label, *self.held)
+            return
+        assert self.fold is not None
+        if learner.hold_out is not None:
+            yield everyone, learner.hold_out(self.encoded, self.label, self.fold)
+            return
+        for k in range(self.count):
+            held, inside = np.flatnonzero(self.fold == k), np.flatnonzero(self.fold != k)
+            parts = (self.encoded.rows(held), self.label[held])
+            yield self.fold == k, learner.try_out(self.encoded.rows(inside), self.label[inside], *parts)
 
 
 @dataclass(frozen=True)
@@ -111,6 +118,50 @@ class Outcome:
     scores: np.ndarray | None = None
 
 
+class LateError(Exception):
+    """There is no time to end a training."""
+
+
+class Deadline(pl.Callback):
+    """Ends the training of a network for which there is no time.
+
+    Args:
+        seconds: It may take from now on, what comes before its first step among them.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.made = self.begun = time.monotonic()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Begin to count steps."""
+        self.begun = time.monotonic()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
+        """Work out when the last step will be over.
+
+        Raises:
+            LateError: If that is too late.
+        """
+        done, steps = trainer.global_step, trainer.estimated_stepping_batches
+        projected = self.begun - self.made + (time.monotonic() - self.begun) * steps / max(done, 1)
+        if MEASURED_STEPS <= done < steps and projected > self.seconds:
+            raise LateError
+
+
+def with_deadline(training: Training, seconds: float) -> Training:
+    """The same training, which ends by `LateError` where it would take longer."""
+    settings = training.settings
+    return replace(training, settings=replace(settings, callbacks=(*settings.callbacks, Deadline(seconds))))
+
+
+def refit_share(learner: Learner[object], folds: InnerFolds) -> float:
+    """What fitting on all rows takes, as a share of what a trial took."""
+    if folds.held is not None:
+        return 1.0
+    return ON_ALL_ROWS if learner.hold_out is not None else ON_ALL_ROWS / folds.count
+
+
 def sharpness(scores: np.ndarray, label: np.ndarray) -> float:
     """What logits are to be multiplied by to be calibrated; 1 of numbers."""
     return 1.0 if label.dtype.kind == "f" else 1 / fit_temperature(scores, label)
@@ -120,7 +171,7 @@ def run_trial(
     learner: Learner[object],
     folds: InnerFolds,
     rival: np.ndarray | None,
-    is_late: Callable[[int], bool] = lambda _: False,
+    seconds: float = float("inf"),
 ) -> Outcome:
     """Try a learner on one fold after the other.
 
@@ -128,7 +179,7 @@ def run_trial(
         learner: Under the settings.
         folds: Of the training rows.
         rival: Calibrated scores [N, C] of the best whole trial of the same learner; None never gives up.
-        is_late: Told how many folds are done, whether there is no time for the others.
+        seconds: It may take; where a fold tells that all will take longer, no other is begun.
 
     Raises:
         FloatingPointError: If it gives numbers that are not finite.
@@ -137,10 +188,9 @@ def run_trial(
     joined: dict[float, np.ndarray] = {}
     seen = np.zeros(len(label), bool)
     losses: list[float] = []
-    setting = 0.0
-    for k in range(folds.count):
-        held = folds.held_in(k)
-        for one, scores in folds.try_out(learner, k).items():
+    begun = time.monotonic()
+    for held, tried in folds.steps(learner):
+        for one, scores in tried.items():
             if not np.isfinite(scores).all():
                 raise FloatingPointError("it gives numbers that are not finite")
             joined.setdefault(one, np.empty((len(label), scores.shape[1])))[held] = scores
@@ -149,11 +199,11 @@ def run_trial(
         mine = joined[setting][seen]
         mine = mine * sharpness(mine, label[seen])
         losses.append(loss(mine, label[seen]))
-        if k + 1 == folds.count:
+        if seen.all():
             return Outcome("whole", tuple(losses), setting, joined[setting])
         if rival is not None and _is_behind(mine, rival[seen], label[seen]):
             return Outcome("pruned", tuple(losses))
-        if is_late(k + 1):
+        if (time.monotonic() - begun) * folds.count / len(losses) > seconds:
             break
     return Outcome("late", tuple(losses))
 

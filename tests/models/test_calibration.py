@@ -27,6 +27,16 @@ def test_temperature_is_found_again() -> None:
     assert fit_temperature(logits * 3, label) == pytest.approx(3.0, rel=0.05)
 
 
+def test_rows_that_are_all_told_apart_leave_half_a_row_of_doubt() -> None:
+    """Of logits ±z / T the loss is log(1 + e^(−z/T)) + (z/T) · doubt / 2, least where σ(−z/T) = doubt / 2."""
+    label = np.arange(50) % 2
+    logits = np.where(label == 1, 8.0, -8.0)[:, None]
+    wrong = 0.5 / 50 / 2
+    wanted = 8.0 / np.log((1 - wrong) / wrong)
+    assert fit_temperature(logits, label) == pytest.approx(wanted, rel=1e-4)
+    assert fit_temperature(np.hstack([-logits / 2, logits / 2]), label) == pytest.approx(wanted, rel=1e-4)
+
+
 def test_a_temperature_is_found_again_where_the_share_of_positives_drifts() -> None:
     generator = np.random.default_rng(0)
     time = np.repeat([0, 14, 28, 42], 20_000)

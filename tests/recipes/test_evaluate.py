@@ -283,4 +283,4 @@ def test_trainings_of_a_number_are_listed_and_compared(trained: Path, capsys: py
     assert main(["runs", "compare", *runs[::-1], "--measure", "mae"]) == 0
     assert "linear is better than naive_bayes: MAE" in capsys.readouterr().out
     assert main(["runs", "list", str(trained)]) == 0
-    assert capsys.readouterr().out.splitlines()[0].split() == ["run", "when", "test", "r2", "mae", "rmse"]
+    assert capsys.readouterr().out.splitlines()[0].split() == ["run", "when", "rows", "r2", "mae", "rmse"]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ludocast.recipes.assignments import Assignments, agreement, read_assignments
 from ludocast.recipes.predictions import Predictions, UserScores, read_predictions, read_user_scores
 
 from ludocast.__main__ import main
@@ -59,7 +60,7 @@ def test_what_is_kept_comes_back(runs: Path) -> None:
 def test_a_list_of_runs(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["runs", "list", str(runs), "--by", "auc"]) == 0
     head, *lines = capsys.readouterr().out.splitlines()
-    assert head.split() == ["run", "when", "test", "auc", "accuracy"]
+    assert head.split() == ["run", "when", "rows", "auc", "accuracy"]
     assert len(lines) == 5
     assert lines[-1].startswith("deep/poor")
     assert lines[-1].split()[-3] == "400"
@@ -86,7 +87,7 @@ def test_a_comparison_says_which_is_better(runs: Path, capsys: pytest.CaptureFix
         (["compare", "good", "other data"], "was tested on other data than good"),
         (["compare", "good", "other rows"], "was tested on other rows of the same data than good"),
         (["compare", "good", "nothing"], "nothing: no such folder"),
-        (["compare", "good", "deep"], "neither predictions.parquet nor users.parquet"),
+        (["compare", "good", "deep"], "none of predictions.parquet, users.parquet, segments.parquet"),
         (["compare", "good", "alike", "--measure", "acu"], "--measure is one of auc, average_precision"),
         (["compare", "good", "alike", "--level", "1"], "from 0.5 to below 1"),
         (["list", "nothing"], "there is no folder nothing"),
@@ -126,6 +127,53 @@ def test_recommenders_are_compared_by_user(tmp_path: Path, capsys: pytest.Captur
     assert "second is worse than first: NDCG@10" in capsys.readouterr().out
     assert main(["runs", "compare", str(tmp_path / "first"), str(tmp_path / "third")]) == 2
     assert "other rows" in capsys.readouterr().err
+
+
+def write_segments(folder: Path, segment: list[int], names: tuple[str, ...], sha256: str = "a" * 64) -> Path:
+    folder.mkdir(parents=True)
+    Assignments(sha256, np.array(segment), names).write(folder)
+    document = {"rows": {"all": len(segment)}, "metrics": {"silhouette": 0.5, "stability": 0.9}, "segments": []}
+    (folder / "metrics.json").write_text(json.dumps(document), encoding="utf-8")
+    (folder / "report.html").write_text("<p>report", encoding="utf-8")
+    return folder
+
+
+def test_of_segments_it_is_told_how_far_runs_agree(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = write_segments(tmp_path / "first", [0] * 6 + [1] * 4, ("1", "2"))
+    second = write_segments(tmp_path / "second", [1] * 5 + [0] * 1 + [2] * 4, ("a", "b", "c"))
+    assert read_assignments(second).segment.tolist() == [1] * 5 + [0] + [2] * 4
+    assert read_assignments(second).names == ("a", "b", "c")
+    found = agreement(read_assignments(first), read_assignments(second))
+    # By hand: pairs of rows together in both C(5,2)+C(4,2) = 16, in the first 21, in the second 16, of all 45.
+    expected = 21 * 16 / 45
+    assert found.index == pytest.approx((16 - expected) / ((21 + 16) / 2 - expected))
+    assert found.pairs == (("b", "1", 1.0), ("c", "2", 1.0), ("a", "1", 1.0))
+    backwards = agreement(read_assignments(second), read_assignments(first))
+    assert backwards.pairs == (("1", "b", 5 / 6), ("2", "c", 1.0))
+    assert main(["runs", "compare", str(second), str(first)]) == 0
+    told = capsys.readouterr().out
+    assert f"Segments of first and second agree on the rows by {found.index:.2f}" in told
+    assert "83% of segment 1 of first are in segment b of second" in told
+    third = write_segments(tmp_path / "third", [0] * 10, ("1",), "b" * 64)
+    for words in ([str(third)], [str(second), "--unpaired"], [str(second), "--measure", "stability"]):
+        assert main(["runs", "compare", str(first), *words]) == 2
+    told = capsys.readouterr().err
+    assert "found in different tables" in told
+    assert told.count("leave --measure and --unpaired out") == 2
+
+
+def test_a_list_shows_a_measure_of_every_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_segments(tmp_path / "groups", [0] * 6 + [1] * 4, ("1", "2"))
+    many = dict.fromkeys(("auc", "log_loss", "ndcg@10", "recall@20", "perplexity", "accuracy", "r2"), 0.5)
+    for name, metrics in (("many", many), ("words", {"f1": 0.75})):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.json").write_text(json.dumps({"metrics": metrics}), encoding="utf-8")
+        (tmp_path / name / "report.html").write_text("<p>report", encoding="utf-8")
+    assert main(["runs", "list", str(tmp_path)]) == 0
+    head, groups, _, words = capsys.readouterr().out.splitlines()
+    assert head.split() == ["run", "when", "rows", "auc", "log_loss", "ndcg@10", "recall@20", "f1", "silhouette"]
+    assert groups.split()[-2:] == ["10", "0.5000"]
+    assert words.split()[-1] == "0.7500"
 
 
 def test_damaged_predictions_are_told(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

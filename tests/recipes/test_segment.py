@@ -202,6 +202,49 @@ def test_equal_seeds_give_equal_bundles_and_an_earlier_run_gives_the_names(folde
     assert "much drift" in page
 
 
+def evaluated(folder: Path, data: Path, out: Path, *words: str) -> tuple[int, dict[str, Any]]:
+    asked = ["--bundle", str(folder / "run" / "bundle"), "--data", str(data), "--out", str(out)]
+    code = main(["evaluate", *asked, *words])
+    return code, json.loads((out / "metrics.json").read_text())
+
+
+def test_an_old_bundle_tells_how_far_segments_have_moved(folder: Path, tmp_path: Path, capsys: Any) -> None:
+    table, _ = simulate_segments(1500, 9, (1, 2, 3, 4, 5))
+    csv.write_csv(table, tmp_path / "march.csv")
+    code, same = evaluated(folder, folder / "players.csv", tmp_path / "same", "--fail_above", "drift=0.1")
+    assert code == 0
+    assert {one["level"] for one in same["drift"]} == {"none"}
+    told = json.loads((folder / "run" / "metrics.json").read_text())["segments"]
+    for now, then in zip(same["segments"], told, strict=True):
+        assert now["name"] == then["name"]
+        assert now["then"] == pytest.approx(then["share"])
+        assert now["now"] == pytest.approx(then["share"])
+    code, moved = evaluated(folder, tmp_path / "march.csv", tmp_path / "moved", "--fail_above", "drift=0.1")
+    assert code == 1
+    assert 'columns have moved: "segment"' in capsys.readouterr().out
+    labels = Scorer.load(folder / "run" / "bundle").predict(table).labels
+    for one in moved["segments"]:
+        assert one["now"] == pytest.approx((labels == one["name"]).mean())
+    p, q = (np.array([one[when] for one in moved["segments"]]) * 1500 + 0.5 for when in ("then", "now"))
+    p, q = p / p.sum(), q / q.sum()
+    drift = next(one for one in moved["drift"] if one["kind"] == "segment")
+    assert drift["psi"] == pytest.approx(((q - p) * np.log(q / p)).sum())
+    assert "Segments, then and now" in (tmp_path / "moved" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--label", "device"], "segments have no labels to be measured by"),
+        (["--fail_below", "auc=0.8"], "auc is no measure of the bundle's task, segments"),
+    ],
+)
+def test_segments_have_no_labels(folder: Path, tmp_path: Path, capsys: Any, words: list[str], sentence: str) -> None:
+    asked = ["--bundle", str(folder / "run" / "bundle"), "--data", str(folder / "players.csv")]
+    assert main(["evaluate", *asked, "--out", str(tmp_path / "out"), *words]) == 2
+    assert sentence in capsys.readouterr().err
+
+
 def test_ctrl_c_leaves_nothing(folder: Path, tmp_path: Path) -> None:
     words = ["segment", "--data", str(folder / "players.csv"), "--exclude", "player_id", "--out", "run"]
     run = subprocess.Popen([sys.executable, "-m", "ludocast", *words], cwd=tmp_path, stdout=subprocess.PIPE, text=True)

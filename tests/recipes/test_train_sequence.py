@@ -18,6 +18,7 @@ from ludocast.datamodules.sequence import SequenceDataModule
 from ludocast.datamodules.sequence_sources import TagSource
 from ludocast.models.sequence.predict import evaluated
 from ludocast.models.sequence.tasks import LeavingModule, NextModule, TagModule
+from ludocast.recipes.predictions import Predictions, read_predictions
 from sklearn.metrics import roc_auc_score
 
 from ludocast.__main__ import main
@@ -68,6 +69,13 @@ def test_churn_leaves_measures_and_answers_that_agree(game: Path, capsys: pytest
     loaded = LeavingModule.load_from_checkpoint("run/model.ckpt", weights_only=False)
     assert float(loaded.temperature) == pytest.approx(document["settings"]["temperature"])
     assert "on the test part" in capsys.readouterr().out
+    kept = read_predictions(Path("run"))
+    assert isinstance(kept, Predictions)
+    assert len(np.unique(kept.rows)) == len(answers)
+    assert roc_auc_score(kept.label, kept.probabilities[:, 1]) == pytest.approx(auc, abs=1e-6)
+    assert train("churn", "--epochs", "1", "--kind", "gru", out="other") == 0
+    assert main(["runs", "compare", "run", "other"]) == 0
+    assert "other" in capsys.readouterr().out.splitlines()[-1]
 
 
 def test_tags_are_learnt_and_told_by_kind() -> None:
