@@ -99,8 +99,9 @@ def compare_classifiers(
     statistics = [measures_of_weights(one.probabilities, one.label, one.positive, one.predicted) for one in both]
     values, drawn = _resampled(statistics, [len(one.label) for one in both], paired, seed, resamples)
     rarest = min(int(np.bincount(one.label)[np.unique(one.label)].min()) for one in both)
-    found = _compared(NAMES, values, drawn, _tail(level, rarest), level)
-    return {name: found[name] for name in COMPARED if name in found}
+    keep = [NAMES.index(name) for name in COMPARED]
+    tails = dict.fromkeys(COMPARED, _tail(level, rarest, rarest - 1))
+    return _compared(tails, [one[keep] for one in values], [one[:, keep] for one in drawn], level)
 
 
 def compare_predicted(
@@ -119,9 +120,16 @@ def compare_predicted(
     """
     both = (first, second)
     statistics = [number_measures_of_weights(one.value, one.bounds, one.label) for one in both]
-    values, drawn = _resampled(statistics, [len(one.label) for one in both], paired, seed, resamples)
-    found = _compared(NUMBER_NAMES, values, drawn, _tail(level, min(len(one.label) for one in both)), level)
-    return {name: found[name] for name in COMPARED_NUMBERS if name in found}
+    rows = [len(one.label) for one in both]
+    values, drawn = _resampled(statistics, rows, paired, seed, resamples)
+    off = [np.abs(one.value - one.label) for one in both]
+    tails = {}
+    for power in (1, 2):
+        losses = [off[1] ** power - off[0] ** power] if paired else [one**power for one in off]
+        tails[power] = _tail(level, min(rows), min(_freedom(loss) for loss in losses))
+    by_name = {name: tails[1 if name == "mae" else 2] for name in COMPARED_NUMBERS}
+    keep = [NUMBER_NAMES.index(name) for name in COMPARED_NUMBERS]
+    return _compared(by_name, [one[keep] for one in values], [one[:, keep] for one in drawn], level)
 
 
 def compare_means(
@@ -142,7 +150,7 @@ def compare_means(
     users = [len(next(iter(one.values()))) for one in both]
     statistics = [_means(np.stack([one[name] for name in first], axis=1)) for one in both]
     values, drawn = _resampled(statistics, users, paired, seed, resamples)
-    return _compared(tuple(first), values, drawn, _tail(level, min(users)), level)
+    return _compared(dict.fromkeys(first, _tail(level, min(users), min(users) - 1)), values, drawn, level)
 
 
 def _means(each: np.ndarray) -> Statistic:
@@ -162,24 +170,40 @@ def _resampled(
     return values, drawn
 
 
-def _tail(level: float, count: int) -> float:
+def _freedom(values: np.ndarray) -> float:
+    """Degrees of freedom of a mean's standard error: those of χ² whose variance is that of the values' variance.
+
+    2 n / (κ − 1), where κ is the kurtosis (Satterthwaite 1946, by the variance of s², σ⁴ (κ − 1) / n): n of normal
+    values, few where some rows make most of the sum.
+    """
+    centred = values - values.mean()
+    second = float((centred**2).mean())
+    if second == 0:
+        return len(values) - 1
+    kurtosis = float((centred**4).mean()) / second**2
+    return min(2 * len(values) / max(kurtosis - 1, 1e-9), len(values) - 1)
+
+
+def _tail(level: float, count: int, freedom: float) -> float:
     """Percentile at which an interval begins, moved outwards for few rows (Hesterberg 2015, "expanded percentile").
 
     A bootstrap's spread is too small by √((n − 1) / n), and it takes a normal distribution for Student's.
 
     Args:
         level: Of the interval.
-        count: n: rows of the rarest class, on whose number a ranking's error depends, or users.
+        count: n: rows of the rarest class, on whose number a ranking's error depends, or users, or rows.
+        freedom: Degrees of freedom of Student's distribution; at least 1 is taken.
     """
     n = max(count, 2)
-    return float(100 * norm.sf(np.sqrt(n / (n - 1)) * t.isf((1 - level) / 2, n - 1)))
+    return float(100 * norm.sf(np.sqrt(n / (n - 1)) * t.isf((1 - level) / 2, max(freedom, 1))))
 
 
 def _compared(
-    names: tuple[str, ...], values: list[np.ndarray], drawn: list[np.ndarray], tail: float, level: float
+    tails: Mapping[str, float], values: list[np.ndarray], drawn: list[np.ndarray], level: float
 ) -> dict[str, Comparison]:
+    """By measure, in the order of their tails, as values [M] and resamples [B, M] are."""
     found = {}
-    for k, name in enumerate(names):
+    for k, (name, tail) in enumerate(tails.items()):
         difference = (drawn[1] - drawn[0])[:, k]
         known = difference[np.isfinite(difference)]
         value = float(values[1][k] - values[0][k])

@@ -91,8 +91,14 @@ def least_setting(settings: Mapping[float, np.ndarray], label: np.ndarray, measu
         settings: Setting to scores float64 [N, C] on held-out rows, the cheapest first.
         label: int64 [N], or scaled numbers, float64 [N].
         measure: Mean loss of scores, the lower the better.
+
+    Raises:
+        FloatingPointError: If no setting's loss is a finite number.
     """
-    losses = {setting: measure(scores, label) for setting, scores in settings.items()}
+    every = {setting: measure(scores, label) for setting, scores in settings.items()}
+    losses = {setting: one for setting, one in every.items() if np.isfinite(one)}
+    if not losses:
+        raise FloatingPointError("it gives numbers that are not finite")
     limit = min(losses.values()) * (1 + NOTICEABLE)
     return next(setting for setting, one in losses.items() if one <= limit)
 

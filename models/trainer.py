@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytorch_lightning as pl
+import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from ludocast.compression.strategy import Compression, ddp_strategy
 from ludocast.datamodules.errors import first_line
@@ -74,6 +75,8 @@ def check_settings(settings: TrainerSettings) -> None:
     Raises:
         ValueError: If the Trainer does not take them, with what it says.
     """
+    if settings.accelerator == "gpu" and not (torch.cuda.is_available() or torch.backends.mps.is_available()):
+        raise ValueError("--accelerator gpu: torch finds no GPU on this machine; leave it out, and the CPU trains")
     try:
         make_trainer(replace(settings, checkpoints=None, progress=False, logger=None), 1)
     except (MisconfigurationException, ImportError, RuntimeError, TypeError, ValueError) as error:

@@ -65,8 +65,10 @@ def fit_bayes(
     square, linear = np.zeros((numbers, count)), np.zeros((numbers, count))
     if numbers:
         gaussian = GaussianNB(var_smoothing=smoothing).fit(encoded.numbers.astype(np.float64), index)
-        square, linear = -0.5 / gaussian.var_.T, (gaussian.theta_ / gaussian.var_).T
-        constant = constant - 0.5 * (np.log(2 * np.pi * gaussian.var_) + gaussian.theta_**2 / gaussian.var_).sum(axis=1)
+        # Where no number varies, smoothing by a share of the largest variance leaves 0.
+        variance = np.where(gaussian.var_ > 0, gaussian.var_, smoothing)
+        square, linear = -0.5 / variance.T, (gaussian.theta_ / variance).T
+        constant = constant - 0.5 * (np.log(2 * np.pi * variance) + gaussian.theta_**2 / variance).sum(axis=1)
     sizes = preprocessing.code_sizes
     codes = np.zeros((0, count))
     if sizes:

@@ -101,7 +101,7 @@ def learner_names(asked: str, classes: int) -> tuple[str, ...]:
             what = "numbers" if classes == 0 else "classes"
             raise ValueError(f'--learners: "{name}" does not predict {what}; "{other}" does')
         near = get_close_matches(name, known, n=1, cutoff=0.4)
-        hint = f'; did you mean "{near[0]}"?' if near else ""
+        hint = f'; did you mean "{near[0]}"?' if near else "."
         raise ValueError(f'--learners: there is no learner "{name}"{hint} There are {", ".join(known)}')
     if not names:
         raise ValueError(f"--learners names no learner; there are {', '.join(known)}")

@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from ludocast.models.learner import Learner
 from ludocast.models.table.boosting import Shape
 from ludocast.models.table.learners import (
+    CATBOOST,
     LEARNERS,
     SHAPE,
+    XGBOOST,
     Job,
     Model,
     boosting_learner,
@@ -81,6 +83,23 @@ def _boosting(job: Job, settings: Settings) -> Learner[Model]:
     return boosting_learner(job, shape, STOP_ROWS)
 
 
+def _xgboost(job: Job, settings: Settings) -> Learner[Model]:
+    shape = replace(
+        XGBOOST, leaves=int(settings["leaves"]), rate=settings["rate"], rounds=1200, columns=settings["columns"],
+        penalty=settings["penalty"], leaf=int(settings["leaf"]), patience=max(20, round(PATIENCE / settings["rate"])),
+    )  # fmt: skip
+    return boosting_learner(job, shape, STOP_ROWS, "xgboost")
+
+
+def _catboost(job: Job, settings: Settings) -> Learner[Model]:
+    rate = settings["rate"]
+    shape = replace(
+        CATBOOST, leaves=2 ** int(settings["depth"]), rate=rate, rounds=1200, penalty=settings["penalty"],
+        patience=max(20, round(PATIENCE / rate)),
+    )  # fmt: skip
+    return boosting_learner(job, shape, STOP_ROWS, "catboost")
+
+
 def _forest(job: Job, settings: Settings) -> Learner[Model]:
     return forest_learner(job, Forest(int(settings["leaf"]), settings["columns"], settings["random"] > 0))
 
@@ -114,6 +133,26 @@ SPACES: dict[str, Space] = {
         ),
         _boosting,
     ),
+    "xgboost": Space(
+        {
+            "leaves": Range(4, 64, log=True, whole=True),
+            "rate": Range(0.02, 0.2, log=True),
+            "leaf": Range(1, 60, log=True, whole=True),
+            "columns": Range(0.2, 1.0),
+            "penalty": Range(0.01, 30.0, log=True),
+        },
+        (),
+        _xgboost,
+    ),
+    "catboost": Space(
+        {
+            "depth": Range(3, 8, whole=True),
+            "rate": Range(0.03, 0.2, log=True),
+            "penalty": Range(0.5, 30.0, log=True),
+        },
+        (),
+        _catboost,
+    ),
     "forest": Space(
         {"leaf": Range(1, 20, log=True, whole=True), "columns": Range(0.1, 1.0), "random": Range(0, 1, whole=True)},
         ({"leaf": 2, "columns": 0.5, "random": 1}, {"leaf": 2, "columns": 0.3, "random": 0}),
@@ -138,6 +177,8 @@ SPACES: dict[str, Space] = {
 # its penalty, so a grid of it is tried at once.
 FIRST: dict[str, Callable[[Job], Learner[Model]]] = {
     "boosting": lambda job: boosting_learner(job, replace(SHAPE, patience=round(PATIENCE / SHAPE.rate)), STOP_ROWS),
+    "xgboost": lambda job: boosting_learner(job, XGBOOST, STOP_ROWS, "xgboost"),
+    "catboost": lambda job: boosting_learner(job, CATBOOST, STOP_ROWS, "catboost"),
     "logistic": lambda job: linear_learner(job, STRENGTHS),
     "linear": lambda job: linear_learner(job, STRENGTHS),
 }

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from ludocast.datamodules.fit_preprocessing import fit_preprocessing
 from ludocast.datamodules.infer import infer_schema, raw_columns
 from ludocast.datamodules.read import from_frame
@@ -138,6 +139,7 @@ def test_a_learner_that_fails_alone_gets_a_row_that_says_why() -> None:
         (["a"] * 59 + ["b"], [], 'the label value "b" stands in 1 rows; each needs 3 or more, drop or merge it'),
         ([f"n{k}" for k in range(60)], [], "stands in 1 rows"),
         (["a", "b"] * 30, ["--learners", "forrest"], 'there is no learner "forrest"; did you mean "forest"?'),
+        (["a", "b"] * 30, ["--learners", "gpu"], 'there is no learner "gpu". There are network, tree, forest'),
         (["a", "b"] * 30, ["--learners", "linear"], '"linear" does not predict classes; "logistic" does'),
         (["a", "b"] * 30, ["--learners", ","], "--learners names no learner"),
         (["a", "b"] * 30, ["--exclude", "x"], "no column is left to learn from"),
@@ -154,6 +156,52 @@ def test_what_cannot_be_learnt_is_a_sentence(
     assert sentence in error
     assert len(error.strip().splitlines()) == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["rows.csv"]
+
+
+def test_a_gpu_that_is_not_there_and_columns_that_are_all_ignored(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = pd.DataFrame({"x": np.arange(60) % 7, "y": ["a", "b"] * 30})
+    run = train(tmp_path, rows, "--label", "y", "--learners", "tree")
+    options = ["train", "table", "--data", str(tmp_path / "rows.csv"), "--label", "y", "--out", str(tmp_path / "other")]
+    schema = json.loads((run / "schema.json").read_text())
+    for column in schema["columns"]:
+        column["kind"] = "ignored"
+    (tmp_path / "schema.json").write_text(json.dumps(schema))
+    asked = [(["--schema", str(tmp_path / "schema.json")], "leaves no column to learn from; give one of them a kind")]
+    if not torch.cuda.is_available():
+        asked.append((["--accelerator", "gpu"], "--accelerator gpu: torch finds no GPU on this machine; leave it out"))
+    for words, sentence in asked:
+        capsys.readouterr()
+        assert main([*options, *words]) == 2
+        error = capsys.readouterr().err
+        assert sentence in error
+        assert len(error.strip().splitlines()) == 1
+    assert not (tmp_path / "other").exists()
+
+
+def test_more_neighbours_and_prototypes_than_rows(tmp_path: Path) -> None:
+    """50 neighbours are asked for of 24 training rows, and 500 centres of them."""
+    run = train(tmp_path, made_frame(2, 30), "--label", "y", "--learners", "knn", "--knn_prototypes", "500")
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert [row["failed"] for row in metrics["learners"]] == [""]
+    found = Scorer.load(run / "bundle").predict(made_frame(2, 30).drop(columns="y"))
+    np.testing.assert_allclose(found.probabilities.sum(axis=1), 1, atol=1e-6)
+
+
+def test_by_the_command_line_the_others_go_on_where_one_fails(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """CatBoost refuses rows whose columns are all constant, as four of five folds are here; naive Bayes does not."""
+    pytest.importorskip("catboost")
+    rows = pd.DataFrame({"x": (np.arange(80) == 7).astype(int), "y": np.random.default_rng(0).choice(["p", "q"], 80)})
+    run = train(tmp_path, rows, "--label", "y", "--learners", "catboost,naive_bayes,tree")
+    said = capsys.readouterr().out
+    assert "note: catboost failed, the others go on: " in said
+    failed = {row["learner"]: row["failed"] for row in json.loads((run / "metrics.json").read_text())["learners"]}
+    assert "constant" in failed.pop("catboost")
+    assert failed == {"naive_bayes": "", "tree": ""}
+    assert "catboost     failed: " in said
 
 
 def test_intervals_hold_what_they_promise_where_the_noise_grows() -> None:
