@@ -39,7 +39,7 @@ from ludocast.recipes.labelled_table import LabelledTable, read_labelled_table
 from ludocast.recipes.loggers import LoggerName, Tracker, check_logger
 from ludocast.recipes.run_folder import RunFolder
 from ludocast.recipes.stops import telling_of_stops
-from ludocast.recipes.table_search import SEARCH, drop_scores, search_budget
+from ludocast.recipes.table_search import SEARCH, drop_scores, log_trials, search_budget
 from ludocast.serve.graph_table import export_table
 from ludocast.serve.measured import Words
 from ludocast.serve.number_report import NumberReport, build_number_report, write_number_report
@@ -187,6 +187,8 @@ def train_table(
         known_as = out.name if name is None else name
         _write(partial, table, replace(found, model=model), known_as, version, seed, entity, rare, searched)
         if tracker is not None:
+            if searched is not None:
+                log_trials(tracker.stage(SEARCH), searched.trials)
             tracker.finish(partial)
         folder.finish()
     drop_scores(out)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from ludocast.models.table.search import Budget
+from ludocast.models.table.trials import Trial
+from pytorch_lightning.loggers import Logger
 
 SEARCH = "search"  # of the run: its trials
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -36,6 +39,15 @@ def _seconds(text: str) -> float:
     if found is None or float(found[1]) <= 0:
         raise ValueError(f'--budget is a time such as 90s, 5m or 1h, got "{text}"')
     return float(found[1]) * _UNITS[found[2]]
+
+
+def log_trials(logger: Logger, trials: Sequence[Trial]) -> None:
+    """Tell the held-out loss of each whole trial by its number, and the lowest so far."""
+    lowest = float("inf")
+    for one in trials:
+        if one.state == "whole":
+            lowest = min(lowest, one.loss)
+            logger.log_metrics({"loss": one.loss, "lowest_loss": lowest}, one.number)
 
 
 def drop_scores(out: Path) -> None:

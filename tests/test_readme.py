@@ -191,6 +191,12 @@ def test_the_blocks_on_event_logs_run(tmp_path: Path) -> None:
     assert told == features - {"player_id", "snapshot_time"}
 
 
+def test_the_blocks_on_tuning_run(tmp_path: Path) -> None:
+    run_commands("docs/tuning.md", tmp_path, fewest=1)
+    assert len((tmp_path / "scored.csv").read_text().splitlines()) == 601
+    assert len(json.loads((tmp_path / "tuned" / "metrics.json").read_text())["search"]["trials"]) == 12
+
+
 def test_the_blocks_on_any_table_run(tmp_path: Path) -> None:
     """On the first customers of the real table where it lies beside the project, else on the made ones."""
     real = ROOT.parent / "shared" / "data" / "telco_churn" / "telco.csv"

@@ -60,8 +60,31 @@ class Neighbours:
 
     def _nearest(self, x: sparse.csr_matrix, count: int) -> np.ndarray:
         """Positions of the nearest points, of equally near ones the first, int64 [N, K]."""
-        rounded = np.rint(distances(x, self.points) / GRID)
-        return np.asarray(np.argsort(rounded, axis=1, kind="stable")[:, :count])
+        return lowest(np.rint(distances(x, self.points) / GRID), min(count, len(self.points)))
+
+
+def lowest(values: np.ndarray, count: int) -> np.ndarray:
+    """Positions of the lowest values of each row, ascending, of equal ones the first, int64 [N, K].
+
+    What a stable sort of all would begin with, in a tenth of the time.
+
+    Args:
+        values: float64 [N, M].
+        count: K, at most M.
+    """
+    kept = np.sort(np.argpartition(values, count - 1, axis=1)[:, :count], axis=1)
+    near = np.take_along_axis(values, kept, axis=1)
+    last = near.max(axis=1, keepdims=True)
+    # Where more values equal the last one than there is room for, those of the partition are any of them.
+    tied = np.flatnonzero(np.count_nonzero(values <= last, axis=1) > count)
+    if len(tied):
+        some, limit = values[tied], last[tied]
+        is_less, is_equal = some < limit, some == limit
+        room = count - is_less.sum(axis=1, keepdims=True)
+        chosen = is_less | (is_equal & (np.cumsum(is_equal, axis=1, dtype=np.int32) <= room))
+        kept[tied] = np.nonzero(chosen)[1].reshape(len(tied), count)
+        near[tied] = np.take_along_axis(some, kept[tied], axis=1)
+    return np.take_along_axis(kept, np.argsort(near, axis=1, kind="stable"), axis=1)
 
 
 def fit_neighbours(

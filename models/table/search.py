@@ -41,8 +41,8 @@ from ludocast.models.table.trials import (
 # What is tried before the other learners: a name, and which of its first settings, 0 for none. The cheap ones, and what
 # wins most tables.
 EARLY = (
-    ("linear", 0), ("logistic", 0), ("naive_bayes", 0), ("tree", 0), ("boosting", 0), ("boosting", 1), ("forest", 0),
-    ("boosting", 2), ("knn", 0), ("svm", 0), ("neural", 0),
+    ("linear", 0), ("logistic", 0), ("naive_bayes", 0), ("tree", 0), ("boosting", 0), ("boosting", 1), ("boosting", 2),
+    ("svm", 0), ("neural", 0), ("catboost", 0), ("knn", 0), ("forest", 0),
 )  # fmt: skip
 LAST = "network"  # the dearest
 GAP = 0.05  # a learner whose loss is by this share above the lowest is drawn 1/e times as often as the best
@@ -210,6 +210,8 @@ class _Search:
         except LateError:
             outcome = Outcome("late", ())
         except Exception as error:  # of whatever kind: one learner's failure is no reason to lose the others
+            if isinstance(error, OSError):  # the disk is not the learner's
+                raise
             failed = (str(error).splitlines() or [type(error).__name__])[0]
         seconds = time.monotonic() - begin
         trial = Trial(

@@ -127,8 +127,8 @@ SPACES: dict[str, Space] = {
             "penalty": Range(0.01, 30.0, log=True),
         },
         (
-            _boosting_settings(8, 0.07, 10, random=1),
             _boosting_settings(4, 0.07, 10),
+            _boosting_settings(8, 0.07, 10, random=1),
             _boosting_settings(31, 0.07, 20),
         ),
         _boosting,

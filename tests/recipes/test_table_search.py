@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
 import re
 import signal
 import time
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import numpy as np
@@ -36,15 +38,20 @@ def timeless(folder: Path) -> list[dict[str, object]]:
     return [{key: value for key, value in one.items() if key not in ("seconds", "elapsed")} for one in trials]
 
 
+def context() -> ForkServerContext:
+    """Of processes that need not import everything anew."""
+    found = multiprocessing.get_context("forkserver")
+    found.set_forkserver_preload(["ludocast.recipes.table", "optuna", "lightgbm", __name__])
+    return found
+
+
 def killed_and_resumed(folder: Path, options: tuple[str, ...], kills: int, seed: int) -> int:
     """Kill the command at random moments, each time after those before were survived; how often it was at work then."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ludocast.recipes.table", "optuna", __name__])
     partial, generator, hits = folder / "run.partial", np.random.default_rng(seed), 0
     for attempt in range(kills + 1):
         begun = (partial / SEARCH / STUDY_FILE).exists()
         how = ["--resume"] if begun else ["--overwrite"] if partial.exists() else []
-        process = context.Process(target=main, args=(words(folder, *options, *how),))
+        process = context().Process(target=main, args=(words(folder, *options, *how),))
         process.start()
         assert process.pid is not None
         if attempt == kills:
@@ -60,6 +67,26 @@ def killed_and_resumed(folder: Path, options: tuple[str, ...], kills: int, seed:
             break
     assert (folder / "run").exists()
     return hits
+
+
+def interruptible(arguments: list[str], told: Path) -> None:
+    with told.open("w", buffering=1) as file, contextlib.redirect_stdout(file):
+        code = main(arguments)
+    raise SystemExit(code)
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
+    made_frame(2, 150).to_csv(tmp_path / "rows.csv", index=False)
+    arguments, told = words(tmp_path, *FAST, "--trials", "500"), tmp_path / "told"
+    process = context().Process(target=interruptible, args=(arguments, told))
+    process.start()
+    assert process.pid is not None
+    while process.is_alive() and not (told.exists() and "trial 7 " in told.read_text()):
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGINT)
+    process.join()
+    assert process.exitcode == 130
+    assert f"stopped; --resume goes on with {tmp_path / 'run.partial'}" in told.read_text()
 
 
 def check_kills(tmp_path: Path, trials: int, kills: int, seed: int) -> None:
@@ -106,7 +133,7 @@ def test_neither_label_nor_features_of_the_test_part_change_the_model(tmp_path: 
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("number")
     made_frame(0, 200).to_csv(folder / "rows.csv", index=False)
-    assert main(words(folder, "--learners", "linear,svm,naive_bayes", "--trials", "9")) == 0
+    assert main(words(folder, "--learners", "linear,svm,naive_bayes", "--trials", "9", "--logger", "csv")) == 0
     return folder / "run"
 
 
@@ -131,6 +158,15 @@ def test_the_bundle_answers_and_the_study_stays(run: Path) -> None:
     found = Scorer.load(run / "bundle").predict(frame.drop(columns="y"))
     assert np.corrcoef(found.labels.astype(float), frame["y"])[0, 1] > 0.5
     assert [path.name for path in (run / SEARCH).iterdir()] == [STUDY_FILE]
+
+
+def test_a_logger_is_told_of_the_trials(run: Path) -> None:
+    rows = pd.read_csv(run / "logs" / "version_0" / "metrics.csv")
+    told = json.loads((run / "metrics.json").read_text())["search"]["trials"]
+    whole = {one["number"] for one in told if one["state"] == "whole"}
+    logged = rows.dropna(subset=["search/lowest_loss"])
+    assert set(logged["step"]) == whole
+    assert (logged["search/lowest_loss"] == logged["search/loss"].cummin()).all()
 
 
 def test_a_budget_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

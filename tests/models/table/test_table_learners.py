@@ -17,7 +17,7 @@ from ludocast.models.table.design import HALF, fit_design
 from ludocast.models.table.kernel import fit_kernel
 from ludocast.models.table.layers import fit_neural
 from ludocast.models.table.learners import learner_names
-from ludocast.models.table.neighbours import fit_neighbours
+from ludocast.models.table.neighbours import fit_neighbours, lowest
 from ludocast.models.table.trees import fit_forest
 from sklearn.naive_bayes import CategoricalNB, GaussianNB
 from sklearn.neighbors import KNeighborsRegressor
@@ -53,6 +53,14 @@ def test_neighbours_are_those_of_scikit_learn() -> None:
     found = fit_neighbours(design, encoded, label, 0, 7, 1_000, 0, 0)
     wanted = KNeighborsRegressor(7, algorithm="brute").fit(x, label).predict(x)
     np.testing.assert_allclose(found.scores(encoded)[:, 0], wanted, rtol=1e-9)
+
+
+@pytest.mark.parametrize("distinct", [2, 30, 10_000])
+@pytest.mark.parametrize("count", [1, 7, 200])
+def test_the_lowest_are_those_of_a_stable_sort(distinct: int, count: int) -> None:
+    """Whatever values tie."""
+    values = np.random.default_rng(0).integers(0, distinct, (60, 200)).astype(float)
+    np.testing.assert_array_equal(lowest(values, count), np.argsort(values, axis=1, kind="stable")[:, :count])
 
 
 def test_naive_bayes_adds_up_what_numbers_and_codes_say() -> None:
