@@ -22,7 +22,12 @@ class LightgbmRounds:
     def staged(self, raw: np.ndarray, rounds: Sequence[int]) -> list[np.ndarray]:
         """After each of some numbers of rounds."""
         plain = raw.astype(np.float64)
-        return [np.asarray(self.model.predict(plain, raw_score=True, num_iteration=count)) for count in rounds]
+        made = self.model.current_iteration()
+        known = {
+            count: np.asarray(self.model.predict(plain, raw_score=True, num_iteration=count))
+            for count in dict.fromkeys(min(count, made) for count in rounds)
+        }
+        return [known[min(count, made)] for count in rounds]
 
     def trees(self, rounds: int) -> list[Tree]:
         """Of so many rounds."""
