@@ -26,7 +26,6 @@ from ludocast.recipes.labelled_run import (
     RARE,
     check_costs,
     check_network,
-    check_seed,
     choice,
     class_report,
     learner_figures,
@@ -37,6 +36,7 @@ from ludocast.recipes.labelled_run import (
 )
 from ludocast.recipes.labelled_table import LabelledTable, read_labelled_table
 from ludocast.recipes.loggers import LoggerName, Tracker, check_logger
+from ludocast.recipes.options import check_seed
 from ludocast.recipes.run_folder import RunFolder
 from ludocast.recipes.stops import telling_of_stops
 from ludocast.recipes.table_search import SEARCH, drop_scores, log_trials, search_budget
