@@ -24,7 +24,6 @@ from ludocast.recipes.kept_answers import keep_numbers
 from ludocast.recipes.labelled_run import (
     RARE,
     check_network,
-    check_seed,
     choice,
     learner_figures,
     print_figures,
@@ -32,6 +31,7 @@ from ludocast.recipes.labelled_run import (
 )
 from ludocast.recipes.labelled_table import LabelledTable, read_labelled_table
 from ludocast.recipes.loggers import LoggerName, Tracker, check_logger
+from ludocast.recipes.options import check_seed
 from ludocast.recipes.run_folder import RunFolder
 from ludocast.recipes.stops import telling_of_stops
 from ludocast.serve.graph_table import export_table

@@ -23,7 +23,8 @@ from ludocast.models.blend import blend_weights
 from ludocast.models.learner import HeldOut
 from ludocast.models.table.deep import AS_USUAL, Training
 from ludocast.models.table.fit import FittedTable, Row
-from ludocast.models.table.learners import Job, Model, learner_names
+from ludocast.models.table.learners import Job, learner_names
+from ludocast.models.table.model import Model
 from ludocast.models.table.prepared import Prepared, prepare
 from ludocast.models.table.search_store import TrialStore, draw_settings
 from ludocast.models.table.spaces import SPACES, Settings, learner_under
