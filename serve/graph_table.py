@@ -15,18 +15,20 @@ import onnx
 from ludocast.models.calibration import SURE
 from ludocast.models.conformal import Ratios
 from ludocast.models.fitted import FittedClasses, FittedNumbers
+from ludocast.models.table.amounts import LEAST_AMOUNT, LEAST_LOG, Exponential, Floored
 from ludocast.models.table.bayes import Bayes
 from ludocast.models.table.deep import Network
 from ludocast.models.table.design import Design
 from ludocast.models.table.heads import LEAST_DEVIATION
 from ludocast.models.table.kernel import Kernel
 from ludocast.models.table.layers import Layers
-from ludocast.models.table.learners import Boosted, Model
+from ludocast.models.table.learners import Boosted
 from ludocast.models.table.linear import Linear
+from ludocast.models.table.model import Model
 from ludocast.models.table.neighbours import GRID, Neighbours
 from ludocast.models.table.prepared import Learned
 from ludocast.models.table.trees import Trees
-from ludocast.models.value.amounts import LEAST_AMOUNT, Exponential, Floored, Hurdle, Line, LogNormal
+from ludocast.models.value.amounts import Hurdle, Line, LogNormal
 from ludocast.serve.export import add_class_outputs, preprocessing_metadata
 from ludocast.serve.graph import GraphBuilder
 from ludocast.serve.graph_inputs import EncodedNames, add_inputs, add_preprocessing
@@ -225,7 +227,10 @@ def _add_paying(graph: GraphBuilder, logit: str, sharpness: float) -> str:
 
 
 def _add_exponential(graph: GraphBuilder, names: EncodedNames, model: Exponential) -> str:
-    return graph.op("Exp", _emit(graph, names, model.model))
+    """In double, as `_add_line`."""
+    log = graph.op("Cast", _emit(graph, names, model.model), to=TensorProto.DOUBLE)
+    inside = graph.op("Min", graph.op("Max", log, graph.doubles(LEAST_LOG)), graph.doubles(model.most))
+    return graph.op("Cast", graph.op("Exp", inside), to=TensorProto.FLOAT)
 
 
 def _add_floored(graph: GraphBuilder, names: EncodedNames, model: Floored) -> str:

@@ -10,10 +10,8 @@ import numpy as np
 from ludocast.datamodules.preprocess import Encoded
 from ludocast.models.table.deep import Network
 from ludocast.models.table.heads import LEAST_DEVIATION
-from ludocast.models.table.learners import Model
+from ludocast.models.table.model import Model
 from scipy.special import expit
-
-LEAST_AMOUNT = 0.01  # of the mean amount: a prediction is above 0
 
 
 @dataclass(frozen=True)
@@ -85,35 +83,3 @@ def log_means(scores: np.ndarray) -> np.ndarray:
     """The logarithm μ + σ² / 2 of the payers' mean, float64 [N, 1], of a network's scores [N, 3]."""
     width = np.maximum(np.logaddexp(0.0, scores[:, 2:]), LEAST_DEVIATION)
     return np.asarray(scores[:, 1:2] + width**2 / 2)
-
-
-@dataclass(frozen=True)
-class Exponential:
-    """Of a learner whose score is the logarithm of the mean."""
-
-    model: Model
-
-    @staticmethod
-    def amounts(scores: np.ndarray) -> np.ndarray:
-        """Of scores."""
-        return np.asarray(np.exp(scores))
-
-    def scores(self, encoded: Encoded) -> np.ndarray:
-        """Amounts float64 [N, 1]."""
-        return self.amounts(self.model.scores(encoded))
-
-
-@dataclass(frozen=True)
-class Floored:
-    """Of a learner of plain numbers, whatever is too low raised to `LEAST_AMOUNT`."""
-
-    model: Model
-
-    @staticmethod
-    def amounts(scores: np.ndarray) -> np.ndarray:
-        """Of scores."""
-        return np.asarray(np.maximum(scores, LEAST_AMOUNT))
-
-    def scores(self, encoded: Encoded) -> np.ndarray:
-        """Amounts float64 [N, 1]."""
-        return self.amounts(self.model.scores(encoded))

@@ -18,6 +18,8 @@ import numpy as np
 from ludocast.datamodules.preprocess import Encoded
 from ludocast.models.calibration import fit_temperature, loss
 from ludocast.models.learner import Learner, Measure, least_setting
+from ludocast.models.number_loss import NumberLoss
+from ludocast.models.table.amounts import exponential_learner, floored_learner
 from ludocast.models.table.boosting import rounds_to_try
 from ludocast.models.table.deep import network_learner
 from ludocast.models.table.fit_boosting import fit_boosting
@@ -26,16 +28,17 @@ from ludocast.models.table.learners import (
     SHAPE,
     Boosted,
     Job,
-    Model,
     boosting_learner,
     linear_learner,
 )
-from ludocast.models.value.amounts import Exponential, Floored, Hurdle, Line, LogNormal, log_means
+from ludocast.models.table.model import Model
+from ludocast.models.value.amounts import Hurdle, Line, LogNormal, log_means
 from ludocast.models.value.measures import deviance
 from ludocast.models.value.rows import Rows
 from scipy.optimize import minimize
 from scipy.special import expit
 
+TWEEDIE = NumberLoss("tweedie")
 SLOPES = (0.25, 4.0)
 
 
@@ -107,11 +110,11 @@ def log_mean_learner(job: Job) -> Learner[Model]:
         encoded: Encoded, label: np.ndarray, held: Encoded, held_label: np.ndarray
     ) -> Mapping[float, np.ndarray]:
         known = (held.trees, held_label) if len(held_label) >= ROUNDS_ROWS else None
-        model = fit_boosting(encoded.trees, label, 0, SHAPE, rounds[-1], job.seed, known, amounts=True)
+        model = fit_boosting(encoded.trees, label, 0, SHAPE, rounds[-1], job.seed, known, TWEEDIE)
         return dict(zip(map(float, rounds), model.staged_logits(held.trees, rounds), strict=True))
 
     def fit(encoded: Encoded, label: np.ndarray, setting: float) -> Model:
-        return Boosted(fit_boosting(encoded.trees, label, 0, SHAPE, int(setting), job.seed, amounts=True))
+        return Boosted(fit_boosting(encoded.trees, label, 0, SHAPE, int(setting), job.seed, loss=TWEEDIE))
 
     return Learner(try_out, fit)
 
@@ -160,11 +163,11 @@ def fit_log_normal(rows: Rows, job: Job) -> Candidate:
     return Candidate(LogNormal(network, sharpness, line), line.amounts(z) * expit(sharpness * scores[:, 0]))
 
 
-def fit_mean(rows: Rows, learner: Learner[Model], kind: type[Exponential] | type[Floored]) -> Candidate:
+def fit_mean(rows: Rows, learner: Learner[Model]) -> Candidate:
     """A learner of the mean of all rows, its setting chosen by the deviance on held-out rows."""
-    tried = {setting: kind.amounts(scores) for setting, scores in rows.try_out(learner, np.asarray).items()}
+    tried = rows.try_out(learner, np.asarray)
     chosen = least_setting(tried, rows.held_amount, mean_deviance)
-    return Candidate(kind(learner.fit(rows.encoded, rows.amount, chosen)), tried[chosen][:, 0])
+    return Candidate(learner.fit(rows.encoded, rows.amount, chosen), tried[chosen][:, 0])
 
 
 def mean_deviance(scores: np.ndarray, amount: np.ndarray) -> float:
@@ -201,8 +204,8 @@ LEARNERS: dict[str, Callable[[Rows, Job], Candidate]] = {
     "hurdle_linear": lambda rows, job: fit_hurdle(
         rows, job, linear_learner, lambda job, amount: by_logs(linear_learner, job, amount)
     ),
-    "tweedie": lambda rows, job: fit_mean(rows, log_mean_learner(job), Exponential),
-    "boosting": lambda rows, job: fit_mean(rows, boosting_learner(replace(job, classes=0)), Floored),
+    "tweedie": lambda rows, job: fit_mean(rows, exponential_learner(log_mean_learner(job))),
+    "boosting": lambda rows, job: fit_mean(rows, floored_learner(boosting_learner(replace(job, classes=0)))),
 }
 
 

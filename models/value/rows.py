@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from ludocast.datamodules.preprocess import Encoded
 from ludocast.models.learner import Learner, try_in_turn
-from ludocast.models.table.learners import Model
+from ludocast.models.table.model import Model
 
 
 @dataclass(frozen=True)
