@@ -71,7 +71,9 @@ class MeasuredNumbers:
         ]
 
     def verdict(self) -> str:
-        """The leaderboard in a sentence or two."""
+        """The leaderboard in a sentence or two; none where there is no other one."""
+        if len(self.leaderboard) == 1:
+            return ""
         close = [
             entry for entry in self.leaderboard[1:] if entry.rmse_behind is not None and entry.rmse_behind.low <= 0
         ]
