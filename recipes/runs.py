@@ -274,7 +274,9 @@ def _shown(documents: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
 def _test_rows(document: Mapping[str, Any]) -> str:
     rows = document.get("rows")
     for name in ("test", "labelled", "hidden pairs", "all"):
-        if isinstance(rows, dict) and isinstance(rows.get(name), int):
+        if (
+            isinstance(rows, dict) and isinstance(rows.get(name), int) and rows[name]
+        ):  # of an evaluation maybe no labels
             return f"{rows[name]:,}"
     return ""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -13,7 +12,9 @@ from ludocast.models.segments.methods import METHODS
 from ludocast.models.segments.segmentation import Segmentation
 from ludocast.recipes.assignments import Assignments
 from ludocast.recipes.experiment import experiment_of
+from ludocast.recipes.figures import write_metrics
 from ludocast.recipes.loggers import LoggerName, Tracker, check_logger
+from ludocast.recipes.options import check_seed
 from ludocast.recipes.provenance import git_revision, libraries
 from ludocast.recipes.run_folder import RunFolder
 from ludocast.recipes.segment_fit import drift_to, find_segments, named_as, reference_of, segment_report
@@ -75,8 +76,7 @@ def segment(
     check_logger(logger)
     methods = _methods(method)
     size = _size(k)
-    if not 0 <= seed < 2**32:
-        raise ValueError(f"--seed is a number from 0 to {2**32 - 1}, got {seed}")
+    check_seed(seed)
     folder = RunFolder(out, resume=None, overwrite=overwrite, experiment=experiment)
     with _whole_or_not_at_all(folder):
         table = read_segment_table(data, exclude if exclude is not None else [], schema, encoding, delimiter)
@@ -135,8 +135,7 @@ def _write(
 ) -> None:
     metrics = report.metrics()
     fitted.schema.write(partial / "schema.json")
-    text = json.dumps(metrics, ensure_ascii=False, indent=1, allow_nan=False)
-    (partial / "metrics.json").write_text(text + "\n", encoding="utf-8")
+    write_metrics(partial, metrics)
     write_segments_report(report, partial / "report.html")
     write_bundle(
         partial / "bundle",

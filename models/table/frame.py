@@ -11,6 +11,7 @@ from ludocast.datamodules.number_label import Task, number_label
 from ludocast.datamodules.read import from_frame
 from ludocast.datamodules.split import inner_split
 from ludocast.models.fitted import FittedClasses, FittedNumbers
+from ludocast.models.number_loss import SQUARED, NumberLoss
 from ludocast.models.table.deep import AS_USUAL, Training
 from ludocast.models.table.fit import Combine, FittedTable, fit_table
 
@@ -31,6 +32,7 @@ def fit_frame(
     combine: Combine = "best",
     seed: int = 0,
     training: Training = AS_USUAL,
+    loss: NumberLoss = SQUARED,
 ) -> FittedTable:
     """Fit on all rows of a frame; where they are many, a tenth of them are held out to choose by.
 
@@ -44,6 +46,7 @@ def fit_frame(
         combine: See `fit_table`, as for the next two.
         seed: Of everything random.
         training: Of the network.
+        loss: Of a number.
 
     Raises:
         ValueError: If the table does not serve; the sentence says why.
@@ -62,7 +65,7 @@ def fit_frame(
     taken = {name: values[train] for name, values in columns.items()}
     validation = None if held is None else ({name: values[held] for name, values in columns.items()}, known[held])
     return fit_table(
-        schema, taken, known[train], validation, names=names, combine=combine, seed=seed, training=training
+        schema, taken, known[train], validation, names=names, combine=combine, seed=seed, training=training, loss=loss
     )
 
 

@@ -23,7 +23,8 @@ from ludocast.models.blend import blend_weights
 from ludocast.models.learner import HeldOut
 from ludocast.models.table.deep import AS_USUAL, Training
 from ludocast.models.table.fit import FittedTable, Row
-from ludocast.models.table.learners import Job, Model, learner_names
+from ludocast.models.table.learners import Job, learner_names
+from ludocast.models.table.model import Model
 from ludocast.models.table.prepared import Prepared, prepare
 from ludocast.models.table.search_store import TrialStore, draw_settings
 from ludocast.models.table.spaces import SPACES, Settings, learner_under
@@ -46,6 +47,7 @@ EARLY = (
 )  # fmt: skip
 LAST = "network"  # the dearest
 GAP = 0.05  # a learner whose loss is by this share above the lowest is drawn 1/e times as often as the best
+FAR = 0.25  # a learner whose loss is by more than this share above the lowest is given up at once
 MEMBERS = 5  # the ensemble weighs the best trials of so many learners
 
 
@@ -181,7 +183,7 @@ class _Search:
             if (name, tuple(sorted(settings.items()))) not in tried and not out:
                 return name, settings
         number = len(self.trials) + 1
-        losses = {name: min(one.loss for one in self._whole() if one.learner == name) for name in self._tunable()}
+        losses = self._tunable()
         if not losses:
             return None
         names, lowest = list(losses), min(losses.values())
@@ -190,11 +192,13 @@ class _Search:
         name = names[int(drawn)]
         return name, draw_settings(name, self.trials, self.job.seed, number)
 
-    def _tunable(self) -> list[str]:
-        """Learners with settings to draw that have been tried, and take no longer than the time that is left."""
-        left = self.left()
-        whole = {one.learner for one in self._whole() if one.seconds <= left}
-        return [name for name in self.names if name in SPACES and name in whole]
+    def _tunable(self) -> dict[str, float]:
+        """Learners with settings to draw that take no longer than the time that is left, and their lowest losses."""
+        left, found = self.left(), dict[str, float]()
+        for one in self.trials:
+            if one.learner in SPACES and one.state in ("whole", "pruned") and one.seconds <= left:
+                found[one.learner] = min(one.losses[-1], found.get(one.learner, np.inf))
+        return found
 
     def _try(self, name: str, settings: Settings) -> None:
         number = len(self.trials) + 1
@@ -206,7 +210,8 @@ class _Search:
         failed = ""
         outcome = Outcome("failed", ())
         try:
-            outcome = run_trial(learner_under(name, job, settings), self.folds, self._rival(name, settings), may_take)
+            rival, allowed = self._rival(name, settings)
+            outcome = run_trial(learner_under(name, job, settings), self.folds, rival, may_take, allowed)
         except LateError:
             outcome = Outcome("late", ())
         except Exception as error:  # of whatever kind: one learner's failure is no reason to lose the others
@@ -221,13 +226,14 @@ class _Search:
         self.trials.append(trial)
         self.say(self._told(trial))
 
-    def _rival(self, name: str, settings: Settings) -> np.ndarray | None:
-        """Calibrated scores of the learner's best trial; none for what is tried first."""
-        known = [one for one in self._whole() if one.learner == name]
-        if not settings or not known:
-            return None
+    def _rival(self, name: str, settings: Settings) -> tuple[np.ndarray | None, float]:
+        """Calibrated scores of the learner's best trial, or of the best of all; and what is allowed."""
+        own = [one for one in self._whole() if one.learner == name and settings]
+        known = own if own else self._whole()
+        if not known:
+            return None, 0.0
         scores = self.store.scores(min(known, key=lambda one: one.loss).number)
-        return scores * sharpness(scores, self.folds.held_label)
+        return scores * sharpness(scores, self.folds.held_label), 0.0 if own else FAR
 
     def _told(self, trial: Trial) -> str:
         best = min(self._whole(), key=lambda one: one.loss, default=None)
@@ -286,7 +292,7 @@ class _Search:
             best = min(own, key=lambda one: one.loss)
             seconds = sum(one.seconds for one in own)
             loss = self._shown(best.loss) if best.state == "whole" else None
-            rows.append(Row(name, loss, best.setting, seconds, "" if loss is not None else best.failed or best.state))
+            rows.append(Row(name, loss, best.setting, seconds, "" if loss is not None else reason(best)))
         return tuple(sorted(rows, key=lambda row: np.inf if row.loss is None else row.loss))
 
     def _nothing(self) -> str:
@@ -298,6 +304,11 @@ class _Search:
             f"the budget of {self.budget.seconds:g} s was over before one learner had been tried; about "
             f"{2 * (self.elapsed() + enough):.0f} s would do"
         )
+
+
+def reason(trial: Trial) -> str:
+    """Why a learner has no whole trial."""
+    return {"pruned": "given up, far behind another", "late": "no time left for it"}.get(trial.state, trial.failed)
 
 
 def first_trials(names: Sequence[str]) -> list[tuple[str, Settings]]:

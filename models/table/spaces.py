@@ -13,13 +13,13 @@ from ludocast.models.table.learners import (
     SHAPE,
     XGBOOST,
     Job,
-    Model,
     boosting_learner,
     forest_learner,
     linear_learner,
     neural_learner,
     svm_learner,
 )
+from ludocast.models.table.model import Model
 from ludocast.models.table.trees import Forest
 
 Settings = Mapping[str, float]  # none of them: the learner as it is without a search

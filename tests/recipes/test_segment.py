@@ -67,6 +67,9 @@ def test_every_row_of_a_file_gets_its_segment(folder: Path, tmp_path: Path) -> N
     sizes = frame["scored_segment"].value_counts().sort_index()
     assert sizes.is_monotonic_decreasing  # segment 1 is the largest
     assert frame["scored_anomaly"].between(0.3, 0.9).all()
+    bot = {**ROW, "days_played": 30, "level": 79, "spent": 0.01, "night_share": 0.99, "device": "phone"}
+    score = Scorer.load(folder / "run" / "bundle").predict([bot]).probabilities[0, -1]
+    assert score > np.quantile(frame["scored_anomaly"], 0.99)
 
 
 def test_every_protocol_gives_the_same_answer(folder: Path, url: str) -> None:
