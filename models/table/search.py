@@ -23,6 +23,7 @@ from ludocast.models.blend import blend_weights
 from ludocast.models.learner import HeldOut
 from ludocast.models.table.deep import AS_USUAL, Training
 from ludocast.models.table.fit import FittedTable, Row
+from ludocast.models.table.kernel import EXACT_ROWS
 from ludocast.models.table.learners import Job, learner_names
 from ludocast.models.table.model import Model
 from ludocast.models.table.prepared import Prepared, prepare
@@ -40,11 +41,10 @@ from ludocast.models.table.trials import (
 )
 
 # What is tried before the other learners: a name, and which of its first settings, 0 for none. The cheap ones, and what
-# wins most tables.
-EARLY = (
-    ("linear", 0), ("logistic", 0), ("naive_bayes", 0), ("tree", 0), ("boosting", 0), ("boosting", 1), ("boosting", 2),
-    ("svm", 0), ("neural", 0), ("catboost", 0), ("knn", 0), ("forest", 0),
-)  # fmt: skip
+# wins most tables; svm and knn are cheap where rows are few.
+CHEAP = (("linear", 0), ("logistic", 0), ("naive_bayes", 0), ("tree", 0))
+CHEAP_OF_FEW = (("knn", 0), ("svm", 0))
+STRONG = (("boosting", 0), ("boosting", 1), ("boosting", 2), ("catboost", 0), ("neural", 0), ("svm", 0), ("forest", 0))
 LAST = "network"  # the dearest
 GAP = 0.05  # a learner whose loss is by this share above the lowest is drawn 1/e times as often as the best
 FAR = 0.25  # a learner whose loss is by more than this share above the lowest is given up at once
@@ -151,6 +151,8 @@ class _Search:
         while self.budget.trials is None or len(self.trials) < self.budget.trials:
             following = self._following()
             if following is None:
+                if self.left() > 0:
+                    self.say("no learner has settings left to try in the time there is")
                 break
             self._try(*following)
         return self._end()
@@ -177,16 +179,19 @@ class _Search:
         if self.trials and self.left() <= 0:
             return None
         tried = {(one.learner, tuple(sorted(one.settings.items()))) for one in self.trials}
-        for name, settings in first_trials(self.names):
+        # Of a learner not tried yet nobody knows how long it takes: it gets a chance where the dearest so far would.
+        dear = any(one.seconds > self.left() for one in self._whole())
+        for name, settings in first_trials(self.names, len(self.prepared.label)):
             alone = next((one for one in self.trials if one.learner == name and not one.settings), None)
-            out = settings and (alone is None or alone.state != "whole" or alone.seconds > self.left())
+            is_known = alone is not None and alone.state == "whole" and alone.seconds <= self.left()
+            out = not is_known if settings else dear
             if (name, tuple(sorted(settings.items()))) not in tried and not out:
                 return name, settings
         number = len(self.trials) + 1
         losses = self._tunable()
         if not losses:
             return None
-        names, lowest = list(losses), min(losses.values())
+        names, lowest = list(losses), max(min(losses.values()), np.finfo(float).tiny)
         weight = np.exp([-(losses[name] / lowest - 1) / GAP for name in names])
         drawn = np.random.default_rng([self.job.seed, number]).choice(len(names), p=weight / weight.sum())
         name = names[int(drawn)]
@@ -311,12 +316,13 @@ def reason(trial: Trial) -> str:
     return {"pruned": "given up, far behind another", "late": "no time left for it"}.get(trial.state, trial.failed)
 
 
-def first_trials(names: Sequence[str]) -> list[tuple[str, Settings]]:
-    """Learners as they are and under their first settings: `EARLY`, every other learner, then what is left, in turn."""
+def first_trials(names: Sequence[str], rows: int) -> list[tuple[str, Settings]]:
+    """Learners as they are and under their first settings: the early ones, every other, then what is left, in turn."""
     known = {name: ({}, *(SPACES[name].first if name in SPACES else ())) for name in names}
     turns = max((len(every) for every in known.values()), default=0)
     others = sorted(known, key=lambda name: name == LAST)
-    order = [*EARLY, *((name, turn) for turn in range(turns) for name in others)]
+    early = (*CHEAP, *(CHEAP_OF_FEW if rows <= EXACT_ROWS else ()), *STRONG)
+    order = [*early, *((name, turn) for turn in range(turns) for name in others)]
     return [(name, known[name][turn]) for name, turn in dict.fromkeys(order) if turn < len(known.get(name, ()))]
 
 

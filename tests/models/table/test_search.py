@@ -48,7 +48,7 @@ def test_first_each_learner_then_known_settings_then_drawn_ones(searched: tuple[
     trials = searched[0].trials
     assert [trial.number for trial in trials] == list(range(1, 13))
     far = {trial.learner for trial in trials if not trial.settings and trial.state == "pruned"}
-    first = [(name, s) for name, s in first_trials(FAST[searched[2]].split(",")) if not s or name not in far]
+    first = [(name, s) for name, s in first_trials(FAST[searched[2]].split(","), 200) if not s or name not in far]
     assert [(trial.learner, trial.settings) for trial in trials[: len(first)]] == first
     for trial in trials[len(first) :]:
         ranges = SPACES[trial.learner].ranges
