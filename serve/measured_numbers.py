@@ -12,7 +12,7 @@ import numpy as np
 from ludocast.models.metrics import Interval
 from ludocast.models.number_loss import SQUARED, NumberLoss
 from ludocast.models.number_metrics import NumberStanding, compare_numbers, number_metrics
-from ludocast.serve.charts import Series, dot_chart, line_chart, nice_range
+from ludocast.serve.charts import Series, dot_chart, line_chart, nice_range, nice_top
 from ludocast.serve.measured import LEAST_RESAMPLES, RESAMPLED_ROWS, RESAMPLES
 from markupsafe import Markup
 
@@ -71,7 +71,7 @@ class MeasuredNumbers:
         """The first sentences of a page; the variance is not told where all rows have the same label."""
         mae, inside = (self.values[name].value for name in ("mae", "coverage"))
         off = f"On rows it has never seen the model is off by {mae:,.4g} on average (the mean is {self.mean:,.4g})"
-        told = f", and tells {100 * self.values['r2'].value:.0f} % of the variance" if "r2" in self.values else ""
+        told = f", and tells {100 * self.values['r2'].value:.1f} % of the variance" if "r2" in self.values else ""
         first = f"{off}{told}."
         if self.below is not None:
             wanted, found = (100 * share for share in self.below)
@@ -82,7 +82,9 @@ class MeasuredNumbers:
         ]
 
     def verdict(self) -> str:
-        """The leaderboard in a sentence or two."""
+        """The leaderboard in a sentence or two; none where there is no other one."""
+        if len(self.leaderboard) == 1:
+            return ""
         close = [entry for entry in self.leaderboard[1:] if (behind := _behind(entry)) is not None and behind.low <= 0]
         if not close:
             return "Ours is ahead of every other one here by more than chance explains."
@@ -164,7 +166,7 @@ def _charts(
         line_chart(
             "How large residuals are",
             [Series("share", np.repeat(edges, 2)[1:-1], np.repeat(count, 2))],
-            "actual − predicted", "share of rows", off, (0.0, float(max(count.max() * 1.1, 1e-6))),
+            "actual − predicted", "share of rows", off, (0.0, nice_top(float(count.max()))),
         ),
         line_chart(
             "Within the interval, by predicted value",

@@ -21,8 +21,10 @@ from ludocast.datamodules.infer import RawColumns
 from ludocast.datamodules.schema import Schema
 from ludocast.models.blend import blend_weights
 from ludocast.models.learner import HeldOut
+from ludocast.models.number_loss import SQUARED, NumberLoss
 from ludocast.models.table.deep import AS_USUAL, Training
 from ludocast.models.table.fit import FittedTable, Row
+from ludocast.models.table.kernel import EXACT_ROWS
 from ludocast.models.table.learners import Job, learner_names
 from ludocast.models.table.model import Model
 from ludocast.models.table.prepared import Prepared, prepare
@@ -40,11 +42,10 @@ from ludocast.models.table.trials import (
 )
 
 # What is tried before the other learners: a name, and which of its first settings, 0 for none. The cheap ones, and what
-# wins most tables.
-EARLY = (
-    ("linear", 0), ("logistic", 0), ("naive_bayes", 0), ("tree", 0), ("boosting", 0), ("boosting", 1), ("boosting", 2),
-    ("svm", 0), ("neural", 0), ("catboost", 0), ("knn", 0), ("forest", 0),
-)  # fmt: skip
+# wins most tables; svm and knn are cheap where rows are few.
+CHEAP = (("linear", 0), ("logistic", 0), ("naive_bayes", 0), ("tree", 0))
+CHEAP_OF_FEW = (("knn", 0), ("svm", 0))
+STRONG = (("boosting", 0), ("boosting", 1), ("boosting", 2), ("catboost", 0), ("neural", 0), ("svm", 0), ("forest", 0))
 LAST = "network"  # the dearest
 GAP = 0.05  # a learner whose loss is by this share above the lowest is drawn 1/e times as often as the best
 FAR = 0.25  # a learner whose loss is by more than this share above the lowest is given up at once
@@ -92,6 +93,7 @@ def search_table(
     points: int = 10_000,
     prototypes: int = 0,
     training: Training = AS_USUAL,
+    loss: NumberLoss = SQUARED,
     folder: Path | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Searched:
@@ -111,17 +113,18 @@ def search_table(
         points: Rows that nearest neighbours keep at most.
         prototypes: Centres in place of these rows; 0 for none.
         training: Of the network.
+        loss: By which a number is predicted; of amounts no label is below 0.
         folder: Where trials are kept, and those of a search that was stopped are taken up; None keeps none.
         say: Is told what happens.
 
     Raises:
         ValueError: If there is no such learner, none could be fitted, or the budget was over before one was tried.
     """
-    wanted = learner_names(names, len(schema.classes))
+    wanted = learner_names(names, len(schema.classes), loss)
     start = time.monotonic()
-    prepared = prepare(schema, columns, label, validation, seed, rare)
-    job = Job(prepared.preprocessing, len(schema.classes), seed, points, prototypes, training)
-    inner = InnerFolds(prepared.encoded, prepared.label, prepared.folds(seed), prepared.held)
+    prepared = prepare(schema, columns, label, validation, seed, rare, loss)
+    job = Job(prepared.preprocessing, len(schema.classes), seed, points, prototypes, training, loss)
+    inner = InnerFolds(prepared.encoded, prepared.label, prepared.folds(seed), prepared.held, loss)
     with contextlib.ExitStack() as stack:
         place = folder if folder is not None else Path(stack.enter_context(tempfile.TemporaryDirectory()))
         return _Search(prepared, inner, job, wanted, budget, TrialStore(place), say, start).run()
@@ -151,6 +154,8 @@ class _Search:
         while self.budget.trials is None or len(self.trials) < self.budget.trials:
             following = self._following()
             if following is None:
+                if self.left() > 0:
+                    self.say("no learner has settings left to try in the time there is")
                 break
             self._try(*following)
         return self._end()
@@ -177,16 +182,19 @@ class _Search:
         if self.trials and self.left() <= 0:
             return None
         tried = {(one.learner, tuple(sorted(one.settings.items()))) for one in self.trials}
-        for name, settings in first_trials(self.names):
+        # Of a learner not tried yet nobody knows how long it takes: it gets a chance where the dearest so far would.
+        dear = any(one.seconds > self.left() for one in self._whole())
+        for name, settings in first_trials(self.names, len(self.prepared.label)):
             alone = next((one for one in self.trials if one.learner == name and not one.settings), None)
-            out = settings and (alone is None or alone.state != "whole" or alone.seconds > self.left())
+            is_known = alone is not None and alone.state == "whole" and alone.seconds <= self.left()
+            out = not is_known if settings else dear
             if (name, tuple(sorted(settings.items()))) not in tried and not out:
                 return name, settings
         number = len(self.trials) + 1
         losses = self._tunable()
         if not losses:
             return None
-        names, lowest = list(losses), min(losses.values())
+        names, lowest = list(losses), max(min(losses.values()), np.finfo(float).tiny)
         weight = np.exp([-(losses[name] / lowest - 1) / GAP for name in names])
         drawn = np.random.default_rng([self.job.seed, number]).choice(len(names), p=weight / weight.sum())
         name = names[int(drawn)]
@@ -248,8 +256,8 @@ class _Search:
         return f"trial {trial.number:<4} {trial.learner:<12} {trial.seconds:6.1f} s   {what}{so_far}{left}"
 
     def _shown(self, loss: float) -> float:
-        """Log loss, or the root of the mean squared error in the label's unit."""
-        return loss if self.prepared.schema.classes else self.prepared.width * float(np.sqrt(loss))
+        """Log loss, or that of a number in the label's unit, of the squared one its root."""
+        return loss if self.prepared.schema.classes else self.folds.loss.in_unit(loss, self.prepared.width)
 
     def _end(self) -> Searched:
         whole, folds = self._whole(), self.folds
@@ -262,7 +270,8 @@ class _Search:
         scores = {one.name: self.store.scores(one.number) for one in candidates}
         sharp = {name: sharpness(one, folds.held_label) for name, one in scores.items()}
         calibrated = {name: one * sharp[name] for name, one in scores.items()}
-        parts = {name: part for name, part in blend_weights(calibrated, folds.held_label).items() if part > 0}
+        found = blend_weights(calibrated, folds.held_label, folds.measure)
+        parts = {name: part for name, part in found.items() if part > 0}
         members = [one for one in candidates if one.name in parts]
         self.say("fitting " + ", ".join(f"{one.name} ({parts[one.name]:.0%})" for one in members) + " on all rows")
         models = {one.name: self._fit(one) for one in members}
@@ -311,12 +320,13 @@ def reason(trial: Trial) -> str:
     return {"pruned": "given up, far behind another", "late": "no time left for it"}.get(trial.state, trial.failed)
 
 
-def first_trials(names: Sequence[str]) -> list[tuple[str, Settings]]:
-    """Learners as they are and under their first settings: `EARLY`, every other learner, then what is left, in turn."""
+def first_trials(names: Sequence[str], rows: int) -> list[tuple[str, Settings]]:
+    """Learners as they are and under their first settings: the early ones, every other, then what is left, in turn."""
     known = {name: ({}, *(SPACES[name].first if name in SPACES else ())) for name in names}
     turns = max((len(every) for every in known.values()), default=0)
     others = sorted(known, key=lambda name: name == LAST)
-    order = [*EARLY, *((name, turn) for turn in range(turns) for name in others)]
+    early = (*CHEAP, *(CHEAP_OF_FEW if rows <= EXACT_ROWS else ()), *STRONG)
+    order = [*early, *((name, turn) for turn in range(turns) for name in others)]
     return [(name, known[name][turn]) for name, turn in dict.fromkeys(order) if turn < len(known.get(name, ()))]
 
 
