@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from ludocast.datamodules.infer import describe, infer_schema, label_index, label_values, raw_columns
-from ludocast.datamodules.number_label import number_label, strata
+from ludocast.datamodules.number_label import Task, number_label, strata
 from ludocast.datamodules.read import from_frame
 from ludocast.datamodules.split import inner_split
 from ludocast.models.fitted import FittedNumbers
@@ -53,7 +53,8 @@ def ours(
 ) -> Answer:
     """By `fit_table`, which keeps the best learner or blends them, or within a budget by `search_table`."""
     rows = from_frame(train)
-    schema = infer_schema(rows, table.label, table.positive or None, table.exclude, task="auto")
+    task: Task = "regression" if is_number(train[table.label].to_numpy()) else "classification"
+    schema = infer_schema(rows, table.label, table.positive or None, table.exclude, task=task)
     columns, _ = raw_columns(rows, schema)
     missing = frozenset(schema.missing_tokens)
     label = (

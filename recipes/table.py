@@ -55,7 +55,7 @@ def train_table(
     out: Path = Path("run"),
     task: Task = "auto",
     learners: str = "all",
-    combine: Combine = "best",
+    combine: Combine = "blend",
     budget: str | None = None,
     trials: int | None = None,
     positive: str | None = None,

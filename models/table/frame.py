@@ -28,7 +28,7 @@ def fit_frame(
     exclude: Sequence[str] = (),
     task: Task = "auto",
     names: str | Sequence[str] = "all",
-    combine: Combine = "best",
+    combine: Combine = "blend",
     seed: int = 0,
     training: Training = AS_USUAL,
 ) -> FittedTable:
