@@ -99,8 +99,8 @@ def train_table(
         task: classification or regression; auto takes numbers of more than 20 distinct values for regression.
         learners: all, or some with commas between them: network, tree, forest, boosting, svm, neural, naive_bayes, knn,
             logistic (classes) or linear (numbers), and, where installed, xgboost and catboost.
-        combine: best keeps the learner with the lowest loss on held-out rows; blend weighs them. A search weighs its
-            best trials.
+        combine: blend weighs the learners on held-out rows; best keeps the one with the lowest loss there. A search
+            weighs its best trials.
         budget: Search learners and settings for so long, such as 5m, by trials on held-out rows; the model is then an
             ensemble of the best ones. Needs the extra `tune`.
         trials: Search for so many trials instead, or at most; with trials alone equal seeds give equal results.
