@@ -88,7 +88,8 @@ def check_amounts(label: np.ndarray, name: str) -> None:
         raise ValueError(
             f'the label "{name}" is below 0 in {len(below):,} of {len(label):,} rows (the first is row {below[0] + 1}: '
             f"{label[below[0]]:g}); a value is 0 or more: take refunds off what was spent before, or set them to 0 (in "
-            "pandas: frame[label].clip(lower=0)), or predict them as any number by `ludocast train table`"
+            "pandas: frame[label].clip(lower=0)), or predict them as any number by `ludocast train table` and its "
+            "squared loss"
         )
 
 

@@ -62,6 +62,10 @@ class Comparison:
             return "open"
         return "better" if (self.difference.low > 0) != (self.name in LOWER_IS_BETTER) else "worse"
 
+    def signed(self, difference: float) -> str:
+        """A difference with its sign, by the size of the measure."""
+        return shown(difference, "+", self.first)
+
     def sentence(self, first: str, second: str, title: str) -> str:
         """The verdict in words.
 
@@ -72,8 +76,8 @@ class Comparison:
         """
         d = self.difference
         said = (
-            f"{title} {shown(self.second)} against {shown(self.first)}, a difference of {shown(d.value, '+')} "
-            f"({100 * self.level:g} % interval {shown(d.low, '+')} to {shown(d.high, '+')})"
+            f"{title} {shown(self.second)} against {shown(self.first)}, a difference of {self.signed(d.value)} "
+            f"({100 * self.level:g} % interval {self.signed(d.low)} to {self.signed(d.high)})"
         )
         if self.verdict == "open":
             return f"{second} and {first} cannot be told apart: {said}; chance explains it."

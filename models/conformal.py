@@ -51,9 +51,15 @@ def fit_interval(score: np.ndarray, label: np.ndarray, coverage: float = COVERAG
     knots, offset = [], []
     for rows in np.array_split(order, bins):
         residual = np.sort(label[rows] - score[rows])
-        rank = _rank(len(rows), (1 - coverage) / 2)
+        below = above = _rank(len(rows), (1 - coverage) / 2)
+        both = _rank(len(rows), 1 - coverage)
+        # A bound stays on its own side of the prediction; what one may then not leave out the other does.
+        if residual[below - 1] > 0:
+            above = max(both - int((residual < 0).sum()), 1)
+        elif residual[-above] < 0:
+            below = max(both - int((residual > 0).sum()), 1)
         knots.append(float(np.median(score[rows])))
-        offset.append([min(float(residual[rank - 1]), 0.0), max(float(residual[-rank]), 0.0)])
+        offset.append([min(float(residual[below - 1]), 0.0), max(float(residual[-above]), 0.0)])
     kept = np.unique(knots, return_index=True)[1]  # a tree's scores are few, and bins may share their middle
     return Interval(np.array(knots)[kept], np.array(offset)[kept], coverage)
 

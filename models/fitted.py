@@ -15,6 +15,7 @@ from ludocast.datamodules.schema import Schema
 from ludocast.models.calibration import class_probabilities
 from ludocast.models.conformal import Interval, Ratios
 from ludocast.models.learner import blended
+from ludocast.models.number_loss import SQUARED, NumberLoss
 
 
 class Scores(Protocol):
@@ -80,6 +81,7 @@ class FittedNumbers:
         centre: Mean of the label's training rows.
         width: Their standard deviation: a value is centre + width · score.
         interval: Around a score.
+        loss: By which it was fitted.
     """
 
     schema: Schema
@@ -89,6 +91,7 @@ class FittedNumbers:
     centre: float
     width: float
     interval: Interval | Ratios
+    loss: NumberLoss = SQUARED
 
     def predict(self, columns: RawColumns) -> np.ndarray:
         """Values float64 [N] of raw columns."""

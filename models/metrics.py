@@ -131,16 +131,18 @@ def measures_of_weights(
     return _Measures(probabilities, label, positive, predicted)
 
 
-def shown(value: float, sign: str = "") -> str:
+def shown(value: float, sign: str = "", of: float | None = None) -> str:
     """Four digits behind the point, of large numbers fewer, of tiny ones the first three that count.
 
     Args:
         value: Of a measure, in whatever unit.
         sign: "+" to tell that of positive ones, too.
+        of: The measure by whose size it is written, where it is a difference.
     """
-    if value != 0 and abs(value) < 1e-3:
+    size = abs(value if of is None else of)
+    if size != 0 and size < 1e-3:
         return f"{value:{sign}.3g}"
-    return f"{value:{sign}.4f}" if abs(value) < 10 else f"{value:{sign},.5g}"
+    return f"{value:{sign}.4f}" if size < 10 else f"{value:{sign},.5g}"
 
 
 def independent_difference(first: Interval, second: Interval) -> Interval:

@@ -30,7 +30,6 @@ from ludocast.recipes.labelled_run import (
     RARE,
     check_costs,
     check_network,
-    check_seed,
     choice,
     class_report,
     learner_figures,
@@ -42,6 +41,7 @@ from ludocast.recipes.labelled_run import (
 from ludocast.recipes.labelled_table import MOST_ROWS, LabelledTable, read_labelled_table
 from ludocast.recipes.log_options import LogOptions, SnapshotOptions
 from ludocast.recipes.loggers import LoggerName, Tracker, check_logger
+from ludocast.recipes.options import check_seed
 from ludocast.recipes.run_folder import RunFolder
 from ludocast.recipes.stops import telling_of_stops
 from ludocast.serve.graph_table import export_table

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ludocast.models.metrics import LOWER_IS_BETTER, NAMES
 from ludocast.models.number_metrics import NUMBER_NAMES
 from ludocast.recipes.evaluated import Evaluated, evaluate_table
 from ludocast.recipes.experiment import experiment_of
+from ludocast.recipes.figures import write_metrics
 from ludocast.recipes.predictions import NumberPredictions, Predictions
 from ludocast.recipes.provenance import digest
 from ludocast.recipes.run_folder import RunFolder
@@ -97,7 +96,7 @@ def evaluate(
     if measured is not None and found.answers is not None:
         _predictions(scorer, found, sha256).write(partial)
     gated = [{**vars(gate), "value": value, "passed": gate.passes(value)} for gate, value in outcomes]
-    _write_json(partial / "metrics.json", {**report.metrics(), "data_sha256": sha256, "gates": gated})
+    write_metrics(partial, {**report.metrics(), "data_sha256": sha256, "gates": gated})
     write_evaluation(report, partial / "report.html")
     folder.finish()
     for sentence in (*report.lead(), *report.warnings()):
@@ -183,8 +182,3 @@ def _predictions(scorer: Scorer, found: Evaluated, sha256: str) -> Predictions |
         sha256, answers.rows, answers.label, answers.predicted, answers.probabilities, manifest.classes,
         manifest.positive,
     )  # fmt: skip
-
-
-def _write_json(path: Path, document: dict[str, Any]) -> None:
-    text = json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")

@@ -27,6 +27,16 @@ def read_metrics(run: Path) -> dict[str, Any]:
     return document
 
 
+def write_metrics(run: Path, document: Mapping[str, Any]) -> None:
+    """Write a run's metrics.json.
+
+    Raises:
+        ValueError: If a number in it is not finite.
+    """
+    text = json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False)
+    (run / METRICS_FILE).write_text(text + "\n", encoding="utf-8")
+
+
 def figures(document: Mapping[str, Any]) -> dict[str, float]:
     """Measure to its value."""
     measured = document.get("metrics")

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from ludocast.models.fitted import FittedClasses, FittedNumbers
 from ludocast.models.learner import HeldOut, blended
 from ludocast.models.metrics import shown
 from ludocast.models.table.fit import FittedTable
+from ludocast.recipes.figures import read_metrics, write_metrics
 from ludocast.recipes.labelled_table import LabelledTable
 from ludocast.recipes.provenance import git_revision, libraries
 from ludocast.serve.bundle import write_bundle
@@ -26,16 +26,6 @@ from ludocast.serve.report import Report, build_report
 
 RARE = 5  # with --private, categories of fewer training rows are left out
 Fitted = TypeVar("Fitted", bound=FittedClasses)
-
-
-def check_seed(seed: int) -> None:
-    """Refuse what NumPy would.
-
-    Raises:
-        ValueError: In a sentence.
-    """
-    if not 0 <= seed < 2**32:
-        raise ValueError(f"--seed is a number from 0 to {2**32 - 1}, got {seed}")
 
 
 def check_costs(missed: float, false_alarm: float) -> None:
@@ -166,8 +156,7 @@ def write_run(
     table.schema.write(partial / "schema.json")
     if table.stream is None:  # rows on the disk have their part beside them
         table.split.write(partial / "split.csv")
-    text = json.dumps(metrics, ensure_ascii=False, indent=1, allow_nan=False)
-    (partial / "metrics.json").write_text(text + "\n", encoding="utf-8")
+    write_metrics(partial, metrics)
     answers: dict[str, Any] = {"task": "regression", "classes": ()}
     if isinstance(fitted, FittedClasses):
         answers = {"classes": fitted.classes, "positive": fitted.schema.positive, "threshold": fitted.threshold}
@@ -192,7 +181,7 @@ def write_run(
 
 def print_figures(out: Path) -> None:
     """The figures of a run's metrics.json, and where report and bundle are."""
-    measured: Mapping[str, Any] = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    measured = read_metrics(out)
     print("\non the test part (95 % interval):")
     for key, entry in measured["metrics"].items():
         value, low, high = (shown(entry[side]) for side in ("value", "low", "high"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -35,8 +34,10 @@ from ludocast.models.recommend.scale import fewer_draws, is_large, notes_of_size
 from ludocast.models.recommend.stored_weights import store_at
 from ludocast.models.trainer import TrainerSettings, quiet_lightning
 from ludocast.recipes.experiment import experiment_of
+from ludocast.recipes.figures import write_metrics
 from ludocast.recipes.kept_answers import keep_user_scores
 from ludocast.recipes.loggers import LoggerName, Tracker, check_logger
+from ludocast.recipes.options import check_seed
 from ludocast.recipes.recommend_answers import Answered, longer, write_suggestions
 from ludocast.recipes.recommend_bundle import write_recommend_bundle
 from ludocast.recipes.recommend_cold import (
@@ -154,8 +155,7 @@ def train_recommend(
     """
     experiment = experiment_of("train recommend", locals())
     check_logger(logger)
-    if not 0 <= seed < 2**32:
-        raise ValueError(f"--seed is a number from 0 to {2**32 - 1}, got {seed}")
+    check_seed(seed)
     for option, number in (
         ("users_of_item", users_of_item), ("items_of_user", items_of_user), ("draws", draws), ("members", members),
         ("epochs", epochs),
@@ -329,8 +329,7 @@ def _examples(model: Recommender, split: UserItemSplit, names: list[str], seed: 
 
 def _write(partial: Path, sha256: str, report: RecommendReport, answered: Answered, pairs: PairColumns) -> None:
     metrics = report.metrics()
-    text = json.dumps(metrics, ensure_ascii=False, indent=1, allow_nan=False)
-    (partial / "metrics.json").write_text(text + "\n", encoding="utf-8")
+    write_metrics(partial, metrics)
     write_recommend_report(report, partial / "report.html")
     write_suggestions(partial / "suggestions.parquet", answered, pairs)
     data, repeatable = answered.data, answered.repeatable

@@ -119,8 +119,8 @@ def runs_compare(
     for key, one in found.items():
         d = one.difference
         said = "not told apart" if one.verdict == "open" else one.verdict
-        interval = f"{shown(d.low, '+')} to {shown(d.high, '+')}"
-        rows.append((_title(key), shown(one.first), shown(one.second), shown(d.value, "+"), interval, said))
+        interval = f"{one.signed(d.low)} to {one.signed(d.high)}"
+        rows.append((_title(key), shown(one.first), shown(one.second), one.signed(d.value), interval, said))
     print_table(rows)
     print(f"\n{found[name].sentence(a, b, _title(name))}", flush=True)
 
@@ -274,7 +274,9 @@ def _shown(documents: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
 def _test_rows(document: Mapping[str, Any]) -> str:
     rows = document.get("rows")
     for name in ("test", "labelled", "hidden pairs", "all"):
-        if isinstance(rows, dict) and isinstance(rows.get(name), int):
+        if (
+            isinstance(rows, dict) and isinstance(rows.get(name), int) and rows[name]
+        ):  # of an evaluation maybe no labels
             return f"{rows[name]:,}"
     return ""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -13,10 +12,20 @@ from ludocast.models.segments.methods import METHODS
 from ludocast.models.segments.segmentation import Segmentation
 from ludocast.recipes.assignments import Assignments
 from ludocast.recipes.experiment import experiment_of
+from ludocast.recipes.figures import write_metrics
 from ludocast.recipes.loggers import LoggerName, Tracker, check_logger
+from ludocast.recipes.options import check_seed
 from ludocast.recipes.provenance import git_revision, libraries
 from ludocast.recipes.run_folder import RunFolder
-from ludocast.recipes.segment_fit import drift_to, find_segments, named_as, reference_of, segment_report
+from ludocast.recipes.segment_fit import (
+    drift_to,
+    earlier_run,
+    find_segments,
+    named_as,
+    other_columns,
+    reference_of,
+    segment_report,
+)
 from ludocast.recipes.segment_table import read_segment_table
 from ludocast.recipes.stops import telling_of_stops
 from ludocast.serve.bundle import write_bundle
@@ -75,11 +84,12 @@ def segment(
     check_logger(logger)
     methods = _methods(method)
     size = _size(k)
-    if not 0 <= seed < 2**32:
-        raise ValueError(f"--seed is a number from 0 to {2**32 - 1}, got {seed}")
+    check_seed(seed)
     folder = RunFolder(out, resume=None, overwrite=overwrite, experiment=experiment)
     with _whole_or_not_at_all(folder):
+        earlier = None if like is None else earlier_run(like)
         table = read_segment_table(data, exclude if exclude is not None else [], schema, encoding, delimiter)
+        others = None if compare is None else other_columns(compare, table, encoding, delimiter)
         for warning in table.schema.warnings:
             print(f"note: {warning}", flush=True)
         partial = folder.begin(
@@ -87,9 +97,9 @@ def segment(
         )
         tracker = None if logger is None else Tracker(logger, partial, out, experiment.options)
         found = find_segments(table, methods, size, anomalies, seed)
-        if like is not None:
-            found = named_as(found, table, like, seed)
-        drifted = None if compare is None else drift_to(found, compare, encoding, delimiter)
+        if earlier is not None:
+            found = named_as(found, table, earlier, seed)
+        drifted = None if others is None else drift_to(found, others)
         other = "" if compare is None else compare.name
         known_as = out.name if name is None else name
         report = segment_report(found, table, known_as, entity, drifted, other, seed)
@@ -135,8 +145,7 @@ def _write(
 ) -> None:
     metrics = report.metrics()
     fitted.schema.write(partial / "schema.json")
-    text = json.dumps(metrics, ensure_ascii=False, indent=1, allow_nan=False)
-    (partial / "metrics.json").write_text(text + "\n", encoding="utf-8")
+    write_metrics(partial, metrics)
     write_segments_report(report, partial / "report.html")
     write_bundle(
         partial / "bundle",

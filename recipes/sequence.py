@@ -24,6 +24,7 @@ from ludocast.models.stacked_rnn.recurrent import Kind
 from ludocast.models.trainer import TrainerSettings, check_settings, quiet_lightning
 from ludocast.recipes.experiment import experiment_of
 from ludocast.recipes.loggers import LoggerName, Tracker, check_logger
+from ludocast.recipes.options import check_seed
 from ludocast.recipes.provenance import digest
 from ludocast.recipes.run_folder import RunFolder
 from ludocast.recipes.sequence_bundle import write_sequence_bundle
@@ -288,8 +289,7 @@ def _settings(
     Raises:
         ValueError: If something given makes no sense.
     """
-    if not 0 <= seed < 2**32:
-        raise ValueError(f"--seed is a number from 0 to {2**32 - 1}, got {seed}")
+    check_seed(seed)
     for name in ("epochs", "batch", "tbptt_steps"):
         if training[name] is not None and training[name] < 1:
             raise ValueError(f"--{name} is 1 or more, got {training[name]}")

@@ -11,10 +11,11 @@ from typing import Any, Literal
 
 import numpy as np
 from ludocast.datamodules.infer import RawColumns
-from ludocast.datamodules.number_label import Task
+from ludocast.datamodules.number_label import Task, check_amounts
 from ludocast.models.fitted import FittedClasses, FittedNumbers
 from ludocast.models.interrupt import StopOnCtrlC
 from ludocast.models.metrics import shown
+from ludocast.models.number_loss import SQUARED, LossName, NumberLoss
 from ludocast.models.table.deep import Training
 from ludocast.models.table.fit import Combine, FittedTable, fit_table
 from ludocast.models.table.learners import learner_names
@@ -26,7 +27,6 @@ from ludocast.recipes.labelled_run import (
     RARE,
     check_costs,
     check_network,
-    check_seed,
     choice,
     class_report,
     learner_figures,
@@ -37,6 +37,7 @@ from ludocast.recipes.labelled_run import (
 )
 from ludocast.recipes.labelled_table import LabelledTable, read_labelled_table
 from ludocast.recipes.loggers import LoggerName, Tracker, check_logger
+from ludocast.recipes.options import check_seed
 from ludocast.recipes.run_folder import RunFolder
 from ludocast.recipes.stops import telling_of_stops
 from ludocast.recipes.table_search import SEARCH, drop_scores, log_trials, search_budget
@@ -56,6 +57,8 @@ def train_table(
     task: Task = "auto",
     learners: str = "all",
     combine: Combine = "blend",
+    loss: LossName = "squared",
+    quantile: float | None = None,
     budget: str | None = None,
     trials: int | None = None,
     positive: str | None = None,
@@ -101,6 +104,10 @@ def train_table(
             logistic (classes) or linear (numbers), and, where installed, xgboost and catboost.
         combine: blend weighs the learners on held-out rows; best keeps the one with the lowest loss there. A search
             weighs its best trials.
+        loss: By which a number is predicted: squared for its mean, absolute for its median, quantile (see --quantile),
+            or poisson and tweedie for the mean of counts and of amounts, none below 0. Learners that do not know it
+            are left out.
+        quantile: Share of the rows that are to lie below what is predicted, such as 0.9, with --loss quantile.
         budget: Search learners and settings for so long, such as 5m, by trials on held-out rows; the model is then an
             ensemble of the best ones. Needs the extra `tune`.
         trials: Search for so many trials instead, or at most; with trials alone equal seeds give equal results.
@@ -136,7 +143,10 @@ def train_table(
     if knn_points < 1 or knn_prototypes < 0:
         raise ValueError("--knn-points is 1 or more, --knn-prototypes 0 or more")
     check_network(members, epochs)
+    by = number_loss(loss, quantile)
     may_take = search_budget(budget, trials, resume)
+    if may_take is not None and by != SQUARED:
+        raise ValueError("--budget and --trials search by the squared loss alone; leave --loss out, or them")
     # Ctrl-C in a search leaves the trial at hand; else it keeps what a network has learnt.
     stop = (StopOnCtrlC(),) if may_take is None else ()
     trainer = TrainerSettings(accelerator=accelerator, epochs=epochs, callbacks=stop)
@@ -151,14 +161,19 @@ def train_table(
             data, label, positive, exclude if exclude is not None else [], schema, split_time, split_group, seed,
             encoding, delimiter, None, rare, task=task,
         )  # fmt: skip
-        learner_names(learners, len(table.schema.classes))  # a name that is wrong is told before anything is written
+        _check_loss(table, by)
+        # A name that is wrong is told before anything is written.
+        wanted = learner_names(learners, len(table.schema.classes), by)
+        left_out = set(learner_names(learners, len(table.schema.classes))) - set(wanted) if learners == "all" else ()
+        if left_out:
+            print(f"note: {', '.join(sorted(left_out))} left out, which do not know --loss {loss}", flush=True)
         for warning in table.schema.warnings:
             print(f"note: {warning}", flush=True)
         settings: dict[str, Any] = {
             "data_sha256": table.sha256, "label": label, "positive": table.schema.positive, "exclude": exclude,
             "task": task, "learners": learners, "combine": combine, "seed": seed, "split": table.split.rule,
             "knn_points": knn_points, "knn_prototypes": knn_prototypes, "members": members, "epochs": epochs,
-            "private": private, "budget": budget, "trials": trials,
+            "private": private, "budget": budget, "trials": trials, "loss": loss, "quantile": quantile,
         }  # fmt: skip
         partial = folder.begin(settings)
         tracker = None if logger is None else Tracker(logger, partial, out, experiment.options)
@@ -178,7 +193,8 @@ def train_table(
             else:
                 found = fit_table(
                     table.schema, columns, known, validation, names=learners, combine=combine, seed=seed, rare=rare,
-                    points=knn_points, prototypes=knn_prototypes, training=Training(members, trainer), say=_say,
+                    points=knn_points, prototypes=knn_prototypes, training=Training(members, trainer), loss=by,
+                    say=_say,
                 )  # fmt: skip
         _print_leaderboard(found)
         model = found.model
@@ -195,6 +211,28 @@ def train_table(
     print_figures(out)
     print(f"next:   ludocast score --bundle {out / 'bundle'} --input {data} --output scored.csv")
     print(f"        ludocast serve --bundle {out / 'bundle'}", flush=True)
+
+
+def number_loss(name: LossName, quantile: float | None) -> NumberLoss:
+    """The loss that was asked for.
+
+    Raises:
+        ValueError: If a quantile is asked for by another loss, or is none.
+    """
+    if name != "quantile":
+        if quantile is not None:
+            raise ValueError(f"--quantile is of --loss quantile, not of --loss {name}")
+        return NumberLoss(name)
+    if quantile is None or not 0 < quantile < 1:
+        raise ValueError(f"--loss quantile needs --quantile, a number between 0 and 1 such as 0.9, got {quantile}")
+    return NumberLoss(name, quantile)
+
+
+def _check_loss(table: LabelledTable, loss: NumberLoss) -> None:
+    if table.schema.classes and loss != SQUARED:
+        raise ValueError(f'--loss is of numbers, and "{table.schema.label}" is predicted as classes')
+    if loss.is_of_amounts:
+        check_amounts(table.label, table.schema.label)
 
 
 def _say(sentence: str) -> None:
@@ -272,6 +310,7 @@ def _number_report(table: LabelledTable, found: FittedTable, name: str, seed: in
         leaderboard=leaderboard,
         rows=table.rows,
         described_rows=len(table.split.train),
+        loss=fitted.loss,
         protocol=[
             f"The split is {table.split.rule}; everything fitted is fitted on the training part alone.",
             f"{choice(found)} and the intervals come from {found.held_out.protocol}; the test part was used for this "
@@ -283,7 +322,7 @@ def _number_report(table: LabelledTable, found: FittedTable, name: str, seed: in
 
 
 def _print_leaderboard(found: FittedTable) -> None:
-    what = "RMSE" if isinstance(found.model, FittedNumbers) else "log loss"
+    what = found.model.loss.words if isinstance(found.model, FittedNumbers) else "log loss"
     print(f"\non held-out rows ({found.held_out.protocol}):")
     for row in found.leaderboard:
         said = f"failed: {row.failed}" if row.loss is None else f"{what} {shown(row.loss)}, {row.seconds:.1f} s"

@@ -24,7 +24,6 @@ from ludocast.recipes.kept_answers import keep_numbers
 from ludocast.recipes.labelled_run import (
     RARE,
     check_network,
-    check_seed,
     choice,
     learner_figures,
     print_figures,
@@ -32,6 +31,7 @@ from ludocast.recipes.labelled_run import (
 )
 from ludocast.recipes.labelled_table import LabelledTable, read_labelled_table
 from ludocast.recipes.loggers import LoggerName, Tracker, check_logger
+from ludocast.recipes.options import check_seed
 from ludocast.recipes.run_folder import RunFolder
 from ludocast.recipes.stops import telling_of_stops
 from ludocast.serve.graph_table import export_table
@@ -76,8 +76,8 @@ def train_value(
         data: CSV or Parquet file, a row a player as they were on a day, with what came after.
         label: Column with the amount, 0 or more.
         out: Folder of the run; it appears when all is done, and OUT.partial until then.
-        learners: all, or some with commas between them: network (zero-inflated log-normal), hurdle_boosting and
-            hurdle_linear (who pays, times how much), tweedie, and boosting (squared errors).
+        learners: all, or some with commas between them: network (zero-inflated log-normal), hurdle_boosting,
+            hurdle_tweedie and hurdle_linear (who pays, times how much), tweedie, and boosting (squared errors).
         combine: blend weighs the learners on held-out rows; best keeps the one of the lowest deviance.
         exclude: Columns to leave out; comma-separated or given again.
         seed: Equal seeds give equal results.

@@ -75,6 +75,7 @@ def bar_chart(
     scale = (WIDTH - label_width - 62) / (high - low)
     zero = label_width - low * scale
     sign_shown = "+" if is_difference else ""
+    digits = int(np.clip(3 - np.floor(np.log10(max(high, -low))), 0, 3))
     body = []
     for i, (name, value, deviation) in enumerate(zip(names, values, spread, strict=True)):
         y = i * row + 6
@@ -87,7 +88,8 @@ def bar_chart(
         if half > 0.5:
             body.append(f'<line class="axis" x1="{at - half:.1f}" x2="{at + half:.1f}" y1="{y + 8}" y2="{y + 8}"/>')
         where = max(at + half, zero) + 5
-        body.append(f'<text class="tick" x="{where:.1f}" y="{y + 12}">{value:{sign_shown}.3f}</text>')
+        told = f"{round(value, digits) + 0.0:{sign_shown},.{digits}f}"  # 0.0 is added, for there is a -0.0
+        body.append(f'<text class="tick" x="{where:.1f}" y="{y + 12}">{told}</text>')
     body.append(f'<line class="axis" x1="{zero:.1f}" x2="{zero:.1f}" y1="2" y2="{row * len(names) + 4}"/>')
     body.append(f'<text class="tick" x="{label_width}" y="{height - 10}">{escape(unit)}</text>')
     return figure(title, "".join(body), "", height)

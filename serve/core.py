@@ -18,6 +18,7 @@ from ludocast.serve.export import PREPROCESSING
 from ludocast.serve.graph import GraphBuilder
 from onnx import TensorProto, helper
 
+NAMED = ("label", "segment")  # answers as text, which follow from the numbers
 INPUTS = {"numbers": TensorProto.FLOAT, "codes": TensorProto.INT64, "raw": TensorProto.FLOAT}
 
 
@@ -25,7 +26,8 @@ def export_core(bundle: Path, out: Path, overwrite: bool = False) -> None:
     """Write OUT/model_core.onnx and OUT/preprocessing.json of a bundle.
 
     The core graph takes `numbers` (float [N, D]), `codes` (int64 [N, S]) and `raw` (float [N, R]), as far as the model
-    reads them, and gives `probabilities`, or `value` and `bounds`. preprocessing.json tells how to make these of a
+    reads them, and gives `probabilities`, or `value` and `bounds`, or of segments `measures`, whose least distance or
+    largest probability tells the segment. preprocessing.json tells how to make these of a
     row's columns: of `numbers` each, taken to within its knots, is (x - knot) * slope + score of the knot below, 0
     where missing; then come the missing flags and the scaled mean labels; a code is the number of its value, or that of
     unknown or missing; `raw` are the plain numbers (NaN where missing; times in units since an origin) and the mean
@@ -46,8 +48,8 @@ def export_core(bundle: Path, out: Path, overwrite: bool = False) -> None:
     if PREPROCESSING not in found:
         raise ValueError(
             f"{bundle} tells no preprocessing: there is a core graph of what `ludocast train churn` makes, `train "
-            "table`, `train value`, `train recommend`, and `train sequence` without --players; none of a bundle made "
-            "otherwise or by an older release"
+            "table`, `train value`, `train recommend`, `train sequence` without --players, and `segment`; none of a "
+            "bundle made otherwise or by an older release"
         )
     document = json.loads(found[PREPROCESSING])
     manifest = loaded.manifest
@@ -73,7 +75,7 @@ def export_core(bundle: Path, out: Path, overwrite: bool = False) -> None:
 
 def core_model(model: onnx.ModelProto, document: dict[str, Any]) -> onnx.ModelProto:
     """Cut the graph at `numbers`, `codes` and `raw`, and walk its trees in plain operators."""
-    answers = [info for info in model.graph.output if info.name != "label"]
+    answers = [info for info in model.graph.output if info.name not in NAMED]
     nodes = []
     constants = list(model.graph.initializer)
     for position, node in enumerate(_needed(model.graph.node, {info.name for info in answers})):

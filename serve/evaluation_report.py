@@ -93,7 +93,7 @@ class EvaluationReport:
         if then is None:
             return f"{said}."
         change = self.changes()[name]
-        size, before = shown(abs(change.value)), shown(then.value)
+        size, before = shown(abs(change.value), of=then.value), shown(then.value)
         if change.low <= 0 <= change.high:
             return f"{said}; in training's own test it was {before}, and chance explains the difference."
         way = "less" if change.value < 0 else "more"
@@ -118,9 +118,10 @@ class EvaluationReport:
 
     def warnings(self) -> list[str]:
         """A sentence for each column that has moved, each measure that is worse, and each of the table."""
+        then = self.then()
         worse = [
-            f"{SHORT.get(name, name)} is worse than in training by {shown(abs(one.value))} "
-            f"({shown(min(abs(one.low), abs(one.high)))} to {shown(max(abs(one.low), abs(one.high)))})"
+            f"{SHORT.get(name, name)} is worse than in training by {shown(abs(one.value), of=then[name].value)} "
+            f"({' to '.join(shown(end, of=then[name].value) for end in sorted((abs(one.low), abs(one.high))))})"
             for name, one in self.changes().items()
             if (one.low > 0 if name in LOWER_IS_BETTER else one.high < 0)
         ]

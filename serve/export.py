@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from ludocast.datamodules.preprocess import FIRST, MISSING, UNKNOWN, Preprocessing, slopes
 from ludocast.models.fitted import FittedClasses, FittedNumbers
+from ludocast.models.segments.segmentation import Segmentation
 from ludocast.serve.graph import GraphBuilder
 from ludocast.serve.graph_learners import add_probabilities
 from onnx import TensorProto
@@ -31,24 +32,19 @@ def add_class_outputs(graph: GraphBuilder, fitted: FittedClasses, logits: str) -
     graph.output(p, "probabilities", TensorProto.FLOAT, ["N", len(fitted.classes)])
 
 
-def preprocessing_metadata(fitted: FittedClasses | FittedNumbers) -> dict[str, str]:
+def preprocessing_metadata(fitted: FittedClasses | FittedNumbers | Segmentation) -> dict[str, str]:
     """What a graph holds for `export core`."""
     document = preprocessing_document(fitted)
     return {PREPROCESSING: json.dumps(document, ensure_ascii=False, separators=(",", ":"))}
 
 
-def preprocessing_document(fitted: FittedClasses | FittedNumbers) -> dict[str, Any]:
+def preprocessing_document(fitted: FittedClasses | FittedNumbers | Segmentation) -> dict[str, Any]:
     """What a foreign runtime has to do before the core graph, as plain JSON."""
     preprocessing: Preprocessing = fitted.preprocessing
-    answers: dict[str, Any] = {"classes": []}
-    if isinstance(fitted, FittedClasses):
-        answers = {"classes": list(fitted.classes), "positive": fitted.schema.positive, "threshold": fitted.threshold}
-    else:
-        answers["coverage"] = fitted.interval.coverage
     return {
         "format": 1,
         "missing_tokens": list(fitted.schema.missing_tokens),
-        **answers,
+        **_answers(fitted),
         "sizes": {
             "numbers": preprocessing.number_size,
             "codes": len(preprocessing.codes),
@@ -86,6 +82,14 @@ def preprocessing_document(fitted: FittedClasses | FittedNumbers) -> dict[str, A
         "mean_scale": list(preprocessing.mean_scale),
         "network_means": list(preprocessing.network_means),
     }
+
+
+def _answers(fitted: FittedClasses | FittedNumbers | Segmentation) -> dict[str, Any]:
+    if isinstance(fitted, FittedClasses):
+        return {"classes": list(fitted.classes), "positive": fitted.schema.positive, "threshold": fitted.threshold}
+    if isinstance(fitted, Segmentation):
+        return {"classes": list(fitted.names), "measures": list(fitted.measures)}
+    return {"classes": [], "coverage": fitted.interval.coverage}
 
 
 def _key(key: object) -> str:

@@ -15,18 +15,20 @@ import onnx
 from ludocast.models.calibration import SURE
 from ludocast.models.conformal import Ratios
 from ludocast.models.fitted import FittedClasses, FittedNumbers
+from ludocast.models.table.amounts import LEAST_AMOUNT, LEAST_LOG, Exponential, Floored
 from ludocast.models.table.bayes import Bayes
 from ludocast.models.table.deep import Network
 from ludocast.models.table.design import Design
 from ludocast.models.table.heads import LEAST_DEVIATION
 from ludocast.models.table.kernel import Kernel
 from ludocast.models.table.layers import Layers
-from ludocast.models.table.learners import Boosted, Model
+from ludocast.models.table.learners import Boosted
 from ludocast.models.table.linear import Linear
+from ludocast.models.table.model import Model
 from ludocast.models.table.neighbours import GRID, Neighbours
 from ludocast.models.table.prepared import Learned
 from ludocast.models.table.trees import Trees
-from ludocast.models.value.learners import LEAST_AMOUNT, Exponential, Floored, Hurdle, LogNormal
+from ludocast.models.value.amounts import Hurdle, Line, LogNormal
 from ludocast.serve.export import add_class_outputs, preprocessing_metadata
 from ludocast.serve.graph import GraphBuilder
 from ludocast.serve.graph_inputs import EncodedNames, add_inputs, add_preprocessing
@@ -195,35 +197,44 @@ def _add_bayes(graph: GraphBuilder, names: EncodedNames, model: Bayes) -> str:
 
 
 def _add_hurdle(graph: GraphBuilder, names: EncodedNames, model: Hurdle) -> str:
-    """Amounts as float, worked out in double: an exponential makes a rounding error a share of the amount."""
-    z = graph.op("Cast", _emit(graph, names, model.amount), to=TensorProto.DOUBLE)
-    z = graph.op("Mul", graph.op("Min", z, graph.doubles(model.most)), graph.doubles(model.slope))
-    amount = graph.op("Exp", graph.op("Add", z, graph.doubles(model.intercept)))
+    amount = _add_line(graph, graph.op("Cast", _emit(graph, names, model.amount), to=TensorProto.DOUBLE), model.line)
     if model.paying is not None:
-        logit = graph.op("Cast", _emit(graph, names, model.paying), to=TensorProto.DOUBLE)
-        pays = graph.op("Sigmoid", graph.op("Mul", logit, graph.doubles(model.sharpness)))
-        amount = graph.op("Mul", amount, pays)
+        amount = graph.op("Mul", amount, _add_paying(graph, _emit(graph, names, model.paying), model.sharpness))
     return graph.op("Cast", amount, to=TensorProto.FLOAT)
 
 
 def _add_log_normal(graph: GraphBuilder, names: EncodedNames, model: LogNormal) -> str:
     scores = _emit(graph, names, model.network)
-    free = graph.op("Softplus", graph.op("Gather", scores, graph.ints(2), axis=1))  # runtimes have it for float alone
+    logit, centre, free = (graph.op("Gather", scores, graph.ints(k), axis=1) for k in range(3))
+    free = graph.op("Softplus", free)  # runtimes have it for float alone
     width = graph.op("Max", graph.op("Cast", free, to=TensorProto.DOUBLE), graph.doubles(LEAST_DEVIATION))
-    scores = graph.op("Cast", scores, to=TensorProto.DOUBLE)
-    logit, centre = (graph.op("Gather", scores, graph.ints(k), axis=1) for k in range(2))
     half = graph.op("Mul", graph.op("Mul", width, width), graph.doubles(0.5))
-    log_mean = graph.op("Min", graph.op("Add", centre, half), graph.doubles(model.most))
-    amount = graph.op("Mul", graph.op("Sigmoid", logit), graph.op("Exp", log_mean))
-    return graph.op("Cast", amount, to=TensorProto.FLOAT)
+    log_mean = graph.op("Add", graph.op("Cast", centre, to=TensorProto.DOUBLE), half)
+    paying = _add_paying(graph, logit, model.sharpness)
+    return graph.op("Cast", graph.op("Mul", _add_line(graph, log_mean, model.line), paying), to=TensorProto.FLOAT)
+
+
+def _add_line(graph: GraphBuilder, z: str, line: Line) -> str:
+    """Means of payers, in double: an exponential makes a rounding error a share of the amount."""
+    steep = graph.op("Mul", graph.op("Min", z, graph.doubles(line.most)), graph.doubles(line.slope))
+    return graph.op("Exp", graph.op("Add", steep, graph.doubles(line.intercept)))
+
+
+def _add_paying(graph: GraphBuilder, logit: str, sharpness: float) -> str:
+    """The probability of an amount, double."""
+    wide = graph.op("Cast", logit, to=TensorProto.DOUBLE)
+    return graph.op("Sigmoid", graph.op("Mul", wide, graph.doubles(sharpness)))
 
 
 def _add_exponential(graph: GraphBuilder, names: EncodedNames, model: Exponential) -> str:
-    return graph.op("Exp", add_boostings(graph, names, [(model.boosting, 1.0)]))
+    """In double, as `_add_line`."""
+    log = graph.op("Cast", _emit(graph, names, model.model), to=TensorProto.DOUBLE)
+    inside = graph.op("Min", graph.op("Max", log, graph.doubles(LEAST_LOG)), graph.doubles(model.most))
+    return graph.op("Cast", graph.op("Exp", inside), to=TensorProto.FLOAT)
 
 
 def _add_floored(graph: GraphBuilder, names: EncodedNames, model: Floored) -> str:
-    return graph.op("Max", add_boostings(graph, names, [(model.boosting, 1.0)]), graph.floats(LEAST_AMOUNT))
+    return graph.op("Max", _emit(graph, names, model.model), graph.floats(LEAST_AMOUNT))
 
 
 def _emit(graph: GraphBuilder, names: EncodedNames, model: Model) -> str:

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 from ludocast.models.metrics import Interval
+from ludocast.models.number_loss import SQUARED, NumberLoss
 from ludocast.models.number_metrics import NumberStanding, compare_numbers, number_metrics
-from ludocast.serve.charts import Series, dot_chart, line_chart, nice_range
+from ludocast.serve.charts import Series, dot_chart, line_chart, nice_range, nice_top
 from ludocast.serve.measured import LEAST_RESAMPLES, RESAMPLED_ROWS, RESAMPLES
 from markupsafe import Markup
 
@@ -20,6 +21,9 @@ OUTER = (0.5, 99.5)  # percentiles between which charts show all
 BINS = 30
 TENTHS = 10
 NUMBER_TITLES = {
+    "pinball_loss": "pinball loss of the quantile (lower is better)",
+    "poisson_deviance": "mean Poisson deviance (lower is better)",
+    "tweedie_deviance": "mean Tweedie deviance of power 1.5 (lower is better)",
     "rmse": "root mean squared error, RMSE (lower is better)",
     "mae": "mean absolute error, MAE (lower is better)",
     "r2": "R², share of the variance told",
@@ -27,6 +31,7 @@ NUMBER_TITLES = {
     "interval_width": "mean width of an interval",
 }
 SHORT_NUMBER_TITLES = {
+    "pinball_loss": "pinball loss", "poisson_deviance": "Poisson deviance", "tweedie_deviance": "Tweedie deviance",
     "rmse": "RMSE", "mae": "MAE", "r2": "R²", "coverage": "share within the interval",
     "interval_width": "width of the interval",
 }  # fmt: skip
@@ -43,6 +48,7 @@ class MeasuredNumbers:
         charts: SVG figures of what was predicted and what was.
         coverage: Share that was to lie inside.
         mean: Of the label, for a sense of scale.
+        below: Where a quantile is predicted, that, and the share of the true values that are not above it.
     """
 
     rows: Mapping[str, int]
@@ -51,6 +57,7 @@ class MeasuredNumbers:
     charts: Sequence[Markup]
     coverage: float
     mean: float
+    below: tuple[float, float] | None = None
 
     def metrics(self) -> dict[str, Any]:
         """The figures as JSON."""
@@ -64,24 +71,38 @@ class MeasuredNumbers:
         """The first sentences of a page; the variance is not told where all rows have the same label."""
         mae, inside = (self.values[name].value for name in ("mae", "coverage"))
         off = f"On rows it has never seen the model is off by {mae:,.4g} on average (the mean is {self.mean:,.4g})"
-        told = f", and tells {100 * self.values['r2'].value:.0f} % of the variance" if "r2" in self.values else ""
+        told = f", and tells {100 * self.values['r2'].value:.1f} % of the variance" if "r2" in self.values else ""
+        first = f"{off}{told}."
+        if self.below is not None:
+            wanted, found = (100 * share for share in self.below)
+            first = f"It predicts what {wanted:g} % of the rows stay below: of rows it has never seen {found:.1f} % do."
         return [
-            f"{off}{told}.",
+            first,
             f"{100 * inside:.1f} % of the true values lie within their interval; {100 * self.coverage:.0f} % were to.",
         ]
 
     def verdict(self) -> str:
-        """The leaderboard in a sentence or two."""
-        close = [
-            entry for entry in self.leaderboard[1:] if entry.rmse_behind is not None and entry.rmse_behind.low <= 0
-        ]
+        """The leaderboard in a sentence or two; none where there is no other one."""
+        if len(self.leaderboard) == 1:
+            return ""
+        close = [entry for entry in self.leaderboard[1:] if (behind := _behind(entry)) is not None and behind.low <= 0]
         if not close:
             return "Ours is ahead of every other one here by more than chance explains."
-        best = min(close, key=lambda entry: entry.rmse.value)
+        best = min(close, key=lambda entry: _decisive(entry).value)
+        words = best.loss_words if best.loss_words else "RMSE"
         return (
-            f"Another one is as good here: the difference to {best.name} (RMSE {best.rmse.value:,.4g}) is within "
-            "chance. If that one is easier for you, take it."
+            f"Another one is as good here: the difference to {best.name} ({words} {_decisive(best).value:,.4g}) is "
+            "within chance. If that one is easier for you, take it."
         )
+
+
+def _decisive(entry: NumberStanding) -> Interval:
+    """The loss by which numbers are predicted, of the squared one its root."""
+    return entry.rmse if entry.loss is None else entry.loss
+
+
+def _behind(entry: NumberStanding) -> Interval | None:
+    return entry.rmse_behind if entry.loss is None else entry.loss_behind
 
 
 def measure_numbers(
@@ -92,6 +113,7 @@ def measure_numbers(
     name: str,
     coverage: float,
     rows: Mapping[str, int],
+    loss: NumberLoss = SQUARED,
     seed: int = 0,
 ) -> MeasuredNumbers:
     """Measure the first of some candidates, and set the others beside it.
@@ -103,17 +125,19 @@ def measure_numbers(
         name: Of the label.
         coverage: Share of true values that is to lie inside.
         rows: Part to number of rows.
+        loss: By which they are predicted.
         seed: Of resamples, and of the rows that charts show.
     """
     resamples = min(RESAMPLES, max(LEAST_RESAMPLES, RESAMPLED_ROWS // len(label)))
     ours = next(iter(leaderboard.values()))
     return MeasuredNumbers(
         rows=rows,
-        values=number_metrics(ours, bounds, label, seed=seed, resamples=resamples),
-        leaderboard=compare_numbers(leaderboard, label, seed=seed, resamples=resamples),
+        values=number_metrics(ours, bounds, label, loss=loss, seed=seed, resamples=resamples),
+        leaderboard=compare_numbers(leaderboard, label, loss=loss, seed=seed, resamples=resamples),
         charts=_charts(name, ours, bounds, label, coverage, seed),
         coverage=coverage,
         mean=float(label.mean()),
+        below=(loss.quantile, float(np.mean(label <= ours))) if loss.name == "quantile" else None,
     )
 
 
@@ -142,7 +166,7 @@ def _charts(
         line_chart(
             "How large residuals are",
             [Series("share", np.repeat(edges, 2)[1:-1], np.repeat(count, 2))],
-            "actual − predicted", "share of rows", off, (0.0, float(max(count.max() * 1.1, 1e-6))),
+            "actual − predicted", "share of rows", off, (0.0, nice_top(float(count.max()))),
         ),
         line_chart(
             "Within the interval, by predicted value",

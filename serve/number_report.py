@@ -13,6 +13,7 @@ import numpy as np
 from ludocast.datamodules.infer import RawColumns
 from ludocast.datamodules.schema import Schema
 from ludocast.models.importance import Effect, NumberImportance, effects, number_importance
+from ludocast.models.number_loss import SQUARED, NumberLoss
 from ludocast.serve.charts import bar_chart, effect_chart, nice_range
 from ludocast.serve.measured_numbers import NUMBER_TITLES, MeasuredNumbers, measure_numbers
 from ludocast.serve.page import render_page
@@ -68,6 +69,7 @@ def build_number_report(
     protocol: Sequence[str],
     seed: int,
     described_rows: int,
+    loss: NumberLoss = SQUARED,
 ) -> NumberReport:
     """Measure a model on its test rows.
 
@@ -84,6 +86,7 @@ def build_number_report(
         protocol: Sentences on split and choice.
         seed: Of resamples and shuffles.
         described_rows: Training rows whose statistics the schema holds.
+        loss: By which the number is predicted.
     """
     ours = next(iter(leaderboard.values()))
     importance = number_importance(predict, test_columns, test_label, seed)
@@ -93,7 +96,7 @@ def build_number_report(
         schema=schema,
         protocol=protocol,
         measured=measure_numbers(
-            leaderboard, bounds(ours), test_label, name=schema.label, coverage=coverage, rows=rows, seed=seed
+            leaderboard, bounds(ours), test_label, name=schema.label, coverage=coverage, rows=rows, loss=loss, seed=seed
         ),
         importance=importance,
         effects=effects(lambda columns: predict(columns)[:, None], test_columns, top, 0, seed),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from ludocast.models.fitted import FittedNumbers
 from ludocast.models.metrics import shown
-from ludocast.models.table.search import Searched
+from ludocast.models.table.search import Searched, reason
 from ludocast.models.table.trials import Trial
 from ludocast.serve.charts import dot_chart, nice_range
 from markupsafe import Markup
@@ -138,7 +138,7 @@ def _tried(own: Sequence[Trial], width: float | None) -> Tried:
         best=shown(_loss(best, width)) if whole else "",
         settings=_words(best) if whole else "",
         seconds=sum(one.seconds for one in own),
-        failed="" if whole else next((one.failed for one in own if one.failed), "no time left for it"),
+        failed="" if whole else reason(best),
     )
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 from ludocast.models.segments.partition import Mixture, Prototypes
 from ludocast.models.segments.segmentation import Segmentation
+from ludocast.serve.export import preprocessing_metadata
 from ludocast.serve.graph import GraphBuilder
 from ludocast.serve.graph_inputs import add_inputs, add_preprocessing
 from ludocast.serve.graph_segments import add_anomaly, add_distances, add_memberships, add_points
@@ -36,4 +37,4 @@ def export_segments(fitted: Segmentation, description: str = "") -> onnx.ModelPr
     graph.output(segment, "segment", TensorProto.STRING, ["N"])
     width = len(fitted.names) + (fitted.anomalies is not None)
     graph.output(measures, "measures", TensorProto.FLOAT, ["N", width])
-    return graph.model(description, {})
+    return graph.model(description, preprocessing_metadata(fitted))

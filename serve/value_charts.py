@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from ludocast.models.value.measures import Tenth, gains
-from ludocast.serve.charts import Series, line_chart
+from ludocast.serve.charts import Series, line_chart, nice_top
 from markupsafe import Markup
 
 POINTS = 100  # of a curve
@@ -45,7 +45,7 @@ def value_charts(
             f"Where the {name} is found",
             [
                 Series("by prediction", share, found),
-                Series("(the true order)", share, best),
+                Series("by the true order", share, best),
                 Series("(chance)", [0, 1], [0, 1]),
             ],
             f"share of the {entity}s, highest prediction first", f"share of {name}",
@@ -84,7 +84,7 @@ def _distributions(name: str, value: np.ndarray, label: np.ndarray) -> Markup:
     edges = np.linspace(*span, BINS + 1)
     x = np.repeat(edges, 2)[1:-1]
     counts = [np.histogram(np.log10(one), edges)[0] / len(label) for one in (value, above)]
-    top = float(max(count.max() for count in counts) * 1.1)
+    top = nice_top(float(max(count.max() for count in counts)))
     return line_chart(
         f"How large they are ({1 - len(above) / len(label):.0%} have nothing)",
         [Series(title, x, np.repeat(c, 2)) for title, c in zip(("predicted", "actual, above 0"), counts, strict=True)],

@@ -1,4 +1,4 @@
-"""Every command block of the README and of docs of sequences, items, segments, event logs and tables runs, in order."""
+"""Every command block of the README and of the guides in docs runs, in order."""
 
 from __future__ import annotations
 
@@ -213,4 +213,22 @@ def test_the_blocks_on_any_table_run(tmp_path: Path) -> None:
     (record,), answer = served(block, tmp_path, environment)
     assert names(answer) == re.findall(r'"(\w+)":', block.splitlines()[-1])
     wanted = Scorer.load(tmp_path / "charges" / "bundle").predict([record])
+    assert answer["predictions"][0]["value"] == pytest.approx(float(wanted.labels[0]), rel=1e-6)
+
+
+@pytest.mark.slow
+def test_the_blocks_on_values_run(tmp_path: Path) -> None:
+    block, environment = run_blocks("docs/value.md", tmp_path, fewest=2)
+    scored = list(csv.DictReader((tmp_path / "scored.csv").read_text().splitlines()))
+    assert list(scored[0]) == ["player_id", "scored_value", "scored_lower", "scored_upper"]
+    assert len(scored) == 4_000
+    assert (tmp_path / "again" / "report.html").is_file()
+    learners = json.loads((tmp_path / "run" / "metrics.json").read_text())["learners"]
+    assert [row["learner"] for row in learners if row["failed"]] == []
+    assert "network" in {row["learner"] for row in learners}
+    if shutil.which("curl") is None:
+        pytest.skip("the request needs curl")
+    (record,), answer = served(block, tmp_path, environment)
+    assert names(answer) == re.findall(r'"(\w+)":', block.splitlines()[-1])
+    wanted = Scorer.load(tmp_path / "run" / "bundle").predict([record])
     assert answer["predictions"][0]["value"] == pytest.approx(float(wanted.labels[0]), rel=1e-6)

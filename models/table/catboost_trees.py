@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from ludocast.models.baselines import available_cores
 from ludocast.models.calibration import SURE
+from ludocast.models.number_loss import SQUARED, NumberLoss
 from ludocast.models.table.boosting import Boosting, Shape
 from ludocast.models.table.tree import Tree
 
@@ -92,12 +93,12 @@ class CatboostRounds:
 
 def fit_catboost(
     raw: np.ndarray, label: np.ndarray, classes: int, shape: Shape, rounds: int, seed: int,
-    held_out: tuple[np.ndarray, np.ndarray] | None = None, amounts: bool = False,
+    held_out: tuple[np.ndarray, np.ndarray] | None = None, loss: NumberLoss = SQUARED,
 ) -> Boosting:  # fmt: skip
     """As `fit_boosting` describes; each tree is as deep as so many leaves need."""
     import catboost
 
-    of_numbers = "Tweedie:variance_power=1.5" if amounts else "RMSE"
+    of_numbers = _LOSSES[loss.name].format(loss.quantile)
     settings: dict[str, Any] = {
         "loss_function": "Logloss" if classes == 2 else "MultiClass" if classes else of_numbers,
         "iterations": rounds, "learning_rate": shape.rate, "depth": int(np.ceil(np.log2(shape.leaves))),
@@ -115,6 +116,12 @@ def fit_catboost(
     if classes > 2:
         found = _spread(found, np.unique(label), classes)
     return Boosting(found, found.base, rounds)
+
+
+_LOSSES = {
+    "squared": "RMSE", "absolute": "MAE", "quantile": "Quantile:alpha={}", "poisson": "Poisson",
+    "tweedie": "Tweedie:variance_power=1.5",
+}  # fmt: skip
 
 
 def _read(model: Any) -> CatboostRounds:

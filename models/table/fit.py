@@ -16,12 +16,15 @@ from ludocast.datamodules.row_group_loader import TrainingStream
 from ludocast.datamodules.row_groups import StreamedTable
 from ludocast.datamodules.schema import Schema
 from ludocast.models.blend import blend_weights
-from ludocast.models.calibration import fit_temperature, loss
+from ludocast.models.calibration import class_log_loss, fit_temperature
+from ludocast.models.calibration import loss as usual_loss
 from ludocast.models.fitted import FittedClasses, FittedNumbers
-from ludocast.models.learner import HeldOut, Learner, least_setting, try_in_turn
+from ludocast.models.learner import HeldOut, Learner, Measure, least_setting, try_in_turn
+from ludocast.models.number_loss import SQUARED, NumberLoss
 from ludocast.models.ranks import NotFirstError, Ranks
 from ludocast.models.table.deep import AS_USUAL, Training
-from ludocast.models.table.learners import Job, Model, learner_names, learners
+from ludocast.models.table.learners import Job, learner_names, learners
+from ludocast.models.table.model import Model
 from ludocast.models.table.prepared import prepare
 from ludocast.models.trainer import ALONE
 
@@ -34,7 +37,7 @@ class Row:
 
     Attributes:
         learner: Its name.
-        loss: Mean log loss, or the root of the mean squared error in the label's unit; None where it failed.
+        loss: Mean log loss, or that of a number in the label's unit, of the squared one its root; None where it failed.
         setting: The one that was chosen.
         seconds: It took to try and to fit.
         failed: Why it is not there, "" where it is.
@@ -77,6 +80,7 @@ def fit_table(
     points: int = 10_000,
     prototypes: int = 0,
     training: Training = AS_USUAL,
+    loss: NumberLoss = SQUARED,
     stream: StreamedTable | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> FittedTable:
@@ -94,6 +98,7 @@ def fit_table(
         points: Rows that nearest neighbours keep at most.
         prototypes: Centres in place of these rows; 0 for none.
         training: Of the network.
+        loss: By which a number is predicted; of amounts no label is below 0.
         stream: More training rows, of which those above are a sample: the network learns from all of them, everything
             else from the sample. It needs `validation`.
         say: Is told what happens.
@@ -103,12 +108,14 @@ def fit_table(
         NotFirstError: In all processes but the first, once the network is trained, which all do together.
     """
     classes = len(schema.classes)
-    ready = prepare(schema, columns, label, validation, seed, rare)
+    ready = prepare(schema, columns, label, validation, seed, rare, loss)
     more = None if stream is None else _training_stream(stream, ready.preprocessing)
-    job = Job(ready.preprocessing, classes, seed, points, prototypes, replace(training, shown=ready.held, stream=more))
-    every = learners(learner_names(names, classes) if isinstance(names, str) else names, job)
+    network = replace(training, shown=ready.held, stream=more)
+    job = Job(ready.preprocessing, classes, seed, points, prototypes, network, loss)
+    every = learners(learner_names(names, classes, loss) if isinstance(names, str) else names, job)
     ranks = training.settings.ranks
-    found = try_all(every, ready.encoded, ready.label, ready.held, ready.folds(seed), say, ranks)
+    measure = class_log_loss if classes else loss.of_scores
+    found = try_all(every, ready.encoded, ready.label, ready.held, ready.folds(seed), say, ranks, measure)
     if not ranks.is_first:
         raise NotFirstError
     if not found.models:
@@ -117,15 +124,15 @@ def fit_table(
     held_out = found.held_out
     # Each is judged as it would be served, calibrated: margins and naive odds are not probabilities.
     sharp = {name: 1 / fit_temperature(s, held_out.label) if classes else 1.0 for name, s in held_out.logits.items()}
-    losses = {name: loss(scores * sharp[name], held_out.label) for name, scores in held_out.logits.items()}
+    losses = {name: measure(scores * sharp[name], held_out.label) for name, scores in held_out.logits.items()}
     best = min(losses, key=lambda name: losses[name])
     weights = {name: float(name == best) for name in losses}
     if combine == "blend" and len(losses) > 1:
         scale = {name: 1.0 if every[name].calibrated else sharp[name] for name in losses}
         scores = {name: one * scale[name] for name, one in held_out.logits.items()}
-        weights = {name: part * scale[name] for name, part in blend_weights(scores, held_out.label).items()}
+        weights = {name: part * scale[name] for name, part in blend_weights(scores, held_out.label, measure).items()}
     ordered = sorted(losses, key=lambda name: losses[name])
-    shown = {name: one if classes else ready.width * float(np.sqrt(one)) for name, one in losses.items()}
+    shown = {name: one if classes else loss.in_unit(one, ready.width) for name, one in losses.items()}
     rows = [replace(row, loss=shown.get(row.learner)) for row in found.rows]
     rows.sort(key=lambda row: np.inf if row.loss is None else row.loss)
     return FittedTable(
@@ -169,6 +176,7 @@ def try_all(
     fold: np.ndarray | None,
     say: Callable[[str], None],
     ranks: Ranks = ALONE,
+    measure: Measure = usual_loss,
 ) -> Found:
     """Try and fit all learners; one that fails is left out, with the reason.
 
@@ -180,6 +188,7 @@ def try_all(
         fold: Where there are none, the fold that holds each training row out, int64 [N].
         say: Is told what happens.
         ranks: The processes; all but the first try only what they train together, and there no failure is survived.
+        measure: By which a setting is chosen.
     """
     held_label = label if held is None else held[1]
     what = "validation rows" if fold is None else f"training rows, held out in {int(fold.max()) + 1} folds"
@@ -192,7 +201,7 @@ def try_all(
         say(f"training {name}")
         start = time.monotonic()
         try:
-            model, setting, scores = _try(learner, encoded, label, held, fold)
+            model, setting, scores = _try(learner, encoded, label, held, fold, measure)
             if not np.isfinite(scores).all():
                 raise FloatingPointError("it gives numbers that are not finite")
             models[name], logits[name] = model, scores
@@ -212,6 +221,7 @@ def _try(
     label: np.ndarray,
     held: tuple[Encoded, np.ndarray] | None,
     fold: np.ndarray | None,
+    measure: Measure,
 ) -> tuple[Model, float, np.ndarray]:
     """The fitted learner, its setting, and its scores [N, C] on held-out rows under that."""
     if held is not None and learner.only is not None:
@@ -222,5 +232,5 @@ def _try(
     else:
         assert fold is not None
         tried, known = try_in_turn(learner, encoded, label, fold), label
-    setting = least_setting(tried, known)
+    setting = least_setting(tried, known, measure)
     return learner.fit(encoded, label, setting), setting, tried[setting]

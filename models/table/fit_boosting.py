@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
+from ludocast.models.number_loss import SQUARED, NumberLoss
 from ludocast.models.table.boosting import Boosting, Shape
 from ludocast.models.table.catboost_trees import fit_catboost
 from ludocast.models.table.histogram_trees import fit_histogram
@@ -26,7 +27,7 @@ def fit_boosting(
     rounds: int,
     seed: int = 0,
     held_out: tuple[np.ndarray, np.ndarray] | None = None,
-    amounts: bool = False,
+    loss: NumberLoss = SQUARED,
     library: Library | None = None,
 ) -> Boosting:
     """Fit one boosting.
@@ -39,12 +40,12 @@ def fit_boosting(
         rounds: Trees a class.
         seed: Of the row and column samples.
         held_out: Inputs and labels by which it is stopped early; scikit-learn's makes all rounds.
-        amounts: Whether a number is an amount, 0 or more, whose logarithm of the mean is predicted: by the Tweedie loss
-            of power 1.5, which scikit-learn lacks, so that its boosting takes the Poisson loss.
+        loss: Of a number. Of amounts the logarithm of the mean is predicted; scikit-learn's boosting, which lacks the
+            Tweedie loss, takes that of Poisson in its place.
         library: That fits it; None takes LightGBM where it is installed, scikit-learn elsewhere.
     """
     by = library if library is not None else "lightgbm" if is_installed("lightgbm") else "scikit-learn"
-    return FITS[by](raw, label, classes, shape, rounds, seed, held_out, amounts)
+    return FITS[by](raw, label, classes, shape, rounds, seed, held_out, loss)
 
 
 def is_installed(library: Library) -> bool:

@@ -12,6 +12,7 @@ from ludocast.datamodules.read import from_frame
 from ludocast.datamodules.schema import Schema
 from ludocast.datamodules.split import inner_split
 from ludocast.models.fitted import FittedClasses, FittedNumbers
+from ludocast.models.number_loss import SQUARED, NumberLoss
 from ludocast.models.table.deep import AS_USUAL, Training
 from ludocast.models.table.fit import Combine, FittedTable, fit_table
 
@@ -33,6 +34,7 @@ def fit_frame(
     combine: Combine = "blend",
     seed: int = 0,
     training: Training = AS_USUAL,
+    loss: NumberLoss = SQUARED,
 ) -> FittedTable:
     """Fit on all rows of a frame; where they are many, a tenth of them are held out to choose by.
 
@@ -46,12 +48,13 @@ def fit_frame(
         combine: See `fit_table`, as for the next two.
         seed: Of everything random.
         training: Of the network.
+        loss: Of a number.
 
     Raises:
         ValueError: If the table does not serve; the sentence says why.
     """
     rows = rows_of_frame(frame, label, positive, exclude=exclude, task=task, seed=seed)
-    return fit_table(*rows, names=names, combine=combine, seed=seed, training=training)
+    return fit_table(*rows, names=names, combine=combine, seed=seed, training=training, loss=loss)
 
 
 def rows_of_frame(

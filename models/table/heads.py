@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -52,18 +53,40 @@ def deviation(free: Tensor) -> Tensor:
     return F.softplus(free).clamp_min(LEAST_DEVIATION)
 
 
+def _pinball(outputs_MBC: Tensor, label_MB: Tensor, quantile: float) -> Tensor:
+    """Koenker and Bassett, Econometrica 46, 1978, equation 3.1."""
+    above = label_MB - outputs_MBC[..., 0]
+    return torch.maximum(quantile * above, (quantile - 1) * above)
+
+
+def _poisson(outputs_MBC: Tensor, label_MB: Tensor) -> Tensor:
+    """Of the mean's logarithm, minus the log likelihood without what no output changes."""
+    return torch.exp(outputs_MBC[..., 0]) - label_MB * outputs_MBC[..., 0]
+
+
+def _tweedie(outputs_MBC: Tensor, label_MB: Tensor) -> Tensor:
+    """Of the mean's logarithm, half the unit deviance of power 1.5 without what no output changes."""
+    half = outputs_MBC[..., 0] / 2
+    return 2 * (label_MB * torch.exp(-half) + torch.exp(half))
+
+
 # Of a number; to add one, enter it here, and how its outputs become a score where they are not the score itself.
 HEADS: dict[str, Head] = {
     "squared": Head(1, _squared),
+    "absolute": Head(1, partial(_pinball, quantile=0.5)),
+    "poisson": Head(1, _poisson),
+    "tweedie": Head(1, _tweedie),
     "zero_inflated_log_normal": Head(3, _zero_inflated_log_normal),
 }
 
 
 def head_of(sizes: dict[str, Any]) -> Head:
-    """The head of a table whose sizes tell its `classes`, or 0 of them and the `loss` of a number."""
+    """The head by a table's sizes: of its `classes`, or by the `loss` of a number and its `quantile`."""
     classes: int = sizes["classes"]
     if classes:
         return Head(1 if classes == 2 else classes, class_losses)
+    if sizes["loss"] == "quantile":
+        return Head(1, partial(_pinball, quantile=sizes["quantile"]))
     return HEADS[sizes["loss"]]
 
 

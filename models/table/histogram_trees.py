@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from ludocast.models.number_loss import SQUARED, NumberLoss
 from ludocast.models.table.boosting import Boosting, Shape
 from ludocast.models.table.tree import Tree, round_down
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
@@ -40,18 +41,28 @@ class HistogramRounds:
 def fit_histogram(
     raw: np.ndarray, label: np.ndarray, classes: int, shape: Shape, rounds: int, seed: int,
     held_out: tuple[np.ndarray, np.ndarray] | None = None,  # noqa: ARG001
-    amounts: bool = False,
+    loss: NumberLoss = SQUARED,
 ) -> Boosting:  # fmt: skip
     """As `fit_boosting` describes; it makes all rounds."""
     kind = HistGradientBoostingClassifier if classes else HistGradientBoostingRegressor
-    loss = {"loss": "poisson"} if amounts else {}
+    by = {} if classes else _SETTINGS[loss.name]
+    by = by | ({"quantile": loss.quantile} if loss.name == "quantile" else {})
     model = kind(
         learning_rate=shape.rate, max_iter=rounds, min_samples_leaf=shape.leaf_rows(label),
         max_leaf_nodes=shape.leaves, l2_regularization=shape.penalty, max_features=shape.columns,
-        early_stopping=False, random_state=seed, **loss,
+        early_stopping=False, random_state=seed, **by,
     )  # fmt: skip
     model.fit(raw.astype(np.float64), label)
     return Boosting(HistogramRounds(model), np.asarray(model._baseline_prediction, np.float64).ravel(), rounds)
+
+
+_SETTINGS: dict[str, dict[str, Any]] = {
+    "squared": {},
+    "absolute": {"loss": "absolute_error"},
+    "quantile": {"loss": "quantile"},
+    "poisson": {"loss": "poisson"},
+    "tweedie": {"loss": "poisson"},  # the nearest that it has: the logarithm of the mean as well
+}
 
 
 def _tree(nodes: np.ndarray, output: int) -> Tree:

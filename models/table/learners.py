@@ -8,12 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
-from typing import Protocol
+from typing import get_args
 
 import numpy as np
 from ludocast.datamodules.preprocess import Encoded, Preprocessing
 from ludocast.datamodules.split import CROSS_ROWS
 from ludocast.models.learner import Learner, one_setting
+from ludocast.models.number_loss import SQUARED, LossName, NumberLoss
+from ludocast.models.table.amounts import exponential_learner, floored_learner
 from ludocast.models.table.bayes import SMOOTHING, fit_bayes
 from ludocast.models.table.boosting import SHAPES, Boosting, Shape, rounds_to_try
 from ludocast.models.table.deep import AS_USUAL, Training, network_learner
@@ -22,6 +24,7 @@ from ludocast.models.table.fit_boosting import Library, fit_boosting, is_install
 from ludocast.models.table.kernel import fit_kernel
 from ludocast.models.table.layers import fit_neural
 from ludocast.models.table.linear import fit_linear
+from ludocast.models.table.model import Model
 from ludocast.models.table.neighbours import SETTINGS, Neighbours, fit_neighbours
 from ludocast.models.table.trees import FOREST, Forest, fit_forest, fit_tree
 
@@ -29,6 +32,13 @@ EXTRA: tuple[Library, ...] = ("xgboost", "catboost")  # there where the extra [b
 BOTH = ("network", "tree", "forest", "boosting", *EXTRA, "svm", "neural", "naive_bayes", "knn")
 CLASSIFICATION = (*BOTH, "logistic")
 REGRESSION = (*BOTH, "linear")
+_MEANS: tuple[LossName, ...] = ("squared", "poisson", "tweedie")
+# By which losses a number may be predicted; a learner that is not here has the squared one alone.
+LOSSES: dict[str, tuple[LossName, ...]] = {
+    **dict.fromkeys(("network", "boosting", *EXTRA, "linear"), get_args(LossName)),
+    **dict.fromkeys(("tree", "forest", "knn"), _MEANS),
+    "svm": ("squared", "absolute"),
+}
 LEAVES = (50.0, 20.0, 5.0)
 PENALTIES = (1.0, 1e-2)
 MARGINS = (1.0,)
@@ -38,14 +48,6 @@ XGBOOST = Shape(32, 0.05, 600)
 CATBOOST = Shape(64, 0.06, 600, penalty=3.0, patience=50)
 CATBOOST_ROWS = 100  # as ROUNDS_ROWS; its rounds are slow
 ROUNDS_ROWS = 500  # held-out rows that tell when a boosting is to stop
-
-
-class Model(Protocol):
-    """A fitted learner."""
-
-    def scores(self, encoded: Encoded) -> np.ndarray:
-        """float64 [N, C]: logits, of two classes that of the second; or scaled numbers, [N, 1]."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class Job:
         points: Rows that nearest neighbours keep at most.
         prototypes: Centres in place of these rows; 0 for none.
         training: Of the network.
+        loss: By which a number is predicted; of amounts, in units of their mean, scores are amounts.
     """
 
     preprocessing: Preprocessing
@@ -78,24 +81,33 @@ class Job:
     points: int = 10_000
     prototypes: int = 0
     training: Training = AS_USUAL
+    loss: NumberLoss = SQUARED
 
 
-def learner_names(asked: str, classes: int) -> tuple[str, ...]:
-    """The learners that are asked for: "all" that are installed, or names with commas between them.
+def able(names: Sequence[str], loss: NumberLoss) -> tuple[str, ...]:
+    """Those of the learners that know a loss."""
+    return tuple(name for name in names if loss.name in LOSSES.get(name, ("squared",)))
+
+
+def learner_names(asked: str, classes: int, loss: NumberLoss = SQUARED) -> tuple[str, ...]:
+    """The learners that are asked for: "all" that are installed and know the loss, or names with commas between them.
 
     Raises:
-        ValueError: If there is none of a name, with the nearest one; or it is not installed.
+        ValueError: If there is none of a name, with the nearest one; or it is not installed, or does not know the loss.
     """
     known = CLASSIFICATION if classes else REGRESSION
     absent = tuple(name for name in EXTRA if not is_installed(name))
     if asked == "all":
-        return tuple(name for name in known if name not in absent)
+        return able([name for name in known if name not in absent], loss)
     names = tuple(dict.fromkeys(name.strip() for name in asked.split(",") if name.strip()))
     for name in names:
         if name in absent:
             raise ValueError(f'--learners: "{name}" is not installed; pip install "ludocast[boosting]" brings it')
-        if name in known:
+        if name in able(known, loss):
             continue
+        if name in known:
+            others = ", ".join(able(known, loss))
+            raise ValueError(f'--loss {loss.name}: "{name}" does not know it; {others} do')
         if name in CLASSIFICATION + REGRESSION:
             other = "linear" if classes == 0 else "logistic"
             what = "numbers" if classes == 0 else "classes"
@@ -115,37 +127,45 @@ def learners(names: Sequence[str], job: Job) -> dict[str, Learner[Model]]:
 
 def deep_learner(job: Job) -> Learner[Model]:
     """The tabular network, which has no setting."""
-    sizes = {**job.preprocessing.sizes, "classes": job.classes, "loss": "squared"}
-    return network_learner(sizes, job.seed, job.training)
+    by = {"loss": job.loss.name, "quantile": job.loss.quantile}
+    sizes = {**job.preprocessing.sizes, "classes": job.classes, **by}
+    return _of_logs(network_learner(sizes, job.seed, job.training), job)
 
 
 def tree_learner(job: Job) -> Learner[Model]:
     """One tree; the held-out rows choose how large its leaves are."""
-    return usual(lambda encoded, label, leaf: fit_tree(encoded, label, job.classes, leaf, job.seed), LEAVES)
+    amounts = job.loss.is_of_amounts
+    return _of_means(
+        usual(lambda e, label, leaf: fit_tree(e, label, job.classes, leaf, job.seed, amounts=amounts), LEAVES), job
+    )
 
 
 def forest_learner(job: Job, forest: Forest = FOREST) -> Learner[Model]:
     """A forest."""
-    return usual(lambda encoded, label, _: fit_forest(encoded, label, job.classes, job.seed, forest))
+    amounts = job.loss.is_of_amounts
+    return _of_means(
+        usual(lambda e, label, _: fit_forest(e, label, job.classes, job.seed, forest, amounts=amounts)), job
+    )
 
 
 def boosting_learner(
     job: Job, shape: Shape = SHAPE, stop_rows: int = ROUNDS_ROWS, library: Library | None = None
 ) -> Learner[Model]:
     """A boosting, whose rounds the held-out rows choose; so many of them or more tell it when to stop."""
+    by = (job.loss, library)
 
     def try_out(
         encoded: Encoded, label: np.ndarray, held: Encoded, held_label: np.ndarray
     ) -> Mapping[float, np.ndarray]:
         rounds = rounds_to_try(shape)
         known = (held.trees, held_label) if len(held_label) >= stop_rows else None
-        model = fit_boosting(encoded.trees, label, job.classes, shape, rounds[-1], job.seed, known, library=library)
+        model = fit_boosting(encoded.trees, label, job.classes, shape, rounds[-1], job.seed, known, *by)
         return dict(zip(map(float, rounds), model.staged_logits(held.trees, rounds), strict=True))
 
     def fit(encoded: Encoded, label: np.ndarray, rounds: float) -> Boosted:
-        return Boosted(fit_boosting(encoded.trees, label, job.classes, shape, int(rounds), job.seed, library=library))
+        return Boosted(fit_boosting(encoded.trees, label, job.classes, shape, int(rounds), job.seed, None, *by))
 
-    return Learner(try_out, fit, calibrated=True)
+    return _of_logs(Learner(try_out, fit, calibrated=True), job)
 
 
 def xgboost_learner(job: Job) -> Learner[Model]:
@@ -199,16 +219,26 @@ def knn_learner(job: Job) -> Learner[Model]:
         found = fit(encoded, label, SETTINGS[-1]).staged_scores(held, [int(count) for count in SETTINGS])
         return dict(zip(SETTINGS, found, strict=True))
 
-    return Learner(try_out, fit)
+    return _of_means(Learner(try_out, fit), job)
 
 
 def linear_learner(job: Job, strengths: Sequence[float] | None = None) -> Learner[Model]:
     """Linear or, of classes, logistic regression; without strengths the usual ones are tried."""
 
     def fit(encoded: Encoded, label: np.ndarray, strength: float) -> Model:
-        return fit_linear(encoded, label, job.preprocessing, strength)
+        return fit_linear(encoded, label, job.preprocessing, strength, job.loss)
 
-    return _by_strength(fit) if strengths is None else usual(fit, strengths)
+    return _of_logs(_by_strength(fit) if strengths is None else usual(fit, strengths), job)
+
+
+def _of_logs(learner: Learner[Model], job: Job) -> Learner[Model]:
+    """Of amounts it predicts the logarithm of the mean."""
+    return exponential_learner(learner) if job.loss.is_of_amounts else learner
+
+
+def _of_means(learner: Learner[Model], job: Job) -> Learner[Model]:
+    """Of amounts it predicts the mean itself."""
+    return floored_learner(learner) if job.loss.is_of_amounts else learner
 
 
 Fit = Callable[[Encoded, np.ndarray, float], Model]

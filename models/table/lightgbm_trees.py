@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from ludocast.models.number_loss import SQUARED, NumberLoss
 from ludocast.models.table.boosting import Boosting, Shape
 from ludocast.models.table.tree import Tree, round_down
 
@@ -22,7 +23,12 @@ class LightgbmRounds:
     def staged(self, raw: np.ndarray, rounds: Sequence[int]) -> list[np.ndarray]:
         """After each of some numbers of rounds."""
         plain = raw.astype(np.float64)
-        return [np.asarray(self.model.predict(plain, raw_score=True, num_iteration=count)) for count in rounds]
+        made = self.model.current_iteration()
+        known = {
+            count: np.asarray(self.model.predict(plain, raw_score=True, num_iteration=count))
+            for count in dict.fromkeys(min(count, made) for count in rounds)
+        }
+        return [known[min(count, made)] for count in rounds]
 
     def trees(self, rounds: int) -> list[Tree]:
         """Of so many rounds."""
@@ -33,13 +39,13 @@ class LightgbmRounds:
 
 def fit_lightgbm(
     raw: np.ndarray, label: np.ndarray, classes: int, shape: Shape, rounds: int, seed: int,
-    held_out: tuple[np.ndarray, np.ndarray] | None = None, amounts: bool = False,
+    held_out: tuple[np.ndarray, np.ndarray] | None = None, loss: NumberLoss = SQUARED,
 ) -> Boosting:  # fmt: skip
     """As `fit_boosting` describes."""
     import lightgbm
 
     binary = classes == 2
-    objective = "binary" if binary else "multiclass" if classes else "tweedie" if amounts else "regression"
+    objective = "binary" if binary else "multiclass" if classes else _OBJECTIVES[loss.name]
     settings = {
         "objective": objective, "num_leaves": shape.leaves, "learning_rate": shape.rate,
         "seed": seed, "min_data_in_leaf": shape.leaf_rows(label), "lambda_l2": shape.penalty,
@@ -48,11 +54,19 @@ def fit_lightgbm(
     }  # fmt: skip
     if classes > 2:
         settings["num_class"] = classes
+    if loss.name == "quantile":
+        settings["alpha"] = loss.quantile
     data = lightgbm.Dataset(raw.astype(np.float64), label)
     known = [] if held_out is None else [lightgbm.Dataset(held_out[0].astype(np.float64), held_out[1], reference=data)]
     stop: list[Any] = [lightgbm.early_stopping(shape.patience, verbose=False)] if known else []
     model = lightgbm.train(settings, data, num_boost_round=rounds, valid_sets=known, callbacks=stop)
     return Boosting(LightgbmRounds(model), np.zeros(classes if classes > 2 else 1), rounds)
+
+
+_OBJECTIVES = {
+    "squared": "regression", "absolute": "regression_l1", "quantile": "quantile", "poisson": "poisson",
+    "tweedie": "tweedie",
+}  # fmt: skip
 
 
 def _tree(root: dict[str, Any], output: int) -> Tree:

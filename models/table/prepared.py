@@ -14,10 +14,11 @@ from ludocast.datamodules.preprocess import Encoded, Preprocessing
 from ludocast.datamodules.schema import Schema
 from ludocast.datamodules.split import folds
 from ludocast.models.calibration import fit_temperature
-from ludocast.models.conformal import fit_interval
+from ludocast.models.conformal import Interval, Ratios, fit_interval, fit_ratios
 from ludocast.models.fitted import FittedClasses, FittedNumbers
 from ludocast.models.learner import HeldOut, blended
-from ludocast.models.table.learners import Model
+from ludocast.models.number_loss import SQUARED, NumberLoss
+from ludocast.models.table.model import Model
 
 FOLDS = 5
 
@@ -45,6 +46,7 @@ class Prepared:
         centre: Mean of a number's training rows, 0 of classes.
         width: Their standard deviation, 1 of classes.
         held: Rows held out for good, with their label.
+        loss: By which a number is predicted; amounts are divided by their mean alone.
     """
 
     schema: Schema
@@ -54,6 +56,7 @@ class Prepared:
     centre: float
     width: float
     held: tuple[Encoded, np.ndarray] | None
+    loss: NumberLoss = SQUARED
 
     def folds(self, seed: int) -> np.ndarray | None:
         """Number of each training row's fold, int64 [N]; None where rows are held out for good."""
@@ -78,8 +81,11 @@ class Prepared:
         if self.schema.classes:
             temperature = fit_temperature(scores, held_out.label)
             return FittedClasses(self.schema, self.preprocessing, candidates, used, temperature)
-        interval = fit_interval(scores[:, 0], held_out.label)
-        return FittedNumbers(self.schema, self.preprocessing, candidates, used, self.centre, self.width, interval)
+        around = fit_ratios if self.loss.is_of_amounts else fit_interval
+        interval: Interval | Ratios = around(scores[:, 0], held_out.label)
+        return FittedNumbers(
+            self.schema, self.preprocessing, candidates, used, self.centre, self.width, interval, self.loss
+        )
 
 
 def prepare(
@@ -89,6 +95,7 @@ def prepare(
     validation: tuple[RawColumns, np.ndarray] | None,
     seed: int,
     rare: int,
+    loss: NumberLoss = SQUARED,
 ) -> Prepared:
     """Fit the preprocessing and apply it.
 
@@ -99,12 +106,18 @@ def prepare(
         validation: Raw columns and labels of rows held out for good; None: each training row is held out once.
         seed: Of the preprocessing.
         rare: Values of fewer training rows are not kept.
+        loss: By which a number is predicted.
     """
-    preprocessing, encoded = fit_preprocessing(schema, columns, label, seed, rare)
     centre, width = (0.0, 1.0) if schema.classes else (float(label.mean()), float(label.std()))
+    read = label
+    if loss.is_of_amounts:
+        centre, width = 0.0, centre
+        # What the inputs are made by is tame: a category's mean logarithm tells more than its few largest amounts.
+        read = np.log1p(label / width)
+    preprocessing, encoded = fit_preprocessing(schema, columns, read, seed, rare)
 
     def scaled(values: np.ndarray) -> np.ndarray:
         return values if schema.classes else (values - centre) / width
 
     held = None if validation is None else (preprocessing.encode(validation[0]), scaled(validation[1]))
-    return Prepared(schema, preprocessing, encoded, scaled(label), centre, width, held)
+    return Prepared(schema, preprocessing, encoded, scaled(label), centre, width, held, loss)

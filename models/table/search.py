@@ -23,7 +23,9 @@ from ludocast.models.blend import blend_weights
 from ludocast.models.learner import HeldOut
 from ludocast.models.table.deep import AS_USUAL, Training
 from ludocast.models.table.fit import FittedTable, Row
-from ludocast.models.table.learners import Job, Model, learner_names
+from ludocast.models.table.kernel import EXACT_ROWS
+from ludocast.models.table.learners import Job, learner_names
+from ludocast.models.table.model import Model
 from ludocast.models.table.prepared import Prepared, prepare
 from ludocast.models.table.search_store import TrialStore, draw_settings
 from ludocast.models.table.spaces import SPACES, Settings, learner_under
@@ -39,13 +41,13 @@ from ludocast.models.table.trials import (
 )
 
 # What is tried before the other learners: a name, and which of its first settings, 0 for none. The cheap ones, and what
-# wins most tables.
-EARLY = (
-    ("linear", 0), ("logistic", 0), ("naive_bayes", 0), ("tree", 0), ("boosting", 0), ("boosting", 1), ("boosting", 2),
-    ("svm", 0), ("neural", 0), ("catboost", 0), ("knn", 0), ("forest", 0),
-)  # fmt: skip
+# wins most tables; svm and knn are cheap where rows are few.
+CHEAP = (("linear", 0), ("logistic", 0), ("naive_bayes", 0), ("tree", 0))
+CHEAP_OF_FEW = (("knn", 0), ("svm", 0))
+STRONG = (("boosting", 0), ("boosting", 1), ("boosting", 2), ("catboost", 0), ("neural", 0), ("svm", 0), ("forest", 0))
 LAST = "network"  # the dearest
 GAP = 0.05  # a learner whose loss is by this share above the lowest is drawn 1/e times as often as the best
+FAR = 0.25  # a learner whose loss is by more than this share above the lowest is given up at once
 MEMBERS = 5  # the ensemble weighs the best trials of so many learners
 
 
@@ -149,6 +151,8 @@ class _Search:
         while self.budget.trials is None or len(self.trials) < self.budget.trials:
             following = self._following()
             if following is None:
+                if self.left() > 0:
+                    self.say("no learner has settings left to try in the time there is")
                 break
             self._try(*following)
         return self._end()
@@ -175,26 +179,31 @@ class _Search:
         if self.trials and self.left() <= 0:
             return None
         tried = {(one.learner, tuple(sorted(one.settings.items()))) for one in self.trials}
-        for name, settings in first_trials(self.names):
+        # Of a learner not tried yet nobody knows how long it takes: it gets a chance where the dearest so far would.
+        dear = any(one.seconds > self.left() for one in self._whole())
+        for name, settings in first_trials(self.names, len(self.prepared.label)):
             alone = next((one for one in self.trials if one.learner == name and not one.settings), None)
-            out = settings and (alone is None or alone.state != "whole" or alone.seconds > self.left())
+            is_known = alone is not None and alone.state == "whole" and alone.seconds <= self.left()
+            out = not is_known if settings else dear
             if (name, tuple(sorted(settings.items()))) not in tried and not out:
                 return name, settings
         number = len(self.trials) + 1
-        losses = {name: min(one.loss for one in self._whole() if one.learner == name) for name in self._tunable()}
+        losses = self._tunable()
         if not losses:
             return None
-        names, lowest = list(losses), min(losses.values())
+        names, lowest = list(losses), max(min(losses.values()), np.finfo(float).tiny)
         weight = np.exp([-(losses[name] / lowest - 1) / GAP for name in names])
         drawn = np.random.default_rng([self.job.seed, number]).choice(len(names), p=weight / weight.sum())
         name = names[int(drawn)]
         return name, draw_settings(name, self.trials, self.job.seed, number)
 
-    def _tunable(self) -> list[str]:
-        """Learners with settings to draw that have been tried, and take no longer than the time that is left."""
-        left = self.left()
-        whole = {one.learner for one in self._whole() if one.seconds <= left}
-        return [name for name in self.names if name in SPACES and name in whole]
+    def _tunable(self) -> dict[str, float]:
+        """Learners with settings to draw that take no longer than the time that is left, and their lowest losses."""
+        left, found = self.left(), dict[str, float]()
+        for one in self.trials:
+            if one.learner in SPACES and one.state in ("whole", "pruned") and one.seconds <= left:
+                found[one.learner] = min(one.losses[-1], found.get(one.learner, np.inf))
+        return found
 
     def _try(self, name: str, settings: Settings) -> None:
         number = len(self.trials) + 1
@@ -206,7 +215,8 @@ class _Search:
         failed = ""
         outcome = Outcome("failed", ())
         try:
-            outcome = run_trial(learner_under(name, job, settings), self.folds, self._rival(name, settings), may_take)
+            rival, allowed = self._rival(name, settings)
+            outcome = run_trial(learner_under(name, job, settings), self.folds, rival, may_take, allowed)
         except LateError:
             outcome = Outcome("late", ())
         except Exception as error:  # of whatever kind: one learner's failure is no reason to lose the others
@@ -221,13 +231,14 @@ class _Search:
         self.trials.append(trial)
         self.say(self._told(trial))
 
-    def _rival(self, name: str, settings: Settings) -> np.ndarray | None:
-        """Calibrated scores of the learner's best trial; none for what is tried first."""
-        known = [one for one in self._whole() if one.learner == name]
-        if not settings or not known:
-            return None
+    def _rival(self, name: str, settings: Settings) -> tuple[np.ndarray | None, float]:
+        """Calibrated scores of the learner's best trial, or of the best of all; and what is allowed."""
+        own = [one for one in self._whole() if one.learner == name and settings]
+        known = own if own else self._whole()
+        if not known:
+            return None, 0.0
         scores = self.store.scores(min(known, key=lambda one: one.loss).number)
-        return scores * sharpness(scores, self.folds.held_label)
+        return scores * sharpness(scores, self.folds.held_label), 0.0 if own else FAR
 
     def _told(self, trial: Trial) -> str:
         best = min(self._whole(), key=lambda one: one.loss, default=None)
@@ -286,7 +297,7 @@ class _Search:
             best = min(own, key=lambda one: one.loss)
             seconds = sum(one.seconds for one in own)
             loss = self._shown(best.loss) if best.state == "whole" else None
-            rows.append(Row(name, loss, best.setting, seconds, "" if loss is not None else best.failed or best.state))
+            rows.append(Row(name, loss, best.setting, seconds, "" if loss is not None else reason(best)))
         return tuple(sorted(rows, key=lambda row: np.inf if row.loss is None else row.loss))
 
     def _nothing(self) -> str:
@@ -300,12 +311,18 @@ class _Search:
         )
 
 
-def first_trials(names: Sequence[str]) -> list[tuple[str, Settings]]:
-    """Learners as they are and under their first settings: `EARLY`, every other learner, then what is left, in turn."""
+def reason(trial: Trial) -> str:
+    """Why a learner has no whole trial."""
+    return {"pruned": "given up, far behind another", "late": "no time left for it"}.get(trial.state, trial.failed)
+
+
+def first_trials(names: Sequence[str], rows: int) -> list[tuple[str, Settings]]:
+    """Learners as they are and under their first settings: the early ones, every other, then what is left, in turn."""
     known = {name: ({}, *(SPACES[name].first if name in SPACES else ())) for name in names}
     turns = max((len(every) for every in known.values()), default=0)
     others = sorted(known, key=lambda name: name == LAST)
-    order = [*EARLY, *((name, turn) for turn in range(turns) for name in others)]
+    early = (*CHEAP, *(CHEAP_OF_FEW if rows <= EXACT_ROWS else ()), *STRONG)
+    order = [*early, *((name, turn) for turn in range(turns) for name in others)]
     return [(name, known[name][turn]) for name, turn in dict.fromkeys(order) if turn < len(known.get(name, ()))]
 
 

@@ -13,18 +13,18 @@ from ludocast.models.table.learners import (
     SHAPE,
     XGBOOST,
     Job,
-    Model,
     boosting_learner,
     forest_learner,
     linear_learner,
     neural_learner,
     svm_learner,
 )
+from ludocast.models.table.model import Model
 from ludocast.models.table.trees import Forest
 
 Settings = Mapping[str, float]  # none of them: the learner as it is without a search
 STOP_ROWS = 50  # held-out rows by which a boosting stops in a search, whose time is short
-STRENGTHS = (1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 10.0)  # inverse penalties
+STRENGTHS = (1e-3, 0.01, 0.1, 1.0, 10.0)  # inverse penalties
 PATIENCE = 3.0  # in steps of a whole tree: a boosting of rate r waits for PATIENCE / r rounds
 
 

@@ -77,15 +77,20 @@ class Trees:
         )
 
 
-def fit_tree(encoded: Encoded, label: np.ndarray, classes: int, leaf: float, seed: int) -> Trees:
-    """One tree whose leaves hold so many rows or more."""
+def fit_tree(
+    encoded: Encoded, label: np.ndarray, classes: int, leaf: float, seed: int, *, amounts: bool = False
+) -> Trees:
+    """One tree whose leaves hold so many rows or more; of amounts by the Poisson deviance."""
     kind = DecisionTreeClassifier if classes else DecisionTreeRegressor
-    model = kind(min_samples_leaf=min(int(leaf), max(len(label) // 4, 1)), random_state=seed)
+    criterion = {"criterion": "poisson"} if amounts else {}
+    model = kind(min_samples_leaf=min(int(leaf), max(len(label) // 4, 1)), random_state=seed, **criterion)
     return Trees(model.fit(encoded.trees, label), classes)
 
 
-def fit_forest(encoded: Encoded, label: np.ndarray, classes: int, seed: int, forest: Forest = FOREST) -> Trees:
-    """A forest; of many rows each tree gets a sample, and there are fewer trees."""
+def fit_forest(
+    encoded: Encoded, label: np.ndarray, classes: int, seed: int, forest: Forest = FOREST, *, amounts: bool = False
+) -> Trees:
+    """A forest; of many rows each tree gets a sample, and there are fewer trees; of amounts by the Poisson deviance."""
     rows = min(len(label), FOREST_ROWS)
     usual = "sqrt" if classes else 1 / 3
     is_sample = rows < len(label)
@@ -97,6 +102,7 @@ def fit_forest(encoded: Encoded, label: np.ndarray, classes: int, seed: int, for
         max_features=usual if forest.columns is None else forest.columns,
         n_jobs=available_cores(),
         random_state=seed,
+        **({"criterion": "poisson"} if amounts else {}),
     )
     model.fit(encoded.trees, label)
     # Several threads would add up the trees in a random order, and so round differently each time.

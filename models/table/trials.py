@@ -172,14 +172,16 @@ def run_trial(
     folds: InnerFolds,
     rival: np.ndarray | None,
     seconds: float = float("inf"),
+    allowed: float = 0.0,
 ) -> Outcome:
     """Try a learner on one fold after the other.
 
     Args:
         learner: Under the settings.
         folds: Of the training rows.
-        rival: Calibrated scores [N, C] of the best whole trial of the same learner; None never gives up.
+        rival: Calibrated scores [N, C] of the trial that it must not fall behind; None never gives up.
         seconds: It may take; where a fold tells that all will take longer, no other is begun.
+        allowed: Share of the rival's loss by which it may be behind.
 
     Raises:
         FloatingPointError: If it gives numbers that are not finite.
@@ -201,14 +203,14 @@ def run_trial(
         losses.append(loss(mine, label[seen]))
         if seen.all():
             return Outcome("whole", tuple(losses), setting, joined[setting])
-        if rival is not None and _is_behind(mine, rival[seen], label[seen]):
+        if rival is not None and _is_behind(mine, rival[seen], label[seen], allowed):
             return Outcome("pruned", tuple(losses))
         if (time.monotonic() - begun) * folds.count / len(losses) > seconds:
             break
     return Outcome("late", tuple(losses))
 
 
-def _is_behind(mine: np.ndarray, rival: np.ndarray, label: np.ndarray) -> bool:
+def _is_behind(mine: np.ndarray, rival: np.ndarray, label: np.ndarray, allowed: float) -> bool:
     """Whether the rows leave little doubt: the paired difference of losses is above its error."""
-    difference = row_losses(mine, label) - row_losses(rival, label)
+    difference = row_losses(mine, label) - (1 + allowed) * row_losses(rival, label)
     return bool(difference.mean() > BEHIND * difference.std() / np.sqrt(len(difference)))

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from ludocast.models.baselines import available_cores
+from ludocast.models.number_loss import SQUARED, NumberLoss
 from ludocast.models.table.boosting import Boosting, Shape
 from ludocast.models.table.tree import Tree
 
@@ -40,17 +41,16 @@ class XgboostRounds:
 
 def fit_xgboost(
     raw: np.ndarray, label: np.ndarray, classes: int, shape: Shape, rounds: int, seed: int,
-    held_out: tuple[np.ndarray, np.ndarray] | None = None, amounts: bool = False,
+    held_out: tuple[np.ndarray, np.ndarray] | None = None, loss: NumberLoss = SQUARED,
 ) -> Boosting:  # fmt: skip
     """As `fit_boosting` describes; trees grow level by level, as deep as so many leaves need."""
     import xgboost
 
     rows = shape.leaf_rows(label)
-    of_numbers = "reg:tweedie" if amounts else "reg:squarederror"
     settings: dict[str, Any] = {
-        "objective": "binary:logistic" if classes == 2 else "multi:softprob" if classes else of_numbers,
+        "objective": "binary:logistic" if classes == 2 else "multi:softprob" if classes else _OBJECTIVES[loss.name],
         # Logits, scaled numbers and logarithms begin at 0.
-        "base_score": 0.5 if classes == 2 else 1.0 if amounts else 0.0,
+        "base_score": 0.5 if classes == 2 else 1.0 if loss.is_of_amounts else 0.0,
         "tree_method": "hist", "eta": shape.rate, "max_depth": int(np.ceil(np.log2(shape.leaves))),
         "max_leaves": shape.leaves, "lambda": shape.penalty, "subsample": shape.sample,
         "colsample_bytree": shape.columns,
@@ -60,12 +60,20 @@ def fit_xgboost(
     }  # fmt: skip
     if classes > 2:
         settings["num_class"] = classes
+    if loss.name == "quantile":
+        settings["quantile_alpha"] = loss.quantile
     stops: dict[str, Any] = {}
     if held_out is not None:
         known = _matrix(held_out[0], held_out[1])
         stops = {"evals": [(known, "held_out")], "early_stopping_rounds": shape.patience, "verbose_eval": False}
     model = xgboost.train(settings, _matrix(raw, label), num_boost_round=rounds, **stops)
     return Boosting(XgboostRounds(model), np.zeros(classes if classes > 2 else 1), rounds)
+
+
+_OBJECTIVES = {
+    "squared": "reg:squarederror", "absolute": "reg:absoluteerror", "quantile": "reg:quantileerror",
+    "poisson": "count:poisson", "tweedie": "reg:tweedie",
+}  # fmt: skip
 
 
 def _matrix(raw: np.ndarray, label: np.ndarray | None = None) -> Any:

@@ -1,7 +1,7 @@
 """A model of amounts: each learner tried on held-out rows, the best or a blend kept, its sum made that of the rows.
 
-They are judged by the Tweedie deviance of power 1.5 (`measures.deviances`): one number that is least for the true mean,
-so it asks for the right ranking and the right sums, and is not decided by the few largest amounts.
+They are judged by the Tweedie deviance of power 1.5 (`number_loss.tweedie_deviances`): one number that is least for
+the true mean, so it asks for the right ranking and the right sums, and is not decided by the few largest amounts.
 """
 
 # N rows
@@ -21,12 +21,13 @@ from ludocast.models.blend import blend_weights
 from ludocast.models.conformal import fit_ratios
 from ludocast.models.fitted import FittedNumbers
 from ludocast.models.learner import HeldOut, blended
+from ludocast.models.number_loss import LEAST
 from ludocast.models.table.deep import AS_USUAL, Training
 from ludocast.models.table.fit import Combine, FittedTable, Row
 from ludocast.models.table.learners import Job
 from ludocast.models.table.prepared import FOLDS, Learned
-from ludocast.models.value.learners import LEARNERS, Candidate, Rows, mean_deviance, value_learner_names
-from ludocast.models.value.measures import LEAST
+from ludocast.models.value.learners import LEARNERS, Candidate, mean_deviance, value_learner_names
+from ludocast.models.value.rows import Rows
 
 
 def fit_value(

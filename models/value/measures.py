@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from ludocast.models.metrics import Interval, bootstrap, interval, reflected
+from ludocast.models.number_loss import tweedie_deviances
 from ludocast.models.number_metrics import number_metrics
 
 TENTHS = 10
 TOP = (0.01, 0.05, 0.1)
-LEAST = 1e-12  # a predicted amount is above 0, or its deviance would be infinite
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class ValueStanding:
 
     Attributes:
         gini: Normalised.
-        deviance: See `deviances`.
+        deviance: See `number_loss.tweedie_deviances`.
         decile_error: See `value_metrics`.
         gini_behind: First candidate's Gini minus this one's: above 0 the first is ahead. None for the first.
         deviance_behind: This one's deviance minus the first one's: above 0 the first is ahead. None for the first.
@@ -58,23 +58,9 @@ class Tenth:
     share: float
 
 
-def deviances(value: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """Tweedie unit deviance of power 1.5 of each row, float64 [N]: 4 (√y − √μ)² / √μ (Jørgensen 1997).
-
-    It is least where μ is the mean, whatever the distribution (Gneiting 2011), so it rewards the ranking and
-    the sums alike; it takes zeros, and the largest amounts do not decide alone as they do with squared errors.
-
-    Args:
-        value: Predicted, float64 [N], above 0.
-        label: True, float64 [N], 0 or more.
-    """
-    root = np.sqrt(np.maximum(value, LEAST))
-    return np.asarray(4 * (np.sqrt(label) - root) ** 2 / root)
-
-
 def deviance(value: np.ndarray, label: np.ndarray) -> float:
-    """The mean of `deviances`."""
-    return float(deviances(value, label).mean())
+    """The mean of `number_loss.tweedie_deviances`."""
+    return float(tweedie_deviances(value, label).mean())
 
 
 def normalised_gini(value: np.ndarray, label: np.ndarray) -> float:
@@ -108,7 +94,7 @@ def value_metrics(
     """
     by_value, by_label = _Ranking.of(value), _Ranking.of(label)
     tenths = _Tenths.of(value, label)
-    sums = np.column_stack([deviances(value, label), value, label, np.ones(len(label))])
+    sums = np.column_stack([tweedie_deviances(value, label), value, label, np.ones(len(label))])
 
     def all_of(weights_BN: np.ndarray) -> np.ndarray:
         off, predicted, actual, rows = (weights_BN @ sums).T
@@ -140,7 +126,7 @@ def compare_values(
 ) -> list[ValueStanding]:
     """Candidates by their amounts [N] on the same rows, with paired differences from the first one."""
     rankings = [_Ranking.of(value) for value in candidates.values()]
-    off = np.column_stack([deviances(value, label) for value in candidates.values()])
+    off = np.column_stack([tweedie_deviances(value, label) for value in candidates.values()])
     tenths = [_Tenths.of(value, label) for value in candidates.values()]
     own, count = _Ranking.of(label), len(candidates)
 

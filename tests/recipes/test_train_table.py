@@ -16,9 +16,11 @@ from ludocast.datamodules.read import from_frame
 from ludocast.models.conformal import fit_interval
 from ludocast.models.learner import Learner
 from ludocast.models.table.fit import try_all
-from ludocast.models.table.learners import Job, Model, learners
+from ludocast.models.table.learners import Job, learners
+from ludocast.models.table.model import Model
 from ludocast.serve.scorer import Scorer
 from sklearn.datasets import load_diabetes, load_wine
+from sklearn.metrics import mean_pinball_loss
 
 from ludocast.__main__ import main
 from tests.serve.made_table import made_frame
@@ -63,6 +65,23 @@ def test_a_number_with_its_interval(tmp_path: Path, capsys: pytest.CaptureFixtur
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "how large is target?" in page
     assert "player" not in page + said
+
+
+def test_a_quantile_is_what_so_many_rows_stay_below(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frame = made_frame(0, 1_500)
+    words = ("--label", "y", "--task", "regression", "--loss", "quantile", "--quantile", "0.8")
+    run = train(tmp_path, frame, *words, "--learners", "boosting,linear")
+    said = capsys.readouterr().out
+    assert "pinball loss" in said
+    test = test_rows(run, frame)
+    found = Scorer.load(run / "bundle").predict(test.drop(columns="y"))
+    metrics = json.loads((run / "metrics.json").read_text())["metrics"]
+    wanted = mean_pinball_loss(test["y"], found.labels, alpha=0.8)
+    assert metrics["pinball_loss"]["value"] == pytest.approx(wanted, rel=1e-5)
+    assert 0.72 < np.mean(test["y"] <= found.labels) < 0.88
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "It predicts what 80 % of the rows stay below" in page
+    assert "pinball loss behind ours" in page
 
 
 def test_more_than_two_classes(tmp_path: Path) -> None:
@@ -143,6 +162,20 @@ def test_a_learner_that_fails_alone_gets_a_row_that_says_why() -> None:
         (["a", "b"] * 30, ["--learners", "linear"], '"linear" does not predict classes; "logistic" does'),
         (["a", "b"] * 30, ["--learners", ","], "--learners names no learner"),
         (["a", "b"] * 30, ["--exclude", "x"], "no column is left to learn from"),
+        (
+            list(map(str, range(60))),
+            ["--loss", "quantile"],
+            "--loss quantile needs --quantile, a number between 0 and 1",
+        ),
+        (list(map(str, range(60))), ["--quantile", "0.9"], "--quantile is of --loss quantile, not of --loss squared"),
+        (list(map(str, range(-5, 55))), ["--loss", "poisson"], 'the label "y" is below 0 in 5 of 60 rows'),
+        (["a", "b"] * 30, ["--loss", "poisson"], '--loss is of numbers, and "y" is predicted as classes'),
+        (
+            list(map(str, range(60))),
+            ["--loss", "tweedie", "--learners", "svm"],
+            '--loss tweedie: "svm" does not know it',
+        ),
+        (list(map(str, range(60))), ["--loss", "absolute", "--trials", "3"], "search by the squared loss alone"),
         (list(map(str, range(60))), ["--positive", "1"], 'names a class, and "y" is predicted as a number'),
     ],
 )

@@ -12,7 +12,7 @@ from ludocast.models.table.deep import Training
 from ludocast.models.table.fit import FittedTable
 from ludocast.models.trainer import TrainerSettings
 from ludocast.models.value.fit import fit_value
-from ludocast.models.value.learners import LEARNERS
+from ludocast.models.value.learners import value_learner_names
 from ludocast.serve.graph_table import export_table
 
 from tests.serve.made_table import hostile, made_frame
@@ -21,7 +21,7 @@ FEW = Training(2, TrainerSettings(epochs=3, hidden=32, progress=False))
 TOLERANCE = 1e-5  # of an amount, or of the mean amount where that is more
 
 
-def fitted_value(all_pay: bool, rows: int = 600) -> tuple[FittedTable, RawColumns]:
+def fitted_value(all_pay: bool, names: str, rows: int = 400) -> tuple[FittedTable, RawColumns]:
     frame = made_frame(0, rows)
     act = frame["y"].to_numpy() / 100 - 10
     label = np.exp(act / 2) if all_pay else np.where(act > 2, np.exp(act / 2), 0.0)
@@ -29,14 +29,14 @@ def fitted_value(all_pay: bool, rows: int = 600) -> tuple[FittedTable, RawColumn
     schema = infer_schema(table, "y", None, task="regression")
     columns, _ = raw_columns(table, schema)
     schema = describe(schema, columns, np.arange(rows))
-    return fit_value(schema, columns, label, None, combine="blend", training=FEW), columns
+    return fit_value(schema, columns, label, None, names=names, training=FEW), columns
 
 
-@pytest.mark.parametrize("all_pay", [False, True])
-def test_onnxruntime_equals_training(all_pay: bool) -> None:
-    found, columns = fitted_value(all_pay)
+@pytest.mark.parametrize(("all_pay", "names"), [(False, "all"), (True, "network,hurdle_linear,hurdle_tweedie")])
+def test_onnxruntime_equals_training(all_pay: bool, names: str) -> None:
+    found, columns = fitted_value(all_pay, names)
     assert [row.learner for row in found.leaderboard if row.failed] == []
-    assert set(found.every) == set(LEARNERS)
+    assert set(found.every) == set(value_learner_names(names))
     for fitted in (*found.every.values(), found.model):
         assert isinstance(fitted, FittedNumbers)
         session = ort.InferenceSession(export_table(fitted).SerializeToString(), providers=["CPUExecutionProvider"])

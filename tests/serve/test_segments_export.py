@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import onnxruntime as ort
 import pytest
@@ -10,11 +12,14 @@ from ludocast.datamodules.simulate_segments import simulate_segments
 from ludocast.models.segments.fit import fit_points
 from ludocast.models.segments.methods import METHODS
 from ludocast.models.segments.segmentation import Segmentation
+from ludocast.serve.core import core_model
+from ludocast.serve.export import PREPROCESSING
 from ludocast.serve.graph_inputs import schema_inputs
 from ludocast.serve.segments_export import export_segments
 from onnx.reference import ReferenceEvaluator
 
 from tests.models.segments.made import fitted, made, read
+from tests.serve.foreign import core_inputs
 
 TOLERANCE = 1e-5
 
@@ -58,6 +63,25 @@ def test_the_reference_evaluator_agrees(case: tuple[Segmentation, RawColumns]) -
     fitted, columns = case
     rows = hostile(columns)
     check(fitted, rows, *ReferenceEvaluator(export_segments(fitted)).run(["segment", "measures"], feeds(fitted, rows)))
+
+
+def test_the_core_graph_equals_the_training_side(case: tuple[Segmentation, RawColumns]) -> None:
+    """In plain operators, fed with what preprocessing.json says, worked out by another program."""
+    fitted, columns = case
+    model = export_segments(fitted)
+    document = json.loads({entry.key: entry.value for entry in model.metadata_props}[PREPROCESSING])
+    core = core_model(model, document)
+    assert {opset.domain for opset in core.opset_import} == {""}
+    assert not [node for node in core.graph.node if node.domain]
+    session = ort.InferenceSession(core.SerializeToString(), providers=["CPUExecutionProvider"])
+    for rows in (columns, hostile(columns)):
+        inputs = core_inputs(document, rows)
+        (measures,) = session.run(["measures"], {item.name: inputs[item.name] for item in session.get_inputs()})
+        wide = len(document["classes"])
+        nearest = (
+            measures[:, :wide].argmin(1) if document["measures"][0] == "distances" else measures[:, :wide].argmax(1)
+        )
+        check(fitted, rows, np.array(document["classes"], object)[nearest], measures)
 
 
 @pytest.mark.parametrize("kept", [["level"], ["country"], ["country", "subscribed"], ["joined", "days_played"]])

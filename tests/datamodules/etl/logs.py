@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
 from ludocast.datamodules.etl.build import keep_days
 from ludocast.datamodules.etl.engine import Engine, connect
 from ludocast.datamodules.etl.interactions import item_events, player_items
@@ -37,6 +39,13 @@ ROLES: dict[str, str | None] = {
 TYPES = ("fight", "login", "shop", "trade")
 DAYS = 90
 FUTURES = ("deleted", "rewritten", "added", "thinned")
+RULES = st.builds(
+    Rules, observe=st.integers(6, 30), gap=st.integers(0, 3), horizon=st.integers(3, 8),
+    active_within=st.integers(1, 6), step=st.integers(3, 7),
+)  # fmt: skip
+# Smaller cases of a failing one would be looked for by thousands of queries.
+PHASES = (Phase.explicit, Phase.generate)
+FAST = settings(max_examples=3, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck), phases=PHASES)
 
 
 def random_events(seed: int, players: int, days: int, busy: float = 0.35) -> list[Event]:
@@ -159,3 +168,13 @@ def pairs_of(events: Sequence[Event], until: int | None = None, files: int = 1, 
     """The same of pairs."""
     with duckdb_with(events, files) as (engine, paths):
         return pairs_of_engine(engine, paths, until, **options)
+
+
+def disordered(events: list[Event], seed: int) -> tuple[list[Event], list[Event], list[Event]]:
+    """The events in another order; those that differ in some column; and these, each of them twice.
+
+    Rows that are equal in every column are one with `dedupe`, hence the second.
+    """
+    shuffled = [events[i] for i in np.random.default_rng(seed).permutation(len(events))]
+    single = list(dict.fromkeys(events))
+    return shuffled, single, [*single, *(event for event in shuffled if event in set(single))]

@@ -9,23 +9,26 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from ludocast.datamodules.etl.rules import Rules
 
 from ludocast.__main__ import main
-from tests.datamodules.etl.logs import DAYS, FUTURES, START, random_events, snapshots_of, with_future
+from tests.datamodules.etl.logs import (
+    DAYS,
+    FAST,
+    FUTURES,
+    RULES,
+    START,
+    disordered,
+    random_events,
+    snapshots_of,
+    with_future,
+)
 from tests.datamodules.etl.reference import DAY
 
 LOGINS = Path(__file__).parents[4] / "shared" / "data" / "wow_logins" / "events.parquet"
-RULES = st.builds(
-    Rules, observe=st.integers(6, 30), gap=st.integers(0, 3), horizon=st.integers(3, 8),
-    active_within=st.integers(1, 6), step=st.integers(3, 7),
-)  # fmt: skip
-# Smaller cases of a failing one would be looked for by thousands of queries.
-PHASES = (Phase.explicit, Phase.generate)
-fast = settings(max_examples=3, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck), phases=PHASES)
-many = settings(fast, max_examples=150)
+many = settings(FAST, max_examples=150)
 
 
 def _check_future(rules: Rules, seed: int, which: int, future: str) -> None:
@@ -42,22 +45,19 @@ def _check_future(rules: Rules, seed: int, which: int, future: str) -> None:
 def _check_order(rules: Rules, seed: int, files: int) -> None:
     events = random_events(seed, 12, DAYS)
     before, _ = snapshots_of(events, rules)
-    shuffled = [events[i] for i in np.random.default_rng(seed).permutation(len(events))]
+    shuffled, single, doubled = disordered(events, seed)
     pd.testing.assert_frame_equal(before, snapshots_of(shuffled, rules, files=files)[0], check_exact=True)
-    # Rows that are equal in every column are one with `dedupe`, so those of the log are made to differ.
-    single = list(dict.fromkeys(events))
     once, _ = snapshots_of(single, rules)
-    doubled = [*single, *(event for event in shuffled if event in set(single))]
     pd.testing.assert_frame_equal(once, snapshots_of(doubled, rules, files=files, dedupe=True)[0], check_exact=True)
 
 
-@fast
+@FAST
 @given(RULES, st.integers(0, 10_000), st.integers(0, 30), st.sampled_from(FUTURES))
 def test_the_future_changes_no_feature_and_no_eligibility(rules: Rules, seed: int, which: int, future: str) -> None:
     _check_future(rules, seed, which, future)
 
 
-@settings(fast, max_examples=1)
+@settings(FAST, max_examples=1)
 @given(RULES, st.integers(0, 10_000), st.integers(2, 4))
 def test_order_files_and_copies_change_nothing(rules: Rules, seed: int, files: int) -> None:
     _check_order(rules, seed, files)

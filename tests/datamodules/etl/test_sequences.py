@@ -11,21 +11,26 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from ludocast.datamodules.etl.rules import Rules
 from ludocast.datamodules.etl.sequences import gathered
 
-from tests.datamodules.etl.logs import DAYS, FUTURES, START, pairs_of, random_events, sequences_of, with_future
+from tests.datamodules.etl.logs import (
+    DAYS,
+    FAST,
+    FUTURES,
+    RULES,
+    START,
+    disordered,
+    pairs_of,
+    random_events,
+    sequences_of,
+    with_future,
+)
 from tests.datamodules.etl.reference import DAY, Event
 
-RULES = st.builds(
-    Rules, observe=st.integers(6, 30), gap=st.integers(0, 3), horizon=st.integers(3, 8),
-    active_within=st.integers(1, 6), step=st.integers(3, 7),
-)  # fmt: skip
-PHASES = (Phase.explicit, Phase.generate)
-fast = settings(max_examples=3, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck), phases=PHASES)
-many = settings(fast, max_examples=60)
+many = settings(FAST, max_examples=60)
 
 
 def _late_missing(value: float | None) -> tuple[bool, float]:
@@ -105,9 +110,7 @@ def _check_future(rules: Rules, seed: int, which: int, future: str) -> None:
 
 def _check_order(rules: Rules, seed: int, files: int) -> None:
     events = random_events(seed, 12, DAYS)
-    shuffled = [events[i] for i in np.random.default_rng(seed).permutation(len(events))]
-    single = list(dict.fromkeys(events))
-    doubled = [*single, *(event for event in shuffled if event in set(single))]
+    shuffled, single, doubled = disordered(events, seed)
     same = partial(pd.testing.assert_frame_equal, check_exact=True)
     same(sequences_of(events, rules), sequences_of(shuffled, rules, files=files))
     same(sequences_of(single, rules), sequences_of(doubled, rules, files=files, dedupe=True))
@@ -115,13 +118,13 @@ def _check_order(rules: Rules, seed: int, files: int) -> None:
     same(pairs_of(single), pairs_of(doubled, files=files, dedupe=True))
 
 
-@fast
+@FAST
 @given(RULES, st.integers(0, 10_000), st.integers(0, 30), st.sampled_from(FUTURES))
 def test_the_future_changes_no_sequence(rules: Rules, seed: int, which: int, future: str) -> None:
     _check_future(rules, seed, which, future)
 
 
-@settings(fast, max_examples=1)
+@settings(FAST, max_examples=1)
 @given(RULES, st.integers(0, 10_000), st.integers(2, 4))
 def test_order_files_and_copies_change_nothing(rules: Rules, seed: int, files: int) -> None:
     _check_order(rules, seed, files)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from ludocast.models.table.heads import HEADS, LEAST_DEVIATION
-from ludocast.models.value.learners import mean_amounts
+from ludocast.models.value.amounts import Line, log_means
 from scipy import stats
 from scipy.special import expit
 
@@ -31,10 +31,11 @@ def test_the_loss_is_minus_the_log_likelihood_but_for_what_no_output_changes() -
         np.testing.assert_allclose(found[member], wanted, rtol=1e-9, atol=1e-9)
 
 
-def test_the_mean_is_that_of_the_distribution_up_to_the_largest_amount() -> None:
+def test_the_mean_of_payers_is_that_of_the_distribution_up_to_the_largest_amount() -> None:
     out = outputs()
     width = np.maximum(np.log1p(np.exp(out[:, 2])), LEAST_DEVIATION)
-    of_payers = stats.lognorm.mean(width, scale=np.exp(out[:, 1]))
-    wanted = expit(out[:, 0]) * np.minimum(of_payers, np.exp(3.0))
-    np.testing.assert_allclose(mean_amounts(out, 3.0)[:, 0], wanted, rtol=1e-12)
-    assert (of_payers > np.exp(3.0)).any()
+    wanted = stats.lognorm.mean(width, scale=np.exp(out[:, 1]))
+    np.testing.assert_allclose(np.exp(log_means(out)[:, 0]), wanted, rtol=1e-12)
+    found = Line(0.0, 1.0, 3.0).amounts(log_means(out))[:, 0]
+    np.testing.assert_allclose(found, np.minimum(wanted, np.exp(3.0)), rtol=1e-12)
+    assert (wanted > np.exp(3.0)).any()

@@ -15,7 +15,7 @@ from ludocast.models.value.learners import value_learner_names
 from ludocast.models.value.measures import deviance, normalised_gini, tenth_table
 
 LABEL = "spent_next_90d"
-FAST = "hurdle_boosting,hurdle_linear,tweedie,boosting"
+FAST = "hurdle_boosting,hurdle_tweedie,hurdle_linear,tweedie,boosting"
 TRAINED, TESTED = 4_000, 10_000
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from ludocast.models.value.measures import compare_values, deviances, gains, normalised_gini, tenth_table, value_metrics
+from ludocast.models.number_loss import tweedie_deviances
+from ludocast.models.value.measures import compare_values, gains, normalised_gini, tenth_table, value_metrics
 from scipy.stats import spearmanr
 from sklearn.metrics import mean_tweedie_deviance
 
@@ -87,5 +88,5 @@ def test_the_table_of_tenths_and_the_gains() -> None:
 def test_the_deviance_is_least_at_the_mean() -> None:
     _, label = amounts(2_000, 3)
     tried = label.mean() * np.array([0.8, 0.95, 1.0, 1.05, 1.2])
-    losses = [deviances(np.full(2_000, one), label).mean() for one in tried]
+    losses = [tweedie_deviances(np.full(2_000, one), label).mean() for one in tried]
     assert int(np.argmin(losses)) == 2
