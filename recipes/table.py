@@ -145,8 +145,6 @@ def train_table(
     check_network(members, epochs)
     by = number_loss(loss, quantile)
     may_take = search_budget(budget, trials, resume)
-    if may_take is not None and by != SQUARED:
-        raise ValueError("--budget and --trials search by the squared loss alone; leave --loss out, or them")
     # Ctrl-C in a search leaves the trial at hand; else it keeps what a network has learnt.
     stop = (StopOnCtrlC(),) if may_take is None else ()
     trainer = TrainerSettings(accelerator=accelerator, epochs=epochs, callbacks=stop)
@@ -187,7 +185,7 @@ def train_table(
                 searched = search_table(
                     table.schema, columns, known, validation, may_take, names=learners, seed=seed, rare=rare,
                     points=knn_points, prototypes=knn_prototypes, training=Training(members, trainer),
-                    folder=partial / SEARCH, say=_say,
+                    loss=by, folder=partial / SEARCH, say=_say,
                 )  # fmt: skip
                 found = searched.found
             else:
