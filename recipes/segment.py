@@ -17,7 +17,15 @@ from ludocast.recipes.loggers import LoggerName, Tracker, check_logger
 from ludocast.recipes.options import check_seed
 from ludocast.recipes.provenance import git_revision, libraries
 from ludocast.recipes.run_folder import RunFolder
-from ludocast.recipes.segment_fit import drift_to, find_segments, named_as, reference_of, segment_report
+from ludocast.recipes.segment_fit import (
+    drift_to,
+    earlier_run,
+    find_segments,
+    named_as,
+    other_columns,
+    reference_of,
+    segment_report,
+)
 from ludocast.recipes.segment_table import read_segment_table
 from ludocast.recipes.stops import telling_of_stops
 from ludocast.serve.bundle import write_bundle
@@ -79,7 +87,9 @@ def segment(
     check_seed(seed)
     folder = RunFolder(out, resume=None, overwrite=overwrite, experiment=experiment)
     with _whole_or_not_at_all(folder):
+        earlier = None if like is None else earlier_run(like)
         table = read_segment_table(data, exclude if exclude is not None else [], schema, encoding, delimiter)
+        others = None if compare is None else other_columns(compare, table, encoding, delimiter)
         for warning in table.schema.warnings:
             print(f"note: {warning}", flush=True)
         partial = folder.begin(
@@ -87,9 +97,9 @@ def segment(
         )
         tracker = None if logger is None else Tracker(logger, partial, out, experiment.options)
         found = find_segments(table, methods, size, anomalies, seed)
-        if like is not None:
-            found = named_as(found, table, like, seed)
-        drifted = None if compare is None else drift_to(found, compare, encoding, delimiter)
+        if earlier is not None:
+            found = named_as(found, table, earlier, seed)
+        drifted = None if others is None else drift_to(found, others)
         other = "" if compare is None else compare.name
         known_as = out.name if name is None else name
         report = segment_report(found, table, known_as, entity, drifted, other, seed)

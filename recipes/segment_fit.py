@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from ludocast.datamodules.infer import raw_columns
+from ludocast.datamodules.infer import RawColumns, raw_columns
 from ludocast.datamodules.read import read_table
 from ludocast.datamodules.reference import FEWEST, SEGMENT, Reference, class_counts, describe_column
 from ludocast.models.segments.anomalies import fit_anomalies
@@ -83,34 +83,50 @@ def find_segments(table: SegmentTable, methods: Sequence[str], k: int | None, ha
     return Found(fitted, fit, points, choice, assign(fit.partition, points.z), scores)
 
 
-def named_as(found: Found, table: SegmentTable, like: Path, seed: int) -> Found:
-    """The same with the names of an earlier run's segments.
+def earlier_run(like: Path) -> Scorer:
+    """The bundle of an earlier run of segments.
 
     Raises:
-        ValueError: If it is no run of segments, or of other columns.
+        ValueError: If it is none.
     """
     earlier = Scorer.load(like / "bundle" if (like / "bundle").is_dir() else like)
     if earlier.manifest.task != "segments":
         raise ValueError(f"--like {like} is a run of {earlier.manifest.task}, not of segments")
+    return earlier
+
+
+def named_as(found: Found, table: SegmentTable, earlier: Scorer, seed: int) -> Found:
+    """The same with the names of an earlier run's segments.
+
+    Raises:
+        ValueError: If that reads other columns.
+    """
     rows = _some_rows(table.rows, SEEN_ROWS, seed)
-    others = earlier.predict(table.table.take(pa.array(rows))).labels
+    try:
+        others = earlier.predict(table.table.take(pa.array(rows))).labels
+    except ValueError as error:
+        raise ValueError(f"--like, the run {earlier.manifest.name}: {error}") from error
     names = aligned_names(found.segment[rows], len(found.fitted.names), others, earlier.manifest.classes)
     return replace(found, fitted=replace(found.fitted, names=names))
 
 
-def drift_to(found: Found, compare: Path, encoding: str, delimiter: str | None) -> Drift:
-    """How shares of segments differ in another table.
+def other_columns(compare: Path, table: SegmentTable, encoding: str, delimiter: str | None) -> RawColumns:
+    """The raw columns of another table.
 
     Raises:
-        ValueError: If its columns are others.
+        ValueError: If it has not those of the table, or no row.
     """
     other = read_table(compare, encoding, delimiter)
     if not other.num_rows:
         raise ValueError(f"--compare {compare} has no row")
     try:
-        columns, _ = raw_columns(other, found.fitted.schema)
+        return raw_columns(other, table.schema)[0]
     except ValueError as error:
         raise ValueError(f"--compare {compare}: {error}") from error
+
+
+def drift_to(found: Found, columns: RawColumns) -> Drift:
+    """How shares of segments differ in another table."""
     after, measured, _ = replace(found.fitted, anomalies=None).predict(columns)
     distances = None
     if found.fit.partition.measure == "distances":

@@ -157,6 +157,37 @@ def test_input_that_cannot_be_used_is_refused(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["players.csv"]
 
 
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--like", "nothing"], "there is no such folder"),
+        (["--compare", "nothing"], "there is no file nothing"),
+        (["--compare", "few.csv"], 'few.csv: the table has no column "b"'),
+        (["--compare", "none.csv"], "none.csv has"),
+    ],
+)
+def test_what_is_compared_is_refused_before_segments_are_sought(
+    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch, words: list[str], sentence: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("all.csv").write_text("a,b\n1,2\n3,4\n8,9\n")
+    Path("few.csv").write_text("a\n1\n")
+    Path("none.csv").write_text("a,b\n")
+    assert main(["segment", "--data", "all.csv", "--k", "2", *words]) == 2
+    told = capsys.readouterr()
+    assert sentence in told.err
+    assert "trying segments" not in told.out
+    assert not Path("run").exists()
+
+
+def test_a_run_of_other_columns_gives_no_names(folder: Path, tmp_path: Path, capsys: Any) -> None:
+    table = tmp_path / "few.csv"
+    table.write_text("level,b\n1,2\n3,4\n8,9\n")
+    asked = ["--data", str(table), "--method", "kmeans", "--k", "2", "--out", str(tmp_path / "out")]
+    assert main(["segment", *asked, "--like", str(folder / "run")]) == 2
+    assert "--like, the run run: column" in capsys.readouterr().err
+
+
 def test_infinite_values_count_as_missing(tmp_path: Path, capsys: Any) -> None:
     table = tmp_path / "players.csv"
     table.write_text("a,b\n" + "".join(f"{'inf' if i == 3 else i % 2 * 10 + i / 100},{i % 2}\n" for i in range(20)))
