@@ -62,9 +62,10 @@ class NumberLoss:
         if self.name == "squared":
             return np.asarray((value - label) ** 2)
         if self.name == "absolute":
-            return np.abs(value - label)
+            return np.asarray(np.abs(value - label))
         if self.name == "quantile":
-            return np.maximum(self.quantile * (label - value), (self.quantile - 1) * (label - value))
+            above = label - value
+            return np.asarray(np.maximum(self.quantile * above, (self.quantile - 1) * above))
         return poisson_deviances(value, label) if self.name == "poisson" else tweedie_deviances(value, label)
 
     def of_scores(self, scores: np.ndarray, label: np.ndarray) -> float:

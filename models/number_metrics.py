@@ -60,7 +60,7 @@ def number_metrics(
         off = loss.of_rows(value, label)
 
         def mean(weights_BN: np.ndarray) -> np.ndarray:
-            return weights_BN @ off[:, None] / weights_BN.sum(axis=1, keepdims=True)
+            return np.asarray(weights_BN @ off[:, None] / weights_BN.sum(axis=1, keepdims=True))
 
         means = bootstrap(mean, len(label), seed, resamples)
         first = {loss.measure: interval(float(off.mean()), means[:, 0])}

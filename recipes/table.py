@@ -56,7 +56,7 @@ def train_table(
     out: Path = Path("run"),
     task: Task = "auto",
     learners: str = "all",
-    combine: Combine = "best",
+    combine: Combine = "blend",
     loss: LossName = "squared",
     quantile: float | None = None,
     budget: str | None = None,
@@ -102,8 +102,8 @@ def train_table(
         task: classification or regression; auto takes numbers of more than 20 distinct values for regression.
         learners: all, or some with commas between them: network, tree, forest, boosting, svm, neural, naive_bayes, knn,
             logistic (classes) or linear (numbers), and, where installed, xgboost and catboost.
-        combine: best keeps the learner with the lowest loss on held-out rows; blend weighs them. A search weighs its
-            best trials.
+        combine: blend weighs the learners on held-out rows; best keeps the one with the lowest loss there. A search
+            weighs its best trials.
         loss: By which a number is predicted: squared for its mean, absolute for its median, quantile (see --quantile),
             or poisson and tweedie for the mean of counts and of amounts, none below 0. Learners that do not know it
             are left out.
@@ -145,8 +145,6 @@ def train_table(
     check_network(members, epochs)
     by = number_loss(loss, quantile)
     may_take = search_budget(budget, trials, resume)
-    if may_take is not None and by != SQUARED:
-        raise ValueError("--budget and --trials search by the squared loss alone; leave --loss out, or them")
     # Ctrl-C in a search leaves the trial at hand; else it keeps what a network has learnt.
     stop = (StopOnCtrlC(),) if may_take is None else ()
     trainer = TrainerSettings(accelerator=accelerator, epochs=epochs, callbacks=stop)
@@ -187,7 +185,7 @@ def train_table(
                 searched = search_table(
                     table.schema, columns, known, validation, may_take, names=learners, seed=seed, rare=rare,
                     points=knn_points, prototypes=knn_prototypes, training=Training(members, trainer),
-                    folder=partial / SEARCH, say=_say,
+                    loss=by, folder=partial / SEARCH, say=_say,
                 )  # fmt: skip
                 found = searched.found
             else:

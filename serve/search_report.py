@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from ludocast.models.fitted import FittedNumbers
+from ludocast.models.fitted import FittedClasses, FittedNumbers
 from ludocast.models.metrics import shown
 from ludocast.models.table.search import Searched, reason
 from ludocast.models.table.trials import Trial
 from ludocast.serve.charts import dot_chart, nice_range
 from markupsafe import Markup
+
+Model = FittedClasses | FittedNumbers
 
 
 @dataclass(frozen=True)
@@ -76,11 +78,11 @@ class SearchPart:
 
 def search_part(searched: Searched) -> SearchPart:
     """Of what came of a search."""
-    trials, width = searched.trials, _width(searched)
-    measure = "log loss" if width is None else "RMSE"
+    trials, model = searched.trials, searched.found.model
+    measure = model.loss.words if isinstance(model, FittedNumbers) else "log loss"
     names = {one.name: one for one in trials}
     members = [
-        Member(name, share, shown(_loss(names[name], width)), _words(names[name]))
+        Member(name, share, shown(_loss(names[name], model)), _words(names[name]))
         for name, share in sorted(searched.shares.items(), key=lambda pair: -pair[1])
     ]
     given_up = sum(one.state != "whole" for one in trials)
@@ -92,18 +94,18 @@ def search_part(searched: Searched) -> SearchPart:
     every = [[one for one in trials if one.learner == name] for name in dict.fromkeys(one.learner for one in trials)]
     every.sort(key=lambda own: min(one.loss for one in own))
     return SearchPart(
-        sentences, measure, _curve(trials, width, measure), [_tried(own, width) for own in every], members
+        sentences, measure, _curve(trials, model, measure), [_tried(own, model) for own in every], members
     )
 
 
 def search_record(searched: Searched) -> dict[str, Any]:
     """The search as JSON, for metrics.json."""
-    width = _width(searched)
+    model = searched.found.model
     return {
         "trials": [
             {
                 "number": one.number, "learner": one.learner, "settings": dict(one.settings), "setting": one.setting,
-                "state": one.state, "loss": _loss(one, width) if one.state == "whole" else None,
+                "state": one.state, "loss": _loss(one, model) if one.state == "whole" else None,
                 "seconds": round(one.seconds, 3), "elapsed": round(one.elapsed, 3), "failed": one.failed,
             }
             for one in searched.trials
@@ -112,15 +114,9 @@ def search_record(searched: Searched) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _width(searched: Searched) -> float | None:
-    """Unit of a number's scores; None of classes."""
-    model = searched.found.model
-    return model.width if isinstance(model, FittedNumbers) else None
-
-
-def _loss(trial: Trial, width: float | None) -> float:
-    """Log loss, or RMSE in the label's unit."""
-    return trial.loss if width is None else width * trial.loss**0.5
+def _loss(trial: Trial, model: Model) -> float:
+    """Log loss, or that of a number in the label's unit."""
+    return model.loss.in_unit(trial.loss, model.width) if isinstance(model, FittedNumbers) else trial.loss
 
 
 def _words(trial: Trial) -> str:
@@ -128,23 +124,23 @@ def _words(trial: Trial) -> str:
     return ", ".join(said) if said else "as without a search"
 
 
-def _tried(own: Sequence[Trial], width: float | None) -> Tried:
+def _tried(own: Sequence[Trial], model: Model) -> Tried:
     best = min(own, key=lambda one: one.loss)
     whole = [one for one in own if one.state == "whole"]
     return Tried(
         learner=best.learner,
         whole=len(whole),
         given_up=len(own) - len(whole),
-        best=shown(_loss(best, width)) if whole else "",
+        best=shown(_loss(best, model)) if whole else "",
         settings=_words(best) if whole else "",
         seconds=sum(one.seconds for one in own),
         failed="" if whole else reason(best),
     )
 
 
-def _curve(trials: Sequence[Trial], width: float | None, measure: str) -> Markup:
+def _curve(trials: Sequence[Trial], model: Model, measure: str) -> Markup:
     whole = [one for one in trials if one.state == "whole"]
-    time, loss = [one.elapsed for one in whole], [_loss(one, width) for one in whole]
+    time, loss = [one.elapsed for one in whole], [_loss(one, model) for one in whole]
     best = [min(loss[: k + 1]) for k in range(len(loss))]
     # Each step of the curve: until the trial that betters it is over.
     at = [time[0], *(moment for moment in time[1:] for _ in range(2)), trials[-1].elapsed]

@@ -41,7 +41,7 @@ class Floored:
 
     def scores(self, encoded: Encoded) -> np.ndarray:
         """Amounts float64 [N, 1]."""
-        return np.maximum(self.model.scores(encoded), LEAST_AMOUNT)
+        return np.asarray(np.maximum(self.model.scores(encoded), LEAST_AMOUNT))
 
 
 def exponentials(logs: np.ndarray, most: float | np.ndarray) -> np.ndarray:

@@ -81,8 +81,10 @@ class Prepared:
         if self.schema.classes:
             temperature = fit_temperature(scores, held_out.label)
             return FittedClasses(self.schema, self.preprocessing, candidates, used, temperature)
-        around = fit_ratios if self.loss.is_of_amounts else fit_interval
-        interval: Interval | Ratios = around(scores[:, 0], held_out.label)
+        score, label = scores[:, 0], held_out.label
+        interval: Interval | Ratios = (
+            fit_ratios(score, label) if self.loss.is_of_amounts else fit_interval(score, label)
+        )
         return FittedNumbers(
             self.schema, self.preprocessing, candidates, used, self.centre, self.width, interval, self.loss
         )

@@ -21,6 +21,7 @@ from ludocast.datamodules.infer import RawColumns
 from ludocast.datamodules.schema import Schema
 from ludocast.models.blend import blend_weights
 from ludocast.models.learner import HeldOut
+from ludocast.models.number_loss import SQUARED, NumberLoss
 from ludocast.models.table.deep import AS_USUAL, Training
 from ludocast.models.table.fit import FittedTable, Row
 from ludocast.models.table.kernel import EXACT_ROWS
@@ -92,6 +93,7 @@ def search_table(
     points: int = 10_000,
     prototypes: int = 0,
     training: Training = AS_USUAL,
+    loss: NumberLoss = SQUARED,
     folder: Path | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Searched:
@@ -111,17 +113,18 @@ def search_table(
         points: Rows that nearest neighbours keep at most.
         prototypes: Centres in place of these rows; 0 for none.
         training: Of the network.
+        loss: By which a number is predicted; of amounts no label is below 0.
         folder: Where trials are kept, and those of a search that was stopped are taken up; None keeps none.
         say: Is told what happens.
 
     Raises:
         ValueError: If there is no such learner, none could be fitted, or the budget was over before one was tried.
     """
-    wanted = learner_names(names, len(schema.classes))
+    wanted = learner_names(names, len(schema.classes), loss)
     start = time.monotonic()
-    prepared = prepare(schema, columns, label, validation, seed, rare)
-    job = Job(prepared.preprocessing, len(schema.classes), seed, points, prototypes, training)
-    inner = InnerFolds(prepared.encoded, prepared.label, prepared.folds(seed), prepared.held)
+    prepared = prepare(schema, columns, label, validation, seed, rare, loss)
+    job = Job(prepared.preprocessing, len(schema.classes), seed, points, prototypes, training, loss)
+    inner = InnerFolds(prepared.encoded, prepared.label, prepared.folds(seed), prepared.held, loss)
     with contextlib.ExitStack() as stack:
         place = folder if folder is not None else Path(stack.enter_context(tempfile.TemporaryDirectory()))
         return _Search(prepared, inner, job, wanted, budget, TrialStore(place), say, start).run()
@@ -253,8 +256,8 @@ class _Search:
         return f"trial {trial.number:<4} {trial.learner:<12} {trial.seconds:6.1f} s   {what}{so_far}{left}"
 
     def _shown(self, loss: float) -> float:
-        """Log loss, or the root of the mean squared error in the label's unit."""
-        return loss if self.prepared.schema.classes else self.prepared.width * float(np.sqrt(loss))
+        """Log loss, or that of a number in the label's unit, of the squared one its root."""
+        return loss if self.prepared.schema.classes else self.folds.loss.in_unit(loss, self.prepared.width)
 
     def _end(self) -> Searched:
         whole, folds = self._whole(), self.folds
@@ -267,7 +270,8 @@ class _Search:
         scores = {one.name: self.store.scores(one.number) for one in candidates}
         sharp = {name: sharpness(one, folds.held_label) for name, one in scores.items()}
         calibrated = {name: one * sharp[name] for name, one in scores.items()}
-        parts = {name: part for name, part in blend_weights(calibrated, folds.held_label).items() if part > 0}
+        found = blend_weights(calibrated, folds.held_label, folds.measure)
+        parts = {name: part for name, part in found.items() if part > 0}
         members = [one for one in candidates if one.name in parts]
         self.say("fitting " + ", ".join(f"{one.name} ({parts[one.name]:.0%})" for one in members) + " on all rows")
         models = {one.name: self._fit(one) for one in members}

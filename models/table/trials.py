@@ -12,8 +12,9 @@ from typing import Any, Literal
 import numpy as np
 import pytorch_lightning as pl
 from ludocast.datamodules.preprocess import Encoded
-from ludocast.models.calibration import fit_temperature, loss, row_losses
+from ludocast.models.calibration import fit_temperature, row_losses
 from ludocast.models.learner import Learner, least_setting
+from ludocast.models.number_loss import SQUARED, NumberLoss
 from ludocast.models.table.deep import Training
 
 ON_ALL_ROWS = 1.25  # times what a fold took, which has four fifths of the rows
@@ -68,12 +69,14 @@ class InnerFolds:
         label: Of these, int64 [N], or scaled numbers, float64 [N].
         fold: Number of each row's fold, int64 [N]; None where others are held out for good.
         held: These others and their label.
+        loss: By which a number is predicted.
     """
 
     encoded: Encoded
     label: np.ndarray
     fold: np.ndarray | None
     held: tuple[Encoded, np.ndarray] | None = None
+    loss: NumberLoss = SQUARED
 
     @property
     def count(self) -> int:
@@ -84,6 +87,14 @@ class InnerFolds:
     def held_label(self) -> np.ndarray:
         """Of all held-out rows."""
         return self.label if self.held is None else self.held[1]
+
+    def row_losses(self, scores: np.ndarray, label: np.ndarray) -> np.ndarray:
+        """Of each row, float64 [N], of calibrated scores [N, C]."""
+        return self.loss.of_rows(scores[:, 0], label) if label.dtype.kind == "f" else row_losses(scores, label)
+
+    def measure(self, scores: np.ndarray, label: np.ndarray) -> float:
+        """Their mean."""
+        return float(self.row_losses(scores, label).mean())
 
     def steps(self, learner: Learner[object]) -> Iterator[tuple[np.ndarray, Mapping[float, np.ndarray]]]:
         """Fold by fold, or all at once: which held-out rows, bool [N], and their scores under each own setting."""
@@ -197,20 +208,21 @@ def run_trial(
                 raise FloatingPointError("it gives numbers that are not finite")
             joined.setdefault(one, np.empty((len(label), scores.shape[1])))[held] = scores
         seen |= held
-        setting = least_setting({one: scores[seen] for one, scores in joined.items()}, label[seen])
+        setting = least_setting({one: scores[seen] for one, scores in joined.items()}, label[seen], folds.measure)
         mine = joined[setting][seen]
         mine = mine * sharpness(mine, label[seen])
-        losses.append(loss(mine, label[seen]))
+        losses.append(folds.measure(mine, label[seen]))
         if seen.all():
             return Outcome("whole", tuple(losses), setting, joined[setting])
-        if rival is not None and _is_behind(mine, rival[seen], label[seen], allowed):
+        own = folds.row_losses(mine, label[seen])
+        if rival is not None and _is_behind(own, folds.row_losses(rival[seen], label[seen]), allowed):
             return Outcome("pruned", tuple(losses))
         if (time.monotonic() - begun) * folds.count / len(losses) > seconds:
             break
     return Outcome("late", tuple(losses))
 
 
-def _is_behind(mine: np.ndarray, rival: np.ndarray, label: np.ndarray, allowed: float) -> bool:
-    """Whether the rows leave little doubt: the paired difference of losses is above its error."""
-    difference = row_losses(mine, label) - (1 + allowed) * row_losses(rival, label)
+def _is_behind(mine: np.ndarray, rival: np.ndarray, allowed: float) -> bool:
+    """Whether losses of rows leave little doubt: their paired difference is above its error."""
+    difference = mine - (1 + allowed) * rival
     return bool(difference.mean() > BEHIND * difference.std() / np.sqrt(len(difference)))

@@ -175,7 +175,6 @@ def test_a_learner_that_fails_alone_gets_a_row_that_says_why() -> None:
             ["--loss", "tweedie", "--learners", "svm"],
             '--loss tweedie: "svm" does not know it',
         ),
-        (list(map(str, range(60))), ["--loss", "absolute", "--trials", "3"], "search by the squared loss alone"),
         (list(map(str, range(60))), ["--positive", "1"], 'names a class, and "y" is predicted as a number'),
     ],
 )

@@ -147,8 +147,8 @@ def equal(fitted: FittedClasses | FittedNumbers, columns: RawColumns) -> None:
             continue
         # An exponential makes a difference of logarithms a share of the amount.
         share = TOLERANCE if fitted.loss.is_of_amounts else 0.0
-        close = {"rtol": share, "err_msg": who}
-        np.testing.assert_allclose(first, wanted, atol=TOLERANCE * fitted.width, **close)
-        np.testing.assert_allclose(second, fitted.bounds(wanted), atol=3 * TOLERANCE * fitted.width, **close)
+        np.testing.assert_allclose(first, wanted, rtol=share, atol=TOLERANCE * fitted.width, err_msg=who)
+        wanted_bounds = fitted.bounds(wanted)
+        np.testing.assert_allclose(second, wanted_bounds, rtol=share, atol=3 * TOLERANCE * fitted.width, err_msg=who)
         assert (second[:, 0] <= first).all()
         assert (first <= second[:, 1]).all()

@@ -14,14 +14,16 @@ from ludocast.datamodules.preprocess import Encoded
 from ludocast.datamodules.read import from_frame
 from ludocast.datamodules.schema import Schema
 from ludocast.models.calibration import loss
-from ludocast.models.fitted import FittedClasses
+from ludocast.models.fitted import FittedClasses, FittedNumbers
 from ludocast.models.learner import Learner
+from ludocast.models.number_loss import LossName, NumberLoss
 from ludocast.models.table.learners import LEARNERS
 from ludocast.models.table.search import Budget, Searched, first_trials, search_table
 from ludocast.models.table.search_store import TrialStore, draw_settings
 from ludocast.models.table.spaces import FIRST, SPACES
 from ludocast.models.table.trials import InnerFolds, Trial, run_trial
 from ludocast.serve.graph_table import export_table
+from sklearn.metrics import mean_absolute_error, mean_poisson_deviance
 
 from tests.serve.made_table import hostile, made_frame
 
@@ -173,6 +175,20 @@ def test_what_is_drawn_follows_from_seed_number_and_trials() -> None:
     assert draw_settings("svm", trials, 3, 8) == one
     assert draw_settings("svm", trials, 3, 9) != one
     assert draw_settings("svm", trials, 4, 8) != one
+
+
+@pytest.mark.parametrize("name", ["absolute", "poisson"])
+def test_numbers_are_searched_by_their_loss(name: LossName) -> None:
+    schema, columns, label = table(0)
+    by = NumberLoss(name)
+    found = search_table(schema, columns, label, None, Budget(trials=4), names="linear,boosting", loss=by).found
+    assert isinstance(found.model, FittedNumbers)
+    assert found.model.loss == by
+    best = next(iter(found.every))
+    unit = found.held_out.label * found.model.width + found.model.centre
+    scores = found.held_out.logits[best][:, 0] * found.model.width + found.model.centre
+    wanted = {"absolute": mean_absolute_error, "poisson": mean_poisson_deviance}[name](unit, scores)
+    assert found.leaderboard[0].loss == pytest.approx(wanted)
 
 
 def test_a_budget_is_kept_or_said_to_be_too_small() -> None:
