@@ -263,7 +263,7 @@ def _write(
         metrics = report.metrics()
     else:
         numbers, value = _number_report(table, found, name, seed)
-        kept = keep_numbers(partial, table, value, model.bounds(value), model.interval.coverage, rare)
+        kept = keep_numbers(partial, table, model, value, model.loss, rare)
         write_number_report(numbers, partial / "report.html", part)
         metrics = numbers.metrics()
     told = {**learner_figures(found, len(graph)), **({} if searched is None else {"search": search_record(searched)})}
