@@ -263,7 +263,7 @@ def _write(
         metrics = report.metrics()
     else:
         numbers, value = _number_report(table, found, name, seed)
-        kept = keep_numbers(partial, table, value, model.bounds(value), model.interval.coverage, rare)
+        kept = keep_numbers(partial, table, model, value, model.loss, rare)
         write_number_report(numbers, partial / "report.html", part)
         metrics = numbers.metrics()
     told = {**learner_figures(found, len(graph)), **({} if searched is None else {"search": search_record(searched)})}
@@ -323,5 +323,5 @@ def _print_leaderboard(found: FittedTable) -> None:
     what = found.model.loss.words if isinstance(found.model, FittedNumbers) else "log loss"
     print(f"\non held-out rows ({found.held_out.protocol}):")
     for row in found.leaderboard:
-        said = f"failed: {row.failed}" if row.loss is None else f"{what} {shown(row.loss)}, {row.seconds:.1f} s"
+        said = f"left out: {row.failed}" if row.loss is None else f"{what} {shown(row.loss)}, {row.seconds:.1f} s"
         print(f"  {row.learner:<12} {said}")
