@@ -23,12 +23,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from ludocast.datamodules.infer import describe, infer_schema, label_index, label_values, raw_columns
-from ludocast.datamodules.number_label import number_label, strata
-from ludocast.datamodules.read import from_frame
-from ludocast.datamodules.split import inner_split
+from ludocast.datamodules.number_label import Task, strata
 from ludocast.models.fitted import FittedNumbers
 from ludocast.models.table.fit import fit_table
+from ludocast.models.table.frame import predict_frame, rows_of_frame
 from ludocast.models.table.search import Budget, search_table
 from sklearn.model_selection import StratifiedKFold
 
@@ -42,7 +40,6 @@ from benchmarks.tuned_peers import Tuning, tuned
 SECONDS = 10.0
 TRIALS = 1_000
 FOLDS = 5
-VALIDATION = 0.1  # of the training rows, where there are many, as `ludocast train table` has it
 
 Answer = tuple[np.ndarray, dict[str, float]]  # of the test rows, and what else is known
 Contestant = Callable[[Table, pd.DataFrame, pd.DataFrame], Answer]
@@ -51,23 +48,11 @@ Contestant = Callable[[Table, pd.DataFrame, pd.DataFrame], Answer]
 def ours(
     table: Table, train: pd.DataFrame, test: pd.DataFrame, budget: Budget | None = None, **settings: Any
 ) -> Answer:
-    """By `fit_table`, which keeps the best learner or blends them, or within a budget by `search_table`."""
-    rows = from_frame(train)
-    schema = infer_schema(rows, table.label, table.positive or None, table.exclude, task="auto")
-    columns, _ = raw_columns(rows, schema)
-    missing = frozenset(schema.missing_tokens)
-    label = (
-        label_index(label_values(rows, table.label, missing), schema)
-        if schema.classes
-        else number_label(rows, table.label, missing)
-    )
-    inner, held = inner_split(label, VALIDATION, 0)
-    schema = describe(schema, columns, inner)
-    taken = {name: values[inner] for name, values in columns.items()}
-    known = None if held is None else ({name: values[held] for name, values in columns.items()}, label[held])
-    rows_of = (schema, taken, label[inner], known)
-    model = (fit_table(*rows_of, **settings) if budget is None else search_table(*rows_of, budget).found).model
-    answer = model.predict(raw_columns(from_frame(test), schema)[0])
+    """By `fit_table`, or within a budget by `search_table`."""
+    task: Task = "regression" if is_number(train[table.label].to_numpy()) else "classification"
+    rows = rows_of_frame(train, table.label, table.positive or None, exclude=table.exclude, task=task)
+    model = (fit_table(*rows, **settings) if budget is None else search_table(*rows, budget).found).model
+    answer = predict_frame(model, test)
     if not isinstance(model, FittedNumbers):
         return answer, {}
     bounds = model.bounds(answer)
@@ -99,7 +84,7 @@ def contestants(seconds: float) -> dict[str, Contestant]:
     names = {"LightGBM": "lightgbm", "CatBoost": "catboost", "HistGradientBoosting": "histogram", "XGBoost": "xgboost"}
     found: dict[str, Contestant] = {
         "ludocast": ours,
-        "ludocast blend": partial(ours, combine="blend"),
+        "ludocast best": partial(ours, combine="best"),
         "ludocast --budget": partial(ours, budget=Budget(seconds=seconds)),
         **{name: partial(peer, DEFAULT[name]) for name in names},
         **{f"{name} tuned": partial(peer, tuned(known_as, tuning)) for name, known_as in names.items()},

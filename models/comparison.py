@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from ludocast.models.metrics import LOWER_IS_BETTER, NAMES, Interval, bootstrap, measures_of_weights, shown
+from ludocast.models.number_loss import SQUARED, NumberLoss
 from ludocast.models.number_metrics import NUMBER_NAMES, number_measures_of_weights
 from scipy.stats import norm, t
 
@@ -30,11 +31,12 @@ class Classified:
 
 @dataclass(frozen=True)
 class Predicted:
-    """Predicted numbers of rows: these and the true ones, float64 [N], and bounds [N, 2]."""
+    """Predicted numbers of rows: these and the true ones, float64 [N], bounds [N, 2], and by which loss."""
 
     value: np.ndarray
     bounds: np.ndarray
     label: np.ndarray
+    loss: NumberLoss = SQUARED
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ def compare_predicted(
     first: Predicted, second: Predicted, *, level: float = 0.95, paired: bool = True, seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> dict[str, Comparison]:  # fmt: skip
-    """The measures `COMPARED_NUMBERS` of two models of a number.
+    """The measures `COMPARED_NUMBERS` of two models of a number, before them the loss by which both were trained.
 
     Args:
         first: One model's predictions.
@@ -123,17 +125,35 @@ def compare_predicted(
         resamples: How many.
     """
     both = (first, second)
-    statistics = [number_measures_of_weights(one.value, one.bounds, one.label) for one in both]
+    own = [first.loss.measure] if first.loss == second.loss else []
+    names = tuple(dict.fromkeys((*own, *COMPARED_NUMBERS)))
     rows = [len(one.label) for one in both]
-    values, drawn = _resampled(statistics, rows, paired, seed, resamples)
-    off = [np.abs(one.value - one.label) for one in both]
+    values, drawn = _resampled([_number_statistic(one, names) for one in both], rows, paired, seed, resamples)
     tails = {}
-    for power in (1, 2):
-        losses = [off[1] ** power - off[0] ** power] if paired else [one**power for one in off]
-        tails[power] = _tail(level, min(rows), min(_freedom(loss) for loss in losses))
-    by_name = {name: tails[1 if name == "mae" else 2] for name in COMPARED_NUMBERS}
-    keep = [NUMBER_NAMES.index(name) for name in COMPARED_NUMBERS]
-    return _compared(by_name, [one[keep] for one in values], [one[:, keep] for one in drawn], level)
+    for name in names:
+        losses = [_deciding_loss(name, one).of_rows(one.value, one.label) for one in both]
+        drawn_by = [losses[1] - losses[0]] if paired else losses
+        tails[name] = _tail(level, min(rows), min(_freedom(loss) for loss in drawn_by))
+    return _compared(tails, values, drawn, level)
+
+
+def _deciding_loss(name: str, one: Predicted) -> NumberLoss:
+    """Of a row, by whose mean a measure is told."""
+    usual = {"rmse": SQUARED, "r2": SQUARED, "mae": NumberLoss("absolute")}
+    return usual.get(name, one.loss)
+
+
+def _number_statistic(one: Predicted, names: Sequence[str]) -> Statistic:
+    """Row weights [B, N] to measures by name, [B, M]."""
+    usual = number_measures_of_weights(one.value, one.bounds, one.label)
+    own = one.loss.of_rows(one.value, one.label)
+    place = [NUMBER_NAMES.index(name) if name in NUMBER_NAMES else len(NUMBER_NAMES) for name in names]
+
+    def all_of(weights_BN: np.ndarray) -> np.ndarray:
+        mean = weights_BN @ own / weights_BN.sum(axis=1)
+        return np.column_stack([usual(weights_BN), mean])[:, place]
+
+    return all_of
 
 
 def compare_means(

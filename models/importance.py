@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from ludocast.datamodules.infer import RawColumns
 from ludocast.models.metrics import log_loss, macro_auc
+from ludocast.models.number_loss import SQUARED, NumberLoss
 from scipy.special import logit
 
 ROWS = 3_000  # that are permuted
@@ -32,19 +33,10 @@ class Importance:
 
 @dataclass(frozen=True)
 class NumberImportance:
-    """How much worse a model of a number gets when a column is shuffled: rise of its error, RMSE, and its spread."""
+    """How much worse a model of a number gets when a column is shuffled: rise of its loss, and its spread."""
 
     column: str
-    rmse: float
-    spread: float
-
-
-@dataclass(frozen=True)
-class AmountImportance:
-    """How much worse a model of amounts gets when a column is shuffled: rise of its deviance, and its spread."""
-
-    column: str
-    deviance: float
+    rise: float
     spread: float
 
 
@@ -88,7 +80,7 @@ def permutation_importance(
 
 
 def number_importance(
-    predict: Predict, columns: RawColumns, label: np.ndarray, seed: int = 0
+    predict: Predict, columns: RawColumns, label: np.ndarray, loss: NumberLoss = SQUARED, seed: int = 0
 ) -> list[NumberImportance]:
     """Each column shuffled in turn, as of `permutation_importance`, most important first.
 
@@ -96,36 +88,16 @@ def number_importance(
         predict: Raw columns to numbers [N].
         columns: Raw columns of rows that the model has not learnt from.
         label: float64 [N].
+        loss: By which they are predicted; of the squared one the root counts.
         seed: Of the shuffles.
     """
 
     def error(value: np.ndarray, known: np.ndarray) -> np.ndarray:
-        return np.array([np.sqrt(np.mean((value - known) ** 2))])
+        return np.array([loss.in_unit(float(loss.of_rows(value, known).mean()), 1.0)])
 
     rises = _rises(predict, columns, label, error, seed)
     found = [NumberImportance(name, float(r.mean()), float(r.std())) for name, r in rises]
-    return sorted(found, key=lambda entry: -entry.rmse)
-
-
-def amount_importance(
-    predict: Predict,
-    deviance: Callable[[np.ndarray, np.ndarray], float],
-    columns: RawColumns,
-    label: np.ndarray,
-    seed: int = 0,
-) -> list[AmountImportance]:
-    """Each column shuffled in turn, as of `permutation_importance`, most important first.
-
-    Args:
-        predict: Raw columns to amounts [N].
-        deviance: Of amounts [N] and true ones [N].
-        columns: Raw columns of rows that the model has not learnt from.
-        label: float64 [N].
-        seed: Of the shuffles.
-    """
-    rises = _rises(predict, columns, label, lambda value, known: np.array([deviance(value, known)]), seed)
-    found = [AmountImportance(name, float(r.mean()), float(r.std())) for name, r in rises]
-    return sorted(found, key=lambda entry: -entry.deviance)
+    return sorted(found, key=lambda entry: -entry.rise)
 
 
 def _rises(

@@ -15,7 +15,6 @@ from ludocast.models.calibration import loss
 NOTICEABLE = 5e-4  # share of the loss: what gains less is not worth its time at inference
 Model = TypeVar("Model", covariant=True)
 Measure = Callable[[np.ndarray, np.ndarray], float]  # from scores [N, C] and labels [N] to a mean loss
-Tried = Mapping[str, Mapping[float, np.ndarray]]  # learner, setting, scores [N, C] of held-out rows
 
 
 @dataclass(frozen=True)
@@ -75,13 +74,6 @@ def try_in_turn(
         for setting, scores in tried.items():
             joined.setdefault(setting, np.empty((len(label), scores.shape[1])))[held] = scores
     return joined
-
-
-def choose(tried: Tried, label: np.ndarray, what: str) -> tuple[HeldOut, dict[str, float]]:
-    """The setting of each candidate, and the scores under it."""
-    chosen = {name: least_setting(settings, label) for name, settings in tried.items()}
-    logits = {name: settings[chosen[name]] for name, settings in tried.items()}
-    return HeldOut(logits, label, f"{len(label):,} {what}"), chosen
 
 
 def least_setting(settings: Mapping[float, np.ndarray], label: np.ndarray, measure: Measure = loss) -> float:

@@ -13,7 +13,10 @@ ECE_BINS = 15
 CELLS = 1 << 18  # rows times resamples worked on at once: what fits the processor's cache
 COVERED = (2.5, 97.5)  # percentiles of a 95 % interval
 NAMES = ("auc", "average_precision", "log_loss", "brier", "ece", "f1", "precision", "recall", "accuracy")
-LOWER_IS_BETTER = ("log_loss", "brier", "ece", "rmse", "mae", "interval_width")  # those of numbers too
+LOWER_IS_BETTER = (
+    *("log_loss", "brier", "ece"),
+    *("rmse", "mae", "interval_width", "pinball_loss", "poisson_deviance", "tweedie_deviance"),  # of numbers
+)
 
 
 @dataclass(frozen=True)

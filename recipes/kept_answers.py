@@ -14,6 +14,8 @@ from ludocast.datamodules.infer import RawColumns
 from ludocast.datamodules.reference import REFERENCE_FILE, ColumnReference, Reference, class_counts, describe_column
 from ludocast.datamodules.schema import Schema
 from ludocast.datamodules.user_item_splits import UserItemSplit
+from ludocast.models.fitted import FittedNumbers
+from ludocast.models.number_loss import NumberLoss
 from ludocast.models.recommend.metrics import user_metrics
 from ludocast.recipes.labelled_table import LabelledTable
 from ludocast.recipes.predictions import NumberPredictions, Predictions, UserScores
@@ -51,22 +53,22 @@ def keep_answers(
 
 
 def keep_numbers(
-    folder: Path, table: LabelledTable, value: np.ndarray, bounds: np.ndarray, coverage: float, rare: int
+    folder: Path, table: LabelledTable, fitted: FittedNumbers, value: np.ndarray, loss: NumberLoss, rare: int
 ) -> dict[str, bytes]:
     """The same of a model of a number.
 
     Args:
         folder: Of the run.
         table: It learnt from.
+        fitted: The model.
         value: Predicted for the test rows [N].
-        bounds: Around these [N, 2].
-        coverage: Share that is to lie within.
+        loss: By which it is to be judged.
         rare: Texts of fewer training rows are not named in the bundle.
     """
     schema, test = table.schema, np.sort(table.split.test)
     order = np.argsort(table.split.test, kind="stable")
-    predictions = NumberPredictions(table.sha256, test + 1, table.label[test], value[order], bounds[order], coverage)
-    predictions.write(folder)
+    bounds, coverage = fitted.bounds(value)[order], fitted.interval.coverage
+    NumberPredictions(table.sha256, test + 1, table.label[test], value[order], bounds, coverage, loss).write(folder)
     columns, train_label = table.part(table.split.train)
     label = replace(describe_column(schema.label, "number", train_label), kind="label")
     score = replace(describe_column(f"predicted {schema.label}", "number", value), kind="score")

@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from ludocast.models.number_loss import SQUARED, NumberLoss
 
 PREDICTIONS_FILE = "predictions.parquet"
 USERS_FILE = "users.parquet"
@@ -71,6 +72,7 @@ class NumberPredictions:
         value: Predicted, float64 [N].
         bounds: Lower and upper, float64 [N, 2].
         coverage: Share of true values that is to lie within them.
+        loss: By which they were predicted; the squared one where that is not known.
     """
 
     data_sha256: str
@@ -79,6 +81,7 @@ class NumberPredictions:
     value: np.ndarray
     bounds: np.ndarray
     coverage: float
+    loss: NumberLoss = SQUARED
 
     def write(self, folder: Path) -> None:
         """Write as `PREDICTIONS_FILE` of a folder."""
@@ -89,7 +92,7 @@ class NumberPredictions:
             "lower": pa.array(self.bounds[:, 0], pa.float64()),
             "upper": pa.array(self.bounds[:, 1], pa.float64()),
         }
-        about = {"data_sha256": self.data_sha256, "coverage": self.coverage}
+        about = {"data_sha256": self.data_sha256, "coverage": self.coverage, "loss": asdict(self.loss)}
         table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(about).encode()})
         pq.write_table(table, folder / PREDICTIONS_FILE, compression="zstd")
 
@@ -125,7 +128,8 @@ def _numbers(table: pa.Table, about: Mapping[str, Any]) -> NumberPredictions:
     each = {name: table[name].to_numpy() for name in ("row", "label", "predicted", "lower", "upper")}
     bounds = np.stack([each["lower"], each["upper"]], axis=1)
     sha256, coverage = str(about["data_sha256"]), float(about["coverage"])
-    return NumberPredictions(sha256, each["row"], each["label"], each["predicted"], bounds, coverage)
+    loss = NumberLoss(**about["loss"])
+    return NumberPredictions(sha256, each["row"], each["label"], each["predicted"], bounds, coverage, loss)
 
 
 @dataclass(frozen=True)

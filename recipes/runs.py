@@ -166,7 +166,7 @@ def _compared_numbers(
         raise ValueError(f"{number} tells a number and {other} classes; these have no measure in common")
     if not unpaired:
         _check_same(first, second, a.data_sha256 == b.data_sha256, _same_rows(a, b))
-    both = [Predicted(one.value, one.bounds, one.label) for one in (a, b)]
+    both = [Predicted(one.value, one.bounds, one.label, one.loss) for one in (a, b)]
     return compare_predicted(*both, level=level, paired=not unpaired, seed=seed)
 
 

@@ -56,7 +56,7 @@ def train_table(
     out: Path = Path("run"),
     task: Task = "auto",
     learners: str = "all",
-    combine: Combine = "best",
+    combine: Combine = "blend",
     loss: LossName = "squared",
     quantile: float | None = None,
     budget: str | None = None,
@@ -102,8 +102,8 @@ def train_table(
         task: classification or regression; auto takes numbers of more than 20 distinct values for regression.
         learners: all, or some with commas between them: network, tree, forest, boosting, svm, neural, naive_bayes, knn,
             logistic (classes) or linear (numbers), and, where installed, xgboost and catboost.
-        combine: best keeps the learner with the lowest loss on held-out rows; blend weighs them. A search weighs its
-            best trials.
+        combine: blend weighs the learners on held-out rows; best keeps the one with the lowest loss there. A search
+            weighs its best trials.
         loss: By which a number is predicted: squared for its mean, absolute for its median, quantile (see --quantile),
             or poisson and tweedie for the mean of counts and of amounts, none below 0. Learners that do not know it
             are left out.
@@ -263,7 +263,7 @@ def _write(
         metrics = report.metrics()
     else:
         numbers, value = _number_report(table, found, name, seed)
-        kept = keep_numbers(partial, table, value, model.bounds(value), model.interval.coverage, rare)
+        kept = keep_numbers(partial, table, model, value, model.loss, rare)
         write_number_report(numbers, partial / "report.html", part)
         metrics = numbers.metrics()
     told = {**learner_figures(found, len(graph)), **({} if searched is None else {"search": search_record(searched)})}
@@ -323,5 +323,5 @@ def _print_leaderboard(found: FittedTable) -> None:
     what = found.model.loss.words if isinstance(found.model, FittedNumbers) else "log loss"
     print(f"\non held-out rows ({found.held_out.protocol}):")
     for row in found.leaderboard:
-        said = f"failed: {row.failed}" if row.loss is None else f"{what} {shown(row.loss)}, {row.seconds:.1f} s"
+        said = f"left out: {row.failed}" if row.loss is None else f"{what} {shown(row.loss)}, {row.seconds:.1f} s"
         print(f"  {row.learner:<12} {said}")

@@ -89,7 +89,7 @@ def build_number_report(
         loss: By which the number is predicted.
     """
     ours = next(iter(leaderboard.values()))
-    importance = number_importance(predict, test_columns, test_label, seed)
+    importance = number_importance(predict, test_columns, test_label, loss, seed)
     top = [entry.column for entry in importance[:TOP_EFFECTS]]
     return NumberReport(
         name=name,
@@ -109,6 +109,7 @@ def write_number_report(report: NumberReport, path: Path, search: SearchPart | N
     shown = report.importance[:SHOWN_IMPORTANCES]
     every = [value for entry in report.effects for value in entry.probability]
     y_range = nice_range(min(every), max(every)) if every else (0.0, 1.0)
+    words = report.measured.leaderboard[0].loss_words or "RMSE"
     page = render_page(
         "number_report.html.jinja",
         report=report,
@@ -117,9 +118,9 @@ def write_number_report(report: NumberReport, path: Path, search: SearchPart | N
         importance_chart=bar_chart(
             "Permutation importance",
             [entry.column for entry in shown],
-            [entry.rmse for entry in shown],
+            [entry.rise for entry in shown],
             [entry.spread for entry in shown],
-            "rise of RMSE when shuffled",
+            f"rise of {words} when shuffled",
         ),
         effect_charts=[
             effect_chart(entry.column, entry.values, entry.probability, y_range, f"mean {report.schema.label}")

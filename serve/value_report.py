@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from ludocast.datamodules.infer import RawColumns
 from ludocast.datamodules.schema import Schema
-from ludocast.models.importance import AmountImportance, Effect, amount_importance, effects
+from ludocast.models.importance import Effect, NumberImportance, effects, number_importance
 from ludocast.models.metrics import Interval
+from ludocast.models.number_loss import NumberLoss
 from ludocast.models.value.measures import (
     Tenth,
     ValueStanding,
     compare_values,
-    deviance,
     tenth_table,
     value_metrics,
 )
@@ -78,7 +78,7 @@ class ValueReport:
     leaderboard: Sequence[ValueStanding]
     tenths: Sequence[Tenth]
     charts: Sequence[Markup]
-    importance: Sequence[AmountImportance]
+    importance: Sequence[NumberImportance]
     effects: Sequence[Effect]
     coverage: float
     nothing: float
@@ -168,7 +168,7 @@ def build_value_report(
     ours = next(iter(leaderboard.values()))
     around = bounds(ours)
     tenths = tenth_table(ours, test_label, **drawn)
-    importance = amount_importance(predict, deviance, test_columns, test_label, seed)
+    importance = number_importance(predict, test_columns, test_label, NumberLoss("tweedie"), seed)
     top = [entry.column for entry in importance[:TOP_EFFECTS]]
     return ValueReport(
         name=name,
@@ -201,7 +201,7 @@ def write_value_report(report: ValueReport, path: Path) -> None:
         importance_chart=bar_chart(
             "Permutation importance",
             [entry.column for entry in shown],
-            [entry.deviance for entry in shown],
+            [entry.rise for entry in shown],
             [entry.spread for entry in shown],
             "rise of the deviance when shuffled",
         ),

@@ -146,6 +146,16 @@ def test_the_blocks_on_runs_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_blocks_on_learners_run(tmp_path: Path) -> None:
+    run_commands("docs/table.md", tmp_path, fewest=1)
+    tasks = {"leaves": "classification", "store": "classification", "minutes": "regression", "purchases": "regression"}
+    for run, task in tasks.items():
+        assert json.loads((tmp_path / run / "bundle" / "bundle.json").read_text())["task"] == task
+    assert (tmp_path / "minutes_now" / "report.html").is_file()
+    assert (tmp_path / "core" / "preprocessing.json").is_file()
+
+
+@pytest.mark.slow
 def test_the_blocks_on_segments_run(tmp_path: Path) -> None:
     block, environment = run_blocks("docs/segments.md", tmp_path)
     scored = list(csv.DictReader((tmp_path / "scored.csv").read_text().splitlines()))

@@ -49,6 +49,11 @@ def exponentials(logs: np.ndarray, most: float | np.ndarray) -> np.ndarray:
     return np.asarray(np.exp(np.clip(logs, LEAST_LOG, most)))
 
 
+def _highest(label: np.ndarray) -> float:
+    """Logarithm of the largest amount."""
+    return float(max(np.log(max(label.max(), 1e-300)), LEAST_LOG))
+
+
 def exponential_learner(learner: Learner[Model]) -> Learner[Model]:
     """Of a learner of logarithms one of amounts."""
 
@@ -56,14 +61,14 @@ def exponential_learner(learner: Learner[Model]) -> Learner[Model]:
         encoded: Encoded, label: np.ndarray, held: Encoded, held_label: np.ndarray
     ) -> Mapping[float, np.ndarray]:
         tried = learner.try_out(encoded, label, held, held_label)
-        return {setting: exponentials(logs, np.log(label.max())) for setting, logs in tried.items()}
+        return {setting: exponentials(logs, _highest(label)) for setting, logs in tried.items()}
 
     def fit(encoded: Encoded, label: np.ndarray, setting: float) -> Model:
-        return Exponential(learner.fit(encoded, label, setting), float(np.log(label.max())))
+        return Exponential(learner.fit(encoded, label, setting), _highest(label))
 
     def hold_out(encoded: Encoded, label: np.ndarray, fold: np.ndarray) -> Mapping[float, np.ndarray]:
         assert learner.hold_out is not None
-        most = np.log([label[fold != k].max() for k in range(int(fold.max()) + 1)])[fold, None]
+        most = np.array([_highest(label[fold != k]) for k in range(int(fold.max()) + 1)])[fold, None]
         return {setting: exponentials(logs, most) for setting, logs in learner.hold_out(encoded, label, fold).items()}
 
     together = None if learner.hold_out is None else hold_out

@@ -61,12 +61,8 @@ def network_learner(sizes: dict[str, Any], seed: int, training: Training) -> Lea
     def stage(name: str, sentence: str) -> TrainerSettings:
         if settings.progress:
             print(sentence, flush=True)
-        folder, logger = settings.checkpoints, settings.logger
-        return replace(
-            settings,
-            checkpoints=None if folder is None else folder / name,
-            logger=None if logger is None else lambda _: logger(name),
-        )
+        folder = settings.checkpoints
+        return replace(settings, checkpoints=None if folder is None else folder / name, stage=name)
 
     def fit(encoded: Encoded, label: np.ndarray, _: float) -> Network:
         own = stage("network", "training the network on all training rows")

@@ -74,7 +74,7 @@ def fit_table(
     validation: tuple[RawColumns, np.ndarray] | None,
     *,
     names: str | Sequence[str] = "all",
-    combine: Combine = "best",
+    combine: Combine = "blend",
     seed: int = 0,
     rare: int = 0,
     points: int = 10_000,

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from ludocast.datamodules.infer import describe, infer_schema, label_index, label_values, raw_columns
+from ludocast.datamodules.infer import RawColumns, describe, infer_schema, label_index, label_values, raw_columns
 from ludocast.datamodules.number_label import Task, number_label
 from ludocast.datamodules.read import from_frame
+from ludocast.datamodules.schema import Schema
 from ludocast.datamodules.split import inner_split
 from ludocast.models.fitted import FittedClasses, FittedNumbers
 from ludocast.models.number_loss import SQUARED, NumberLoss
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 VALIDATION = 0.1
+Rows = tuple[Schema, RawColumns, np.ndarray, tuple[RawColumns, np.ndarray] | None]
 
 
 def fit_frame(
@@ -29,7 +31,7 @@ def fit_frame(
     exclude: Sequence[str] = (),
     task: Task = "auto",
     names: str | Sequence[str] = "all",
-    combine: Combine = "best",
+    combine: Combine = "blend",
     seed: int = 0,
     training: Training = AS_USUAL,
     loss: NumberLoss = SQUARED,
@@ -51,6 +53,32 @@ def fit_frame(
     Raises:
         ValueError: If the table does not serve; the sentence says why.
     """
+    rows = rows_of_frame(frame, label, positive, exclude=exclude, task=task, seed=seed)
+    return fit_table(*rows, names=names, combine=combine, seed=seed, training=training, loss=loss)
+
+
+def rows_of_frame(
+    frame: pd.DataFrame,
+    label: str,
+    positive: str | None = None,
+    *,
+    exclude: Sequence[str] = (),
+    task: Task = "auto",
+    seed: int = 0,
+) -> Rows:
+    """What `fit_table` and `search_table` learn from: schema, columns, label, and of many rows those held out.
+
+    Args:
+        frame: The rows.
+        label: Column to predict.
+        positive: The class whose probability is wanted.
+        exclude: Columns to leave out.
+        task: What the label is.
+        seed: Of what is held out.
+
+    Raises:
+        ValueError: If the table does not serve; the sentence says why.
+    """
     table = from_frame(frame)
     schema = infer_schema(table, label, positive, exclude, task=task)
     columns, _ = raw_columns(table, schema)
@@ -64,9 +92,7 @@ def fit_frame(
     schema = describe(schema, columns, train)
     taken = {name: values[train] for name, values in columns.items()}
     validation = None if held is None else ({name: values[held] for name, values in columns.items()}, known[held])
-    return fit_table(
-        schema, taken, known[train], validation, names=names, combine=combine, seed=seed, training=training, loss=loss
-    )
+    return schema, taken, known[train], validation
 
 
 def predict_frame(fitted: FittedClasses | FittedNumbers, frame: pd.DataFrame) -> np.ndarray:

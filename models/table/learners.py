@@ -152,6 +152,13 @@ def boosting_learner(
     job: Job, shape: Shape = SHAPE, stop_rows: int = ROUNDS_ROWS, library: Library | None = None
 ) -> Learner[Model]:
     """A boosting, whose rounds the held-out rows choose; so many of them or more tell it when to stop."""
+    return _of_logs(score_boosting(job, shape, stop_rows, library), job)
+
+
+def score_boosting(
+    job: Job, shape: Shape = SHAPE, stop_rows: int = ROUNDS_ROWS, library: Library | None = None
+) -> Learner[Model]:
+    """The same, but of amounts its scores are logarithms of the mean."""
     by = (job.loss, library)
 
     def try_out(
@@ -165,7 +172,7 @@ def boosting_learner(
     def fit(encoded: Encoded, label: np.ndarray, rounds: float) -> Boosted:
         return Boosted(fit_boosting(encoded.trees, label, job.classes, shape, int(rounds), job.seed, None, *by))
 
-    return _of_logs(Learner(try_out, fit, calibrated=True), job)
+    return Learner(try_out, fit, calibrated=True)
 
 
 def xgboost_learner(job: Job) -> Learner[Model]:

@@ -58,11 +58,11 @@ class Prepared:
     held: tuple[Encoded, np.ndarray] | None
     loss: NumberLoss = SQUARED
 
-    def folds(self, seed: int) -> np.ndarray | None:
-        """Number of each training row's fold, int64 [N]; None where rows are held out for good."""
+    def folds(self, seed: int, most: int = FOLDS) -> np.ndarray | None:
+        """Number of each training row's fold, int64 [N], of so many at most; None where rows are held out for good."""
         if self.held is not None:
             return None
-        count = FOLDS if not self.schema.classes else int(min(FOLDS, np.bincount(self.label).min()))
+        count = most if not self.schema.classes else int(min(most, np.bincount(self.label).min()))
         return folds(self.label, seed, max(min(count, len(self.label)), 2))
 
     def assembled(

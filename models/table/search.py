@@ -27,7 +27,7 @@ from ludocast.models.table.fit import FittedTable, Row
 from ludocast.models.table.kernel import EXACT_ROWS
 from ludocast.models.table.learners import Job, learner_names
 from ludocast.models.table.model import Model
-from ludocast.models.table.prepared import Prepared, prepare
+from ludocast.models.table.prepared import FOLDS, Prepared, prepare
 from ludocast.models.table.search_store import TrialStore, draw_settings
 from ludocast.models.table.spaces import SPACES, Settings, learner_under
 from ludocast.models.table.trials import (
@@ -43,11 +43,13 @@ from ludocast.models.table.trials import (
 
 # What is tried before the other learners: a name, and which of its first settings, 0 for none. The cheap ones, and what
 # wins most tables; svm and knn are cheap where rows are few.
-CHEAP = (("linear", 0), ("logistic", 0), ("naive_bayes", 0), ("tree", 0))
+CHEAP = (("linear", 0), ("logistic", 0), ("naive_bayes", 0))
 CHEAP_OF_FEW = (("knn", 0), ("svm", 0))
 STRONG = (("boosting", 0), ("boosting", 1), ("boosting", 2), ("catboost", 0), ("neural", 0), ("svm", 0), ("forest", 0))
 LAST = "network"  # the dearest
 GAP = 0.05  # a learner whose loss is by this share above the lowest is drawn 1/e times as often as the best
+MANY_ROWS = 4_000  # from which on fewer folds tell enough, in half of the time
+FOLDS_OF_MANY = 3
 FAR = 0.25  # a learner whose loss is by more than this share above the lowest is given up at once
 MEMBERS = 5  # the ensemble weighs the best trials of so many learners
 
@@ -124,7 +126,8 @@ def search_table(
     start = time.monotonic()
     prepared = prepare(schema, columns, label, validation, seed, rare, loss)
     job = Job(prepared.preprocessing, len(schema.classes), seed, points, prototypes, training, loss)
-    inner = InnerFolds(prepared.encoded, prepared.label, prepared.folds(seed), prepared.held, loss)
+    fold = prepared.folds(seed, FOLDS if len(label) < MANY_ROWS else FOLDS_OF_MANY)
+    inner = InnerFolds(prepared.encoded, prepared.label, fold, prepared.held, loss)
     with contextlib.ExitStack() as stack:
         place = folder if folder is not None else Path(stack.enter_context(tempfile.TemporaryDirectory()))
         return _Search(prepared, inner, job, wanted, budget, TrialStore(place), say, start).run()

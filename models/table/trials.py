@@ -17,7 +17,6 @@ from ludocast.models.learner import Learner, least_setting
 from ludocast.models.number_loss import SQUARED, NumberLoss
 from ludocast.models.table.deep import Training
 
-ON_ALL_ROWS = 1.25  # times what a fold took, which has four fifths of the rows
 MEASURED_STEPS = 20  # of a network, after which it is known how long one takes
 BEHIND = 2.0  # standard errors by which a trial has to be behind its rival on the same rows to be given up
 State = Literal["whole", "pruned", "failed", "late"]
@@ -170,7 +169,8 @@ def refit_share(learner: Learner[object], folds: InnerFolds) -> float:
     """What fitting on all rows takes, as a share of what a trial took."""
     if folds.held is not None:
         return 1.0
-    return ON_ALL_ROWS if learner.hold_out is not None else ON_ALL_ROWS / folds.count
+    # A fold's training has all rows but one part of them; together, or one after the other.
+    return folds.count / (folds.count - 1) if learner.hold_out is not None else 1 / (folds.count - 1)
 
 
 def sharpness(scores: np.ndarray, label: np.ndarray) -> float:

@@ -10,27 +10,17 @@ plain numbers would be.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 import numpy as np
-from ludocast.datamodules.preprocess import Encoded
 from ludocast.models.calibration import fit_temperature, loss
 from ludocast.models.learner import Learner, Measure, least_setting
 from ludocast.models.number_loss import NumberLoss
-from ludocast.models.table.amounts import exponential_learner, floored_learner
-from ludocast.models.table.boosting import rounds_to_try
+from ludocast.models.table.amounts import floored_learner
 from ludocast.models.table.deep import network_learner
-from ludocast.models.table.fit_boosting import fit_boosting
-from ludocast.models.table.learners import (
-    ROUNDS_ROWS,
-    SHAPE,
-    Boosted,
-    Job,
-    boosting_learner,
-    linear_learner,
-)
+from ludocast.models.table.learners import Job, boosting_learner, linear_learner, score_boosting
 from ludocast.models.table.model import Model
 from ludocast.models.value.amounts import Hurdle, Line, LogNormal, log_means
 from ludocast.models.value.measures import deviance
@@ -99,24 +89,8 @@ def by_means(job: Job, amount: np.ndarray) -> Part:
         job: Of the table.
         amount: Of the payers in training, float64 [N].
     """
-    return Part(log_mean_learner(job), np.asarray, _deviance_of_logs, (0.0, 1.0), float(np.log(amount.max())))
-
-
-def log_mean_learner(job: Job) -> Learner[Model]:
-    """Boosting by the Tweedie loss of power 1.5; its score is the logarithm of the mean."""
-    rounds = rounds_to_try(SHAPE)
-
-    def try_out(
-        encoded: Encoded, label: np.ndarray, held: Encoded, held_label: np.ndarray
-    ) -> Mapping[float, np.ndarray]:
-        known = (held.trees, held_label) if len(held_label) >= ROUNDS_ROWS else None
-        model = fit_boosting(encoded.trees, label, 0, SHAPE, rounds[-1], job.seed, known, TWEEDIE)
-        return dict(zip(map(float, rounds), model.staged_logits(held.trees, rounds), strict=True))
-
-    def fit(encoded: Encoded, label: np.ndarray, setting: float) -> Model:
-        return Boosted(fit_boosting(encoded.trees, label, 0, SHAPE, int(setting), job.seed, loss=TWEEDIE))
-
-    return Learner(try_out, fit)
+    learner = score_boosting(replace(job, classes=0, loss=TWEEDIE))
+    return Part(learner, np.asarray, _deviance_of_logs, (0.0, 1.0), float(np.log(amount.max())))
 
 
 def fit_hurdle(
@@ -204,7 +178,7 @@ LEARNERS: dict[str, Callable[[Rows, Job], Candidate]] = {
     "hurdle_linear": lambda rows, job: fit_hurdle(
         rows, job, linear_learner, lambda job, amount: by_logs(linear_learner, job, amount)
     ),
-    "tweedie": lambda rows, job: fit_mean(rows, exponential_learner(log_mean_learner(job))),
+    "tweedie": lambda rows, job: fit_mean(rows, boosting_learner(replace(job, classes=0, loss=TWEEDIE))),
     "boosting": lambda rows, job: fit_mean(rows, floored_learner(boosting_learner(replace(job, classes=0)))),
 }
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ludocast.models.comparison import (
@@ -9,6 +11,7 @@ from ludocast.models.comparison import (
     compare_means,
     compare_predicted,
 )
+from ludocast.models.number_loss import NumberLoss
 from sklearn import metrics as reference
 
 ROWS = 300
@@ -135,3 +138,15 @@ def test_verdicts_on_numbers_have_the_stated_error_rates(heavy: bool) -> None:
         assert np.mean([found[name].verdict != "open" for found in equal]) <= 0.095, name
     different = [compare_predicted(*of_a_number(generator, 3.0, heavy=False), seed=k, resamples=200) for k in range(20)]
     assert {found["rmse"].verdict for found in different} == {"worse"}
+
+
+def test_the_loss_that_both_were_trained_by_comes_first() -> None:
+    first, second = of_a_number(np.random.default_rng(1), 1.0, heavy=False)
+    high = replace(second, value=second.value + 1.6, loss=NumberLoss("quantile", 0.9))
+    low = replace(first, loss=NumberLoss("quantile", 0.9))
+    found = compare_predicted(low, high, resamples=200)
+    assert tuple(found) == ("pinball_loss", *COMPARED_NUMBERS)
+    wanted = [reference.mean_pinball_loss(one.label, one.value, alpha=0.9) for one in (low, high)]
+    assert [found["pinball_loss"].first, found["pinball_loss"].second] == pytest.approx(wanted)
+    assert (found["pinball_loss"].verdict, found["rmse"].verdict) == ("better", "worse")
+    assert tuple(compare_predicted(first, high, resamples=50)) == COMPARED_NUMBERS

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ludocast.models.number_loss import NumberLoss
 from ludocast.recipes.assignments import Assignments, agreement, read_assignments
-from ludocast.recipes.predictions import Predictions, UserScores, read_predictions, read_user_scores
+from ludocast.recipes.predictions import NumberPredictions, Predictions, UserScores, read_predictions, read_user_scores
 
 from ludocast.__main__ import main
 
@@ -190,3 +191,17 @@ def test_a_report_is_opened(runs: Path) -> None:
     command = [sys.executable, "-m", "ludocast", "runs", "open", str(runs / "good")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert (runs / "good" / "report.html").as_uri() in done.stdout
+
+
+def test_quantiles_are_compared_by_their_loss(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    label = np.random.default_rng(0).normal(size=300)
+    for name, value in (("low", 0.0), ("high", 1.3)):
+        (tmp_path / name).mkdir()
+        predicted, loss = np.full(300, value), NumberLoss("quantile", 0.9)
+        bounds = np.column_stack([predicted - 1, predicted + 1])
+        NumberPredictions("a" * 64, np.arange(300) + 1, label, predicted, bounds, 0.9, loss).write(tmp_path / name)
+    found = read_predictions(tmp_path / "high")
+    assert isinstance(found, NumberPredictions)
+    assert found.loss == NumberLoss("quantile", 0.9)
+    assert main(["runs", "compare", str(tmp_path / "low"), str(tmp_path / "high")]) == 0
+    assert "high is better than low: pinball loss" in capsys.readouterr().out

@@ -10,10 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime as ort
 import pandas as pd
 import pytest
+from ludocast.datamodules.infer import raw_columns
+from ludocast.datamodules.read import from_frame
+from ludocast.datamodules.schema import read_schema
+from ludocast.serve.scorer import Scorer
 
 from ludocast.__main__ import main
+from tests.serve.foreign import core_inputs
 from tests.serve.listening import ask, served
 
 ROWS = 500
@@ -105,7 +111,11 @@ TRADES = {
     ),
     "counts": Trade(
         retail, "orders", "customer_id,spent", "customer",
-        ("--task", "regression", "--learners", "tree,linear"), ("--fail_above", "rmse=4"),
+        ("--task", "regression", "--loss", "poisson", "--learners", "boosting,linear"), ("--fail_above", "rmse=4"),
+    ),
+    "quantiles": Trade(
+        retail, "spent", "customer_id,orders", "customer",
+        ("--loss", "quantile", "--quantile", "0.9", "--learners", "boosting,linear"), ("--fail_below", "coverage=0.8"),
     ),
 }  # fmt: skip
 
@@ -131,6 +141,7 @@ def test_from_a_table_to_an_answer(name: str, tmp_path: Path, capsys: pytest.Cap
         _, described = ask(f"{url}/openapi.json")
     assert status == 200
     check(answer["predictions"][0], pd.read_csv(scored).iloc[7])
+    check_core(tmp_path / "core", run, rows)
     for title in ("run/report.html", "evaluation/report.html"):
         assert trade.label in (tmp_path / title).read_text(encoding="utf-8")
     told = capsys.readouterr()
@@ -139,6 +150,18 @@ def test_from_a_table_to_an_answer(name: str, tmp_path: Path, capsys: pytest.Cap
     assert len(texts) > 12
     for where, text in texts.items():
         assert not GAMES_WORDS.findall(text), where
+
+
+def check_core(core: Path, run: Path, rows: pd.DataFrame) -> None:
+    """The core graph, fed with what preprocessing.json says, answers as the bundle does."""
+    columns, _ = raw_columns(from_frame(rows), read_schema(run / "schema.json"))
+    document = json.loads((core / "preprocessing.json").read_text(encoding="utf-8"))
+    session = ort.InferenceSession(core / "model_core.onnx", providers=["CPUExecutionProvider"])
+    inputs = core_inputs(document, columns)
+    answer = session.run(None, {item.name: inputs[item.name] for item in session.get_inputs()})[0]
+    found = Scorer.load(run / "bundle").predict(rows)
+    wanted = found.labels if answer.ndim == 1 else found.probabilities
+    np.testing.assert_allclose(answer, wanted.astype(float), rtol=1e-4, atol=1e-5)
 
 
 TEXTS = {".html", ".json", ".yaml", ".csv"}

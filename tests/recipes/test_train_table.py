@@ -253,6 +253,28 @@ def test_intervals_hold_what_they_promise_where_the_noise_grows() -> None:
         assert 0.86 < inside[part].mean() < 0.94
 
 
+@pytest.mark.parametrize("kind", ["counts", "amounts with many zeros", "noise that grows"])
+@pytest.mark.parametrize("rows", [900, 4_000])
+def test_intervals_hold_no_more_than_they_promise(kind: str, rows: int) -> None:
+    """The lower bound of a count lies along a line; interpolated between neighbourhoods it used to hold 95 %."""
+    held = []
+    for seed in range(20):
+        g = np.random.default_rng(seed)
+        x = g.normal(size=rows + 4_000)
+        if kind == "counts":
+            score = 0.3 + 2.7 / (1 + np.exp(-x))
+            label = g.poisson(score).astype(float)
+        elif kind == "amounts with many zeros":
+            score = 0.4 * np.exp(x)
+            label = np.where(g.random(len(x)) < 0.4, np.exp(x + 0.3 * g.normal(size=len(x))), 0.0)
+        else:
+            score, label = x, x + np.exp(x) * g.normal(size=len(x))
+        offset = fit_interval(score[:rows], label[:rows]).offsets(score[rows:])
+        residual = (label - score)[rows:]
+        held.append(np.mean((residual >= offset[:, 0]) & (residual <= offset[:, 1])))
+    assert 0.895 < np.mean(held) < 0.915
+
+
 def test_an_interval_of_few_rows_is_that_of_the_ranks() -> None:
     """Of 39 rows the 5 % rank is ⌊40 · 0.05⌋ = 2: the second lowest and the second highest residual."""
     score = np.zeros(39)

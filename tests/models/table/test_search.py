@@ -17,11 +17,13 @@ from ludocast.models.calibration import loss
 from ludocast.models.fitted import FittedClasses, FittedNumbers
 from ludocast.models.learner import Learner
 from ludocast.models.number_loss import LossName, NumberLoss
-from ludocast.models.table.learners import LEARNERS
+from ludocast.models.table.deep import AS_USUAL
+from ludocast.models.table.learners import LEARNERS, Job
+from ludocast.models.table.prepared import prepare
 from ludocast.models.table.search import Budget, Searched, first_trials, search_table
 from ludocast.models.table.search_store import TrialStore, draw_settings
 from ludocast.models.table.spaces import FIRST, SPACES
-from ludocast.models.table.trials import InnerFolds, Trial, run_trial
+from ludocast.models.table.trials import InnerFolds, LateError, Trial, run_trial, with_deadline
 from ludocast.serve.graph_table import export_table
 from sklearn.metrics import mean_absolute_error, mean_poisson_deviance
 
@@ -146,6 +148,15 @@ def test_a_trial_is_given_up_once_it_is_clearly_behind() -> None:
     assert (late.state, len(late.losses), late.scores) == ("late", 1, None)
     with pytest.raises(FloatingPointError, match="not finite"):
         run_trial(learner(lambda x: x * np.nan), folds, None)
+
+
+def test_a_network_for_which_there_is_no_time_is_given_up() -> None:
+    schema, columns, label = table(2)
+    ready = prepare(schema, columns, label, None, 0, 0)
+    folds = InnerFolds(ready.encoded, ready.label, ready.folds(0))
+    network = LEARNERS["network"](Job(ready.preprocessing, 2, training=with_deadline(AS_USUAL, 0.0)))
+    with pytest.raises(LateError):
+        run_trial(network, folds, None)
 
 
 def test_trials_come_back_from_the_disk_as_they_were(tmp_path: Path) -> None:

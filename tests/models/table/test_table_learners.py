@@ -12,6 +12,7 @@ from ludocast.datamodules.number_label import number_label, strata
 from ludocast.datamodules.preprocess import Encoded, Preprocessing
 from ludocast.datamodules.read import from_frame
 from ludocast.models.calibration import logits_of
+from ludocast.models.number_loss import NumberLoss
 from ludocast.models.table.bayes import SMOOTHING, fit_bayes
 from ludocast.models.table.design import HALF, fit_design
 from ludocast.models.table.kernel import fit_kernel
@@ -124,3 +125,5 @@ def test_names_of_learners() -> None:
     assert learner_names("knn, tree,knn", 3) == ("knn", "tree")
     with pytest.raises(ValueError, match='"logistic" does not predict numbers; "linear" does'):
         learner_names("logistic", 0)
+    assert {"network", "svm"} <= set(learner_names("all", 0, NumberLoss("absolute")))
+    assert {"tree", "neural"}.isdisjoint(learner_names("all", 0, NumberLoss("absolute")))
