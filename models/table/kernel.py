@@ -61,7 +61,7 @@ def distances(x: sparse.csr_matrix, points: np.ndarray) -> np.ndarray:
     found *= -2
     found += np.asarray(x.multiply(x).sum(axis=1))
     found += (points**2).sum(axis=1)
-    return np.maximum(found, 0.0, out=found)
+    return np.asarray(np.maximum(found, 0.0, out=found))
 
 
 def fit_kernel(
