@@ -1,14 +1,15 @@
 """Losses of numbers on simulated rows whose law is known: `python benchmarks/number_losses.py`.
 
 Counts (Poisson), amounts of which a third is 0 and the others are log-normal (Tweedie), and numbers whose noise has a
-heavy tail and grows (the median, and the quantile of 90 %). Network, boosting and linear model are fitted on 4,000 rows
-and blended, as `train table` does. 40,000 new rows: the mean loss beside that of who knows the law and of a constant,
-the share of true values within the intervals that are to hold 90 %, the lowest and highest such share in a tenth of the
-rows by prediction. Prints a Markdown table.
+heavy tail and grows (the median, and the quantile of 90 %). `--learners`, boosting and linear model unless others are
+named, are fitted on 4,000 rows and blended, as `train table` does. 40,000 new rows: the mean loss beside that of who
+knows the law and of a constant, the share of true values within the intervals that are to hold 90 %, the lowest and
+highest such share in a tenth of the rows by prediction. Prints a Markdown table.
 """
 
 from __future__ import annotations
 
+import argparse
 import logging
 import sys
 import time
@@ -26,7 +27,6 @@ from ludocast.models.number_loss import LossName, NumberLoss
 from ludocast.models.table.frame import fit_frame, predict_frame
 
 TRAIN, NEW = 4_000, 40_000
-LEARNERS = ("network", "boosting", "linear")
 SPREAD = 1.2  # of the logarithm of an amount
 FREEDOM = 3  # of Student's noise
 CASES: tuple[tuple[str, LossName, float], ...] = (
@@ -64,12 +64,12 @@ def constant(loss: NumberLoss, label: np.ndarray) -> float:
     return float(label.mean())
 
 
-def measure(kind: str, loss: NumberLoss) -> None:
+def measure(kind: str, loss: NumberLoss, learners: str) -> None:
     """Print a row."""
     frame, _ = made(kind, TRAIN, 0, loss.quantile)
     new, best = made(kind, NEW, 1, loss.quantile)
     begin = time.perf_counter()
-    fitted = fit_frame(frame, "y", task="regression", names=LEARNERS, combine="blend", loss=loss).model
+    fitted = fit_frame(frame, "y", task="regression", names=learners, combine="blend", loss=loss).model
     seconds = time.perf_counter() - begin
     assert isinstance(fitted, FittedNumbers)
     value, label = predict_frame(fitted, new), new["y"].to_numpy(np.float64)
@@ -90,12 +90,15 @@ def measure(kind: str, loss: NumberLoss) -> None:
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--learners", default="boosting,linear")
+    options = parser.parse_args()
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
     print("| rows | loss | blend | ours | law known | constant | within | within, by tenth | seconds |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for kind, name, quantile in CASES:
-        measure(kind, NumberLoss(name, quantile))
+        measure(kind, NumberLoss(name, quantile), options.learners)
     return 0
 
 

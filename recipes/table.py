@@ -323,5 +323,5 @@ def _print_leaderboard(found: FittedTable) -> None:
     what = found.model.loss.words if isinstance(found.model, FittedNumbers) else "log loss"
     print(f"\non held-out rows ({found.held_out.protocol}):")
     for row in found.leaderboard:
-        said = f"failed: {row.failed}" if row.loss is None else f"{what} {shown(row.loss)}, {row.seconds:.1f} s"
+        said = f"left out: {row.failed}" if row.loss is None else f"{what} {shown(row.loss)}, {row.seconds:.1f} s"
         print(f"  {row.learner:<12} {said}")

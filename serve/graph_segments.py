@@ -48,9 +48,10 @@ def add_memberships(graph: GraphBuilder, mixture: Mixture, z: str) -> str:
     side_by_side = np.concatenate(list(mixture.factors), axis=1)
     shift = np.concatenate([mean @ factor for mean, factor in zip(mixture.means, mixture.factors, strict=True)])
     turned = graph.op("Sub", graph.op("MatMul", z, graph.constant(side_by_side)), graph.constant(shift))
-    square = graph.op("Reshape", graph.op("Mul", turned, turned), graph.ints(-1, size, width))
-    total = graph.op("ReduceSum", square, graph.ints(2), keepdims=0)
-    logs = graph.op("Add", graph.op("Mul", total, graph.doubles(-0.5)), graph.constant(mixture.constants()))
+    # Sums by a product: behind a ReduceSum OpenVINO takes the constants' doubles for floats.
+    halves = graph.constant(np.kron(np.eye(size), np.full((width, 1), -0.5)))
+    total = graph.op("MatMul", graph.op("Mul", turned, turned), halves)
+    logs = graph.op("Add", total, graph.constant(mixture.constants()))
     return graph.op("Softmax", logs, axis=1)
 
 

@@ -89,7 +89,7 @@ def search_table(
     validation: tuple[RawColumns, np.ndarray] | None,
     budget: Budget,
     *,
-    names: str = "all",
+    names: str | Sequence[str] = "all",
     seed: int = 0,
     rare: int = 0,
     points: int = 10_000,
@@ -109,7 +109,7 @@ def search_table(
         label: Class index, int64 [N], or numbers, float64 [N].
         validation: Raw columns and labels of rows held out for good; None: each training row is held out once.
         budget: When to end.
-        names: Of learners, see `learner_names`.
+        names: Of learners, a text as `learner_names` reads it, or keys of `LEARNERS`.
         seed: Of everything random.
         rare: Values of fewer training rows are not kept.
         points: Rows that nearest neighbours keep at most.
@@ -122,7 +122,7 @@ def search_table(
     Raises:
         ValueError: If there is no such learner, none could be fitted, or the budget was over before one was tried.
     """
-    wanted = learner_names(names, len(schema.classes), loss)
+    wanted = learner_names(names, len(schema.classes), loss) if isinstance(names, str) else names
     start = time.monotonic()
     prepared = prepare(schema, columns, label, validation, seed, rare, loss)
     job = Job(prepared.preprocessing, len(schema.classes), seed, points, prototypes, training, loss)
