@@ -230,10 +230,13 @@ def _random_case(draw: np.random.Generator) -> tuple[Tensor, Tensor, Rows]:
     return g.clone(), e.clone(), rows
 
 
-def test_ten_thousand_cases(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("seed", "cases"), [(0, 2_000), pytest.param(1, 10_000, marks=pytest.mark.slow)], ids=["some", "ten thousand"]
+)
+def test_random_cases(monkeypatch: pytest.MonkeyPatch, seed: int, cases: int) -> None:
     """Invariant and finiteness against float64, bits against packbits, and every kernel against numpy, bit for bit."""
-    draw = np.random.default_rng(0)
-    for _ in range(10_000):
+    draw = np.random.default_rng(seed)
+    for _ in range(cases):
         g, e, rows = _random_case(draw)
         c = g + e
         monkeypatch.setenv("LUDOCAST_KERNEL", "numpy")

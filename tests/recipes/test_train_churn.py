@@ -118,18 +118,6 @@ def test_no_players_row_is_in_the_bundle(game: Path) -> None:
         assert not same.any() or len(shared) < 3
 
 
-def test_equal_seeds_give_equal_bundles(game: Path) -> None:
-    hashes = []
-    for name in ("a", "b"):
-        done = run(
-            "train", "churn", "--data", "data/players.csv", *OPTIONS, "--epochs", "1", "--out", name,
-            "--model", "network", "--name", "same", cwd=game,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        hashes.append(json.loads((game / name / "bundle" / "bundle.json").read_text())["files"]["model.onnx"])
-    assert hashes[0] == hashes[1]
-
-
 def test_a_killed_run_goes_on_where_it_stopped(game: Path) -> None:
     words = [
         "train",

@@ -1,0 +1,12 @@
+"""The order of the tests: two workers take whole files (`make test`), so the long ones come first, and neither waits."""
+
+from __future__ import annotations
+
+import pytest
+
+LONG = ("test_readme.py", "test_torchrun.py", "test_train_churn.py", "test_graph_table.py", "test_train_sequence.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Stable, so that all else stays in the order of its files."""
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
