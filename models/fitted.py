@@ -53,7 +53,11 @@ class FittedClasses:
 
     def predict(self, columns: RawColumns) -> np.ndarray:
         """Probabilities float64 [N, classes] of raw columns."""
-        return self.probabilities(self.candidates.logits(self.preprocessing.encode(columns)))
+        return self.predict_encoded(self.preprocessing.encode(columns))
+
+    def predict_encoded(self, encoded: Encoded) -> np.ndarray:
+        """The same of rows that its preprocessing has encoded."""
+        return self.probabilities(self.candidates.logits(encoded))
 
     def probabilities(self, logits: Mapping[str, np.ndarray]) -> np.ndarray:
         """Probabilities float64 [N, classes] of the candidates' logits [N, C]."""
@@ -95,7 +99,11 @@ class FittedNumbers:
 
     def predict(self, columns: RawColumns) -> np.ndarray:
         """Values float64 [N] of raw columns."""
-        return self.values(self.candidates.logits(self.preprocessing.encode(columns)))
+        return self.predict_encoded(self.preprocessing.encode(columns))
+
+    def predict_encoded(self, encoded: Encoded) -> np.ndarray:
+        """The same of rows that its preprocessing has encoded."""
+        return self.values(self.candidates.logits(encoded))
 
     def values(self, scores: Mapping[str, np.ndarray]) -> np.ndarray:
         """Values float64 [N] of the candidates' scores [N, 1]."""

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -56,6 +56,18 @@ class HeldOut:
     protocol: str
 
 
+def held_out_rows(logits: Mapping[str, np.ndarray], label: np.ndarray, folds: int | None) -> HeldOut:
+    """The same, its protocol told.
+
+    Args:
+        logits: Scores of each candidate, float64 [N, C].
+        label: Of the rows.
+        folds: In how many parts the training rows were held out; None where other rows were, for good.
+    """
+    what = "validation rows" if folds is None else f"training rows, held out in {folds} folds"
+    return HeldOut(logits, label, f"{len(label):,} {what}")
+
+
 def blended(logits: Mapping[str, np.ndarray], weights: Mapping[str, float]) -> np.ndarray:
     """The weighted sum of the candidates' scores, [N, C]."""
     return np.asarray(np.sum([weights[name] * logits[name] for name in weights if weights[name] > 0], axis=0))
@@ -65,15 +77,28 @@ def try_in_turn(
     learner: Learner[object], encoded: Encoded, label: np.ndarray, fold: np.ndarray
 ) -> Mapping[float, np.ndarray]:
     """Scores [N, C] of all rows under each setting, each row's by a candidate that was fitted without its fold."""
-    if learner.hold_out is not None:
-        return learner.hold_out(encoded, label, fold)
     joined: dict[float, np.ndarray] = {}
+    for held, tried in fold_steps(learner, encoded, label, fold):
+        join(joined, held, tried)
+    return joined
+
+
+def fold_steps(
+    learner: Learner[object], encoded: Encoded, label: np.ndarray, fold: np.ndarray
+) -> Iterator[tuple[np.ndarray, Mapping[float, np.ndarray]]]:
+    """Fold by fold, or all at once where the learner can: which rows are held out, bool [N], and their scores."""
+    if learner.hold_out is not None:
+        yield np.ones(len(label), bool), learner.hold_out(encoded, label, fold)
+        return
     for k in range(int(fold.max()) + 1):
         held, inside = fold == k, np.flatnonzero(fold != k)
-        tried = learner.try_out(encoded.rows(inside), label[inside], encoded.rows(held), label[held])
-        for setting, scores in tried.items():
-            joined.setdefault(setting, np.empty((len(label), scores.shape[1])))[held] = scores
-    return joined
+        yield held, learner.try_out(encoded.rows(inside), label[inside], encoded.rows(held), label[held])
+
+
+def join(joined: dict[float, np.ndarray], held: np.ndarray, tried: Mapping[float, np.ndarray]) -> None:
+    """Put scores of some rows, bool [N], where those of all rows are gathered, by setting float64 [N, C]."""
+    for setting, scores in tried.items():
+        joined.setdefault(setting, np.empty((len(held), scores.shape[1])))[held] = scores
 
 
 def least_setting(settings: Mapping[float, np.ndarray], label: np.ndarray, measure: Measure = loss) -> float:

@@ -27,6 +27,7 @@ from ludocast.recipes.churn_log import check_source, definition_of, features_fil
 from ludocast.recipes.experiment import experiment_of
 from ludocast.recipes.kept_answers import keep_answers
 from ludocast.recipes.labelled_run import (
+    NEXT,
     RARE,
     check_costs,
     check_network,
@@ -34,7 +35,9 @@ from ludocast.recipes.labelled_run import (
     class_report,
     learner_figures,
     print_figures,
+    print_next,
     protocol,
+    say,
     with_threshold,
     write_run,
 )
@@ -237,8 +240,7 @@ def _fit(table: LabelledTable, model: Choice, seed: int, training: Training, rar
     with telling_of_lost_processes(), without_hints(for_authors=True):
         return fit_table(
             table.schema, *table.part(table.split.train), validation, names=CANDIDATES[model], combine="blend",
-            seed=seed, rare=rare, training=training, stream=table.stream,
-            say=lambda sentence: print(sentence, flush=True),
+            seed=seed, rare=rare, training=training, stream=table.stream, say=say,
         )  # fmt: skip
 
 
@@ -291,9 +293,8 @@ def _print_summary(out: Path, snapshots: Path | None) -> None:
         snapshots: Folder of what it learned from; None of a table.
     """
     print_figures(out)
-    table, begin = "players.csv", "next:   "
-    if snapshots is not None:
-        print(f"{begin}ludocast snapshots --log LOG --like {snapshots} --at end --out today")
-        table, begin = "today", " " * len(begin)
-    print(f"{begin}ludocast score --bundle {out / 'bundle'} --input {table} --output scored.csv")
-    print(f"        ludocast serve --bundle {out / 'bundle'}", flush=True)
+    if snapshots is None:
+        print_next(out, "players.csv")
+        return
+    print(f"{NEXT}ludocast snapshots --log LOG --like {snapshots} --at end --out today")
+    print_next(out, "today", " " * len(NEXT))

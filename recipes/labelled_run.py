@@ -24,6 +24,7 @@ from ludocast.serve.graph_inputs import schema_inputs
 from ludocast.serve.measured import PLAYERS, Words
 from ludocast.serve.report import Report, build_report
 
+NEXT = "next:   "
 RARE = 5  # with --private, categories of fewer training rows are left out
 Fitted = TypeVar("Fitted", bound=FittedClasses)
 
@@ -59,6 +60,12 @@ def with_threshold(fitted: Fitted, held_out: HeldOut, by: str, cost_missed: floa
         return replace(fitted, threshold=cost_threshold(cost_missed, cost_false_alarm))
     p = class_probabilities(blended(held_out.logits, fitted.weights) / fitted.temperature)[:, positive]
     return replace(fitted, threshold=f1_threshold(p, held_out.label == positive))
+
+
+def predict_all(models: Mapping[str, FittedClasses | FittedNumbers], columns: RawColumns) -> dict[str, np.ndarray]:
+    """What models of one fit answer for some rows, which are encoded once for all of them."""
+    encoded = next(iter(models.values())).preprocessing.encode(columns)
+    return {name: model.predict_encoded(encoded) for name, model in models.items()}
 
 
 def choice(found: FittedTable) -> str:
@@ -189,3 +196,14 @@ def print_figures(out: Path) -> None:
     if measured.get("best_possible_auc") is not None:
         print(f"  {'best possible auc':<20} {measured['best_possible_auc']:.4f}  (of who knows the true probabilities)")
     print(f"\nreport: {out / 'report.html'}\nbundle: {out / 'bundle'}")
+
+
+def print_next(out: Path, table: str | Path, begin: str = NEXT) -> None:
+    """What to do with the bundle of a run."""
+    print(f"{begin}ludocast score --bundle {out / 'bundle'} --input {table} --output scored.csv")
+    print(f"        ludocast serve --bundle {out / 'bundle'}", flush=True)
+
+
+def say(sentence: str) -> None:
+    """Print what happens, at once."""
+    print(sentence, flush=True)

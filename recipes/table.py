@@ -30,8 +30,11 @@ from ludocast.recipes.labelled_run import (
     choice,
     class_report,
     learner_figures,
+    predict_all,
     print_figures,
+    print_next,
     protocol,
+    say,
     with_threshold,
     write_run,
 )
@@ -185,14 +188,14 @@ def train_table(
                 searched = search_table(
                     table.schema, columns, known, validation, may_take, names=learners, seed=seed, rare=rare,
                     points=knn_points, prototypes=knn_prototypes, training=Training(members, trainer),
-                    loss=by, folder=partial / SEARCH, say=_say,
+                    loss=by, folder=partial / SEARCH, say=say,
                 )  # fmt: skip
                 found = searched.found
             else:
                 found = fit_table(
                     table.schema, columns, known, validation, names=learners, combine=combine, seed=seed, rare=rare,
                     points=knn_points, prototypes=knn_prototypes, training=Training(members, trainer), loss=by,
-                    say=_say,
+                    say=say,
                 )  # fmt: skip
         _print_leaderboard(found)
         model = found.model
@@ -207,8 +210,7 @@ def train_table(
         folder.finish()
     drop_scores(out)
     print_figures(out)
-    print(f"next:   ludocast score --bundle {out / 'bundle'} --input {data} --output scored.csv")
-    print(f"        ludocast serve --bundle {out / 'bundle'}", flush=True)
+    print_next(out, data)
 
 
 def number_loss(name: LossName, quantile: float | None) -> NumberLoss:
@@ -231,10 +233,6 @@ def _check_loss(table: LabelledTable, loss: NumberLoss) -> None:
         raise ValueError(f'--loss is of numbers, and "{table.schema.label}" is predicted as classes')
     if loss.is_of_amounts:
         check_amounts(table.label, table.schema.label)
-
-
-def _say(sentence: str) -> None:
-    print(sentence, flush=True)
 
 
 def _write(
@@ -286,7 +284,7 @@ def _class_report(
     words = Words(entity, f"those with {table.schema.label} = {positive}", "the others")
 
     def leaderboard(columns: RawColumns) -> dict[str, np.ndarray]:
-        return {other: model.predict(columns) for other, model in _every(found, name).items()}
+        return predict_all(_every(found, name), columns)
 
     told = protocol(table, choice(found), fitted, found.held_out)
     return class_report(table, fitted, leaderboard, told, name, seed, words)
@@ -296,7 +294,7 @@ def _number_report(table: LabelledTable, found: FittedTable, name: str, seed: in
     fitted = found.model
     assert isinstance(fitted, FittedNumbers)
     columns, label = table.part(table.split.test)
-    leaderboard = {other: model.predict(columns) for other, model in _every(found, name).items()}
+    leaderboard = predict_all(_every(found, name), columns)
     report = build_number_report(
         name=name,
         schema=fitted.schema,

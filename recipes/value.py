@@ -26,7 +26,10 @@ from ludocast.recipes.labelled_run import (
     check_network,
     choice,
     learner_figures,
+    predict_all,
     print_figures,
+    print_next,
+    say,
     write_run,
 )
 from ludocast.recipes.labelled_table import LabelledTable, read_labelled_table
@@ -129,7 +132,7 @@ def train_value(
         with without_hints(for_authors=True):
             found = fit_value(
                 table.schema, *table.part(table.split.train), validation, names=learners, combine=combine, seed=seed,
-                rare=rare, training=Training(members, trainer), say=lambda sentence: print(sentence, flush=True),
+                rare=rare, training=Training(members, trainer), say=say,
             )  # fmt: skip
         print(f"\non held-out rows ({found.held_out.protocol}):")
         for row in found.leaderboard:
@@ -140,8 +143,7 @@ def train_value(
             tracker.finish(partial)
         folder.finish()
     print_figures(out)
-    print(f"next:   ludocast score --bundle {out / 'bundle'} --input {data} --output scored.csv")
-    print(f"        ludocast serve --bundle {out / 'bundle'}", flush=True)
+    print_next(out, data)
 
 
 def _check_label(table: LabelledTable, entity: str) -> None:
@@ -194,8 +196,7 @@ def _report(
     """The report, and the values of the test rows."""
     columns, label = table.part(table.split.test)
     leaderboard: Mapping[str, np.ndarray] = {
-        f"ludocast ({name})": model.predict(columns),
-        **{learner: one.predict(columns) for learner, one in found.every.items()},
+        **predict_all({f"ludocast ({name})": model, **found.every}, columns),
         "the mean": np.full(len(label), table.label[table.split.train].mean()),
     }
     report = build_value_report(

@@ -132,6 +132,11 @@ class Measured:
         )
 
 
+def resamples_of(rows: int, most: int = RESAMPLES) -> int:
+    """How many resamples so many rows get."""
+    return min(most, max(LEAST_RESAMPLES, RESAMPLED_ROWS // rows))
+
+
 def measure(
     leaderboard: Mapping[str, np.ndarray],
     label: np.ndarray,
@@ -163,7 +168,7 @@ def measure(
         resamples: For each interval; fewer, down to 100, of more than 200,000 rows.
         words: Of the charts.
     """
-    resamples = min(resamples, max(LEAST_RESAMPLES, RESAMPLED_ROWS // len(label)))
+    resamples = resamples_of(len(label), resamples)
     index = None if positive is None else classes.index(positive)
     has_curves = index is not None and len(np.unique(label)) == 2
     ours = next(iter(leaderboard.values()))

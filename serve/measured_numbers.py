@@ -13,7 +13,7 @@ from ludocast.models.metrics import Interval
 from ludocast.models.number_loss import SQUARED, NumberLoss
 from ludocast.models.number_metrics import NumberStanding, compare_numbers, number_metrics
 from ludocast.serve.charts import Series, dot_chart, line_chart, nice_range, nice_top
-from ludocast.serve.measured import LEAST_RESAMPLES, RESAMPLED_ROWS, RESAMPLES
+from ludocast.serve.measured import resamples_of
 from markupsafe import Markup
 
 SHOWN_ROWS = 1_000  # dots of a chart
@@ -128,7 +128,7 @@ def measure_numbers(
         loss: By which they are predicted.
         seed: Of resamples, and of the rows that charts show.
     """
-    resamples = min(RESAMPLES, max(LEAST_RESAMPLES, RESAMPLED_ROWS // len(label)))
+    resamples = resamples_of(len(label))
     ours = next(iter(leaderboard.values()))
     return MeasuredNumbers(
         rows=rows,

@@ -19,6 +19,57 @@ from ludocast.serve.measured_numbers import NUMBER_TITLES, MeasuredNumbers, meas
 from ludocast.serve.page import render_page
 from ludocast.serve.report import SHOWN_IMPORTANCES, TOP_EFFECTS, column_rows
 from ludocast.serve.search_report import SearchPart
+from markupsafe import Markup
+
+
+@dataclass(frozen=True)
+class NumberColumns:
+    """Measured on test rows.
+
+    Attributes:
+        importance: The most important column first.
+        effects: Of the most important columns.
+    """
+
+    importance: Sequence[NumberImportance]
+    effects: Sequence[Effect]
+
+    def importance_chart(self, words: str) -> Markup:
+        """Of the most important columns; `words` is what a shuffled column makes rise."""
+        shown = self.importance[:SHOWN_IMPORTANCES]
+        return bar_chart(
+            "Permutation importance",
+            [entry.column for entry in shown],
+            [entry.rise for entry in shown],
+            [entry.spread for entry in shown],
+            f"rise of {words} when shuffled",
+        )
+
+    def effect_charts(self, label: str) -> list[Markup]:
+        """One a column, all on one scale; `label` is what is predicted."""
+        every = [value for entry in self.effects for value in entry.probability]
+        y_range = nice_range(min(every), max(every)) if every else (0.0, 1.0)
+        return [
+            effect_chart(entry.column, entry.values, entry.probability, y_range, f"mean {label}")
+            for entry in self.effects
+        ]
+
+
+def number_columns(
+    predict: Callable[[RawColumns], np.ndarray], columns: RawColumns, label: np.ndarray, loss: NumberLoss, seed: int
+) -> NumberColumns:
+    """Measure columns.
+
+    Args:
+        predict: Raw columns to numbers [N].
+        columns: Raw columns of the test rows.
+        label: float64 [N].
+        loss: That rises where a column is shuffled.
+        seed: Of the shuffles.
+    """
+    importance = number_importance(predict, columns, label, loss, seed)
+    top = [entry.column for entry in importance[:TOP_EFFECTS]]
+    return NumberColumns(importance, effects(lambda some: predict(some)[:, None], columns, top, 0, seed))
 
 
 @dataclass(frozen=True)
@@ -30,8 +81,7 @@ class NumberReport:
         schema: Of the table.
         protocol: Sentences on split and choice.
         measured: Figures and charts.
-        importance: The most important column first.
-        effects: Of the most important columns.
+        by_column: What columns mean to the model.
         described_rows: Training rows whose statistics the schema holds.
     """
 
@@ -39,8 +89,7 @@ class NumberReport:
     schema: Schema
     protocol: Sequence[str]
     measured: MeasuredNumbers
-    importance: Sequence[NumberImportance]
-    effects: Sequence[Effect]
+    by_column: NumberColumns
     described_rows: int
 
     def metrics(self) -> dict[str, Any]:
@@ -50,7 +99,7 @@ class NumberReport:
             "rows": dict(self.measured.rows),
             "protocol": list(self.protocol),
             **self.measured.metrics(),
-            "importance": [asdict(entry) for entry in self.importance],
+            "importance": [asdict(entry) for entry in self.by_column.importance],
             "warnings": list(self.schema.warnings),
         }
 
@@ -89,8 +138,6 @@ def build_number_report(
         loss: By which the number is predicted.
     """
     ours = next(iter(leaderboard.values()))
-    importance = number_importance(predict, test_columns, test_label, loss, seed)
-    top = [entry.column for entry in importance[:TOP_EFFECTS]]
     return NumberReport(
         name=name,
         schema=schema,
@@ -98,34 +145,21 @@ def build_number_report(
         measured=measure_numbers(
             leaderboard, bounds(ours), test_label, name=schema.label, coverage=coverage, rows=rows, loss=loss, seed=seed
         ),
-        importance=importance,
-        effects=effects(lambda columns: predict(columns)[:, None], test_columns, top, 0, seed),
+        by_column=number_columns(predict, test_columns, test_label, loss, seed),
         described_rows=described_rows,
     )
 
 
 def write_number_report(report: NumberReport, path: Path, search: SearchPart | None = None) -> None:
     """Write the page: one file, no script, nothing from elsewhere; with what tells of a search, if there was one."""
-    shown = report.importance[:SHOWN_IMPORTANCES]
-    every = [value for entry in report.effects for value in entry.probability]
-    y_range = nice_range(min(every), max(every)) if every else (0.0, 1.0)
     words = report.measured.leaderboard[0].loss_words or "RMSE"
     page = render_page(
         "number_report.html.jinja",
         report=report,
         measured=report.measured,
         titles=NUMBER_TITLES,
-        importance_chart=bar_chart(
-            "Permutation importance",
-            [entry.column for entry in shown],
-            [entry.rise for entry in shown],
-            [entry.spread for entry in shown],
-            f"rise of {words} when shuffled",
-        ),
-        effect_charts=[
-            effect_chart(entry.column, entry.values, entry.probability, y_range, f"mean {report.schema.label}")
-            for entry in report.effects
-        ],
+        importance_chart=report.by_column.importance_chart(words),
+        effect_charts=report.by_column.effect_charts(report.schema.label),
         columns=column_rows(report.schema, report.described_rows),
         search=search,
     )

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from ludocast.datamodules.infer import RawColumns
 from ludocast.datamodules.schema import Schema
-from ludocast.models.importance import Effect, NumberImportance, effects, number_importance
 from ludocast.models.metrics import Interval
 from ludocast.models.number_loss import NumberLoss
 from ludocast.models.value.measures import (
@@ -22,10 +21,10 @@ from ludocast.models.value.measures import (
     tenth_table,
     value_metrics,
 )
-from ludocast.serve.charts import bar_chart, effect_chart, nice_range
-from ludocast.serve.measured import LEAST_RESAMPLES, RESAMPLED_ROWS, RESAMPLES
+from ludocast.serve.measured import resamples_of
+from ludocast.serve.number_report import NumberColumns, number_columns
 from ludocast.serve.page import render_page
-from ludocast.serve.report import SHOWN_IMPORTANCES, TOP_EFFECTS, column_rows
+from ludocast.serve.report import column_rows
 from ludocast.serve.value_charts import value_charts
 from markupsafe import Markup
 
@@ -61,8 +60,7 @@ class ValueReport:
         leaderboard: Ours first, then the others on the same rows.
         tenths: The lowest first.
         charts: SVG figures.
-        importance: The most important column first.
-        effects: Of the most important columns.
+        by_column: What columns mean to the model.
         coverage: Share that was to lie inside.
         nothing: Share of the test rows of 0.
         mean: Of the label.
@@ -78,8 +76,7 @@ class ValueReport:
     leaderboard: Sequence[ValueStanding]
     tenths: Sequence[Tenth]
     charts: Sequence[Markup]
-    importance: Sequence[NumberImportance]
-    effects: Sequence[Effect]
+    by_column: NumberColumns
     coverage: float
     nothing: float
     mean: float
@@ -96,7 +93,7 @@ class ValueReport:
             "rows_of_nothing": self.nothing,
             "tenths": [asdict(entry) for entry in self.tenths],
             "leaderboard": [asdict(entry) for entry in self.leaderboard],
-            "importance": [asdict(entry) for entry in self.importance],
+            "importance": [asdict(entry) for entry in self.by_column.importance],
             "warnings": list(self.schema.warnings),
         }
 
@@ -164,12 +161,10 @@ def build_value_report(
         seed: Of resamples and shuffles.
         described_rows: Training rows whose statistics the schema holds.
     """
-    drawn = {"seed": seed, "resamples": min(RESAMPLES, max(LEAST_RESAMPLES, RESAMPLED_ROWS // len(test_label)))}
+    drawn = {"seed": seed, "resamples": resamples_of(len(test_label))}
     ours = next(iter(leaderboard.values()))
     around = bounds(ours)
     tenths = tenth_table(ours, test_label, **drawn)
-    importance = number_importance(predict, test_columns, test_label, NumberLoss("tweedie"), seed)
-    top = [entry.column for entry in importance[:TOP_EFFECTS]]
     return ValueReport(
         name=name,
         schema=schema,
@@ -180,8 +175,7 @@ def build_value_report(
         leaderboard=compare_values(leaderboard, test_label, **drawn),
         tenths=tenths,
         charts=value_charts(schema.label, entity, ours, around, test_label, tenths, coverage),
-        importance=importance,
-        effects=effects(lambda columns: predict(columns)[:, None], test_columns, top, 0, seed),
+        by_column=number_columns(predict, test_columns, test_label, NumberLoss("tweedie"), seed),
         coverage=coverage,
         nothing=float(np.mean(test_label == 0)),
         mean=float(test_label.mean()),
@@ -191,24 +185,12 @@ def build_value_report(
 
 def write_value_report(report: ValueReport, path: Path) -> None:
     """Write the page: one file, no script, nothing from elsewhere."""
-    shown = report.importance[:SHOWN_IMPORTANCES]
-    every = [value for entry in report.effects for value in entry.probability]
-    y_range = nice_range(min(every), max(every)) if every else (0.0, 1.0)
     page = render_page(
         "value_report.html.jinja",
         report=report,
         titles=TITLES,
-        importance_chart=bar_chart(
-            "Permutation importance",
-            [entry.column for entry in shown],
-            [entry.rise for entry in shown],
-            [entry.spread for entry in shown],
-            "rise of the deviance when shuffled",
-        ),
-        effect_charts=[
-            effect_chart(entry.column, entry.values, entry.probability, y_range, f"mean {report.schema.label}")
-            for entry in report.effects
-        ],
+        importance_chart=report.by_column.importance_chart("the deviance"),
+        effect_charts=report.by_column.effect_charts(report.schema.label),
         columns=column_rows(report.schema, report.described_rows),
     )
     path.write_text(page, encoding="utf-8")

@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from functools import partial
+from typing import Literal, TypeVar
 
 import numpy as np
+from ludocast.datamodules.errors import first_line
 from ludocast.datamodules.infer import RawColumns
 from ludocast.datamodules.preprocess import Encoded, Preprocessing
 from ludocast.datamodules.row_group_loader import TrainingStream
@@ -19,7 +21,7 @@ from ludocast.models.blend import blend_weights
 from ludocast.models.calibration import class_log_loss, fit_temperature
 from ludocast.models.calibration import loss as usual_loss
 from ludocast.models.fitted import FittedClasses, FittedNumbers
-from ludocast.models.learner import HeldOut, Learner, Measure, least_setting, try_in_turn
+from ludocast.models.learner import HeldOut, Learner, Measure, held_out_rows, least_setting, try_in_turn
 from ludocast.models.number_loss import SQUARED, NumberLoss
 from ludocast.models.ranks import NotFirstError, Ranks
 from ludocast.models.table.deep import AS_USUAL, Training
@@ -29,6 +31,7 @@ from ludocast.models.table.prepared import prepare
 from ludocast.models.trainer import ALONE
 
 Combine = Literal["best", "blend"]
+Fitted = TypeVar("Fitted")
 
 
 @dataclass(frozen=True)
@@ -118,9 +121,7 @@ def fit_table(
     found = try_all(every, ready.encoded, ready.label, ready.held, ready.folds(seed), say, ranks, measure)
     if not ranks.is_first:
         raise NotFirstError
-    if not found.models:
-        reasons = "; ".join(f"{row.learner}: {row.failed}" for row in found.rows)
-        raise ValueError(f"no learner could be fitted ({reasons})")
+    check_some(found.rows)
     held_out = found.held_out
     # Each is judged as it would be served, calibrated: margins and naive odds are not probabilities.
     sharp = {name: 1 / fit_temperature(s, held_out.label) if classes else 1.0 for name, s in held_out.logits.items()}
@@ -133,14 +134,28 @@ def fit_table(
         weights = {name: part * scale[name] for name, part in blend_weights(scores, held_out.label, measure).items()}
     ordered = sorted(losses, key=lambda name: losses[name])
     shown = {name: one if classes else loss.in_unit(one, ready.width) for name, one in losses.items()}
-    rows = [replace(row, loss=shown.get(row.learner)) for row in found.rows]
-    rows.sort(key=lambda row: np.inf if row.loss is None else row.loss)
     return FittedTable(
         ready.assembled(found.models, weights, held_out),
         {name: ready.assembled(found.models, {name: 1.0}, held_out) for name in ordered},
         held_out,
-        tuple(rows),
+        ranked(replace(row, loss=shown.get(row.learner)) for row in found.rows),
     )
+
+
+def check_some(rows: Sequence[Row]) -> None:
+    """Refuse to go on without a learner.
+
+    Raises:
+        ValueError: If all failed, with the reasons.
+    """
+    failed = [f"{row.learner}: {row.failed}" for row in rows if row.failed]
+    if len(failed) == len(rows):
+        raise ValueError(f"no learner could be fitted ({'; '.join(failed)})")
+
+
+def ranked(rows: Iterable[Row]) -> tuple[Row, ...]:
+    """The best first, those without a loss last."""
+    return tuple(sorted(rows, key=lambda row: np.inf if row.loss is None else row.loss))
 
 
 def _training_stream(stream: StreamedTable, preprocessing: Preprocessing) -> TrainingStream:
@@ -191,28 +206,49 @@ def try_all(
         measure: By which a setting is chosen.
     """
     held_label = label if held is None else held[1]
-    what = "validation rows" if fold is None else f"training rows, held out in {int(fold.max()) + 1} folds"
     models: dict[str, Model] = {}
     logits: dict[str, np.ndarray] = {}
     rows = []
     for name, learner in every.items():
         if not (ranks.is_first or learner.together):
             continue
-        say(f"training {name}")
-        start = time.monotonic()
-        try:
-            model, setting, scores = _try(learner, encoded, label, held, fold, measure)
-            if not np.isfinite(scores).all():
-                raise FloatingPointError("it gives numbers that are not finite")
-            models[name], logits[name] = model, scores
-            rows.append(Row(name, None, setting, time.monotonic() - start))
-        except Exception as error:  # of whatever kind: one learner's failure is no reason to lose the others
-            if ranks.world > 1 or isinstance(error, OSError):  # the disk is not the learner's
-                raise
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            say(f"note: {name} failed, the others go on: {reason}")
-            rows.append(Row(name, None, None, time.monotonic() - start, reason))
-    return Found(models, HeldOut(logits, held_label, f"{len(held_label):,} {what}"), tuple(rows))
+        attempt = partial(_try, learner, encoded, label, held, fold, measure)
+        done, row = attempted(name, attempt, say, survives=ranks.world == 1)
+        rows.append(row)
+        if done is not None:
+            models[name], logits[name] = done
+    folds = None if fold is None else int(fold.max()) + 1
+    return Found(models, held_out_rows(logits, held_label, folds), tuple(rows))
+
+
+def attempted(
+    name: str,
+    attempt: Callable[[], tuple[Fitted, float | None, np.ndarray]],
+    say: Callable[[str], None],
+    *,
+    survives: bool = True,
+) -> tuple[tuple[Fitted, np.ndarray] | None, Row]:
+    """What a learner gives, None where it fails, and its row, the loss not told yet.
+
+    Args:
+        name: Of the learner.
+        attempt: Gives what was fitted, its setting, and its scores of held-out rows.
+        say: Is told what happens.
+        survives: Whether a failure is told, or raised.
+    """
+    say(f"training {name}")
+    start = time.monotonic()
+    try:
+        model, setting, scores = attempt()
+        if not np.isfinite(scores).all():
+            raise FloatingPointError("it gives numbers that are not finite")
+        return (model, scores), Row(name, None, setting, time.monotonic() - start)
+    except Exception as error:  # of whatever kind: one learner's failure is no reason to lose the others
+        if not survives or isinstance(error, OSError):  # the disk is not the learner's
+            raise
+        reason = first_line(error)
+        say(f"note: {name} failed, the others go on: {reason}")
+        return None, Row(name, None, None, time.monotonic() - start, reason)
 
 
 def _try(

@@ -99,7 +99,7 @@ def learner_names(asked: str, classes: int, loss: NumberLoss = SQUARED) -> tuple
     absent = tuple(name for name in EXTRA if not is_installed(name))
     if asked == "all":
         return able([name for name in known if name not in absent], loss)
-    names = tuple(dict.fromkeys(name.strip() for name in asked.split(",") if name.strip()))
+    names = names_asked(asked, known)
     for name in names:
         if name in absent:
             raise ValueError(f'--learners: "{name}" is not installed; pip install "ludocast[boosting]" brings it')
@@ -112,12 +112,27 @@ def learner_names(asked: str, classes: int, loss: NumberLoss = SQUARED) -> tuple
             other = "linear" if classes == 0 else "logistic"
             what = "numbers" if classes == 0 else "classes"
             raise ValueError(f'--learners: "{name}" does not predict {what}; "{other}" does')
-        near = get_close_matches(name, known, n=1, cutoff=0.4)
-        hint = f'; did you mean "{near[0]}"?' if near else "."
-        raise ValueError(f'--learners: there is no learner "{name}"{hint} There are {", ".join(known)}')
+        raise no_such_learner(name, known)
+    return names
+
+
+def names_asked(asked: str, known: Sequence[str]) -> tuple[str, ...]:
+    """Names with commas between them, each once.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    names = tuple(dict.fromkeys(name.strip() for name in asked.split(",") if name.strip()))
     if not names:
         raise ValueError(f"--learners names no learner; there are {', '.join(known)}")
     return names
+
+
+def no_such_learner(name: str, known: Sequence[str]) -> ValueError:
+    """The error of a name that is none, with the nearest one."""
+    near = get_close_matches(name, known, n=1, cutoff=0.4)
+    hint = f'; did you mean "{near[0]}"?' if near else "."
+    return ValueError(f'--learners: there is no learner "{name}"{hint} There are {", ".join(known)}')
 
 
 def learners(names: Sequence[str], job: Job) -> dict[str, Learner[Model]]:

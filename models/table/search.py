@@ -17,13 +17,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from ludocast.datamodules.errors import first_line
 from ludocast.datamodules.infer import RawColumns
 from ludocast.datamodules.schema import Schema
 from ludocast.models.blend import blend_weights
-from ludocast.models.learner import HeldOut
+from ludocast.models.learner import held_out_rows
 from ludocast.models.number_loss import SQUARED, NumberLoss
 from ludocast.models.table.deep import AS_USUAL, Training
-from ludocast.models.table.fit import FittedTable, Row
+from ludocast.models.table.fit import FittedTable, Row, ranked
 from ludocast.models.table.kernel import EXACT_ROWS
 from ludocast.models.table.learners import Job, learner_names
 from ludocast.models.table.model import Model
@@ -228,7 +229,7 @@ class _Search:
         except Exception as error:  # of whatever kind: one learner's failure is no reason to lose the others
             if isinstance(error, OSError):  # the disk is not the learner's
                 raise
-            failed = (str(error).splitlines() or [type(error).__name__])[0]
+            failed = first_line(error)
         seconds = time.monotonic() - begin
         trial = Trial(
             number, name, settings, outcome.state, outcome.losses, outcome.setting, seconds, self.elapsed(), failed
@@ -278,9 +279,8 @@ class _Search:
         members = [one for one in candidates if one.name in parts]
         self.say("fitting " + ", ".join(f"{one.name} ({parts[one.name]:.0%})" for one in members) + " on all rows")
         models = {one.name: self._fit(one) for one in members}
-        what = "validation rows" if folds.fold is None else f"training rows, held out in {folds.count} folds"
-        protocol = f"{len(folds.held_label):,} {what}"
-        held_out = HeldOut({name: scores[name] for name in parts}, folds.held_label, protocol)
+        kept = {name: scores[name] for name in parts}
+        held_out = held_out_rows(kept, folds.held_label, None if folds.fold is None else folds.count)
         weights = {name: part * sharp[name] for name, part in parts.items()}
         every = {
             one.name: self.prepared.assembled(models, {one.name: 1.0}, held_out)
@@ -305,7 +305,7 @@ class _Search:
             seconds = sum(one.seconds for one in own)
             loss = self._shown(best.loss) if best.state == "whole" else None
             rows.append(Row(name, loss, best.setting, seconds, "" if loss is not None else reason(best)))
-        return tuple(sorted(rows, key=lambda row: np.inf if row.loss is None else row.loss))
+        return ranked(rows)
 
     def _nothing(self) -> str:
         reasons = "; ".join(dict.fromkeys(f"{one.learner}: {one.failed}" for one in self.trials if one.failed))

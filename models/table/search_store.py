@@ -7,13 +7,13 @@ A trial is entered when it is over, after its scores: a search that is killed ha
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ludocast.datamodules.whole_files import put_file
 from ludocast.models.table.spaces import SPACES, Range, Settings
 from ludocast.models.table.trials import State, Trial
 
@@ -53,9 +53,7 @@ class TrialStore:
             partial = path.with_suffix(".partial")
             with partial.open("wb") as file:
                 np.save(file, scores)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
+            put_file(partial, path)
         self._study.add_trial(_to_frozen(trial))
 
     def scores(self, number: int) -> np.ndarray:

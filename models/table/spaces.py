@@ -67,6 +67,10 @@ def learner_under(name: str, job: Job, settings: Settings) -> Learner[Model]:
     return FIRST.get(name, LEARNERS[name])(job)
 
 
+def _patience(rate: float) -> int:
+    return max(20, round(PATIENCE / rate))
+
+
 def _boosting(job: Job, settings: Settings) -> Learner[Model]:
     rate = settings["rate"]
     shape = Shape(
@@ -78,7 +82,7 @@ def _boosting(job: Job, settings: Settings) -> Learner[Model]:
         sample=settings["sample"],
         penalty=settings["penalty"],
         leaf=int(settings["leaf"]),
-        patience=max(20, round(PATIENCE / rate)),
+        patience=_patience(rate),
     )
     return boosting_learner(job, shape, STOP_ROWS)
 
@@ -86,7 +90,7 @@ def _boosting(job: Job, settings: Settings) -> Learner[Model]:
 def _xgboost(job: Job, settings: Settings) -> Learner[Model]:
     shape = replace(
         XGBOOST, leaves=int(settings["leaves"]), rate=settings["rate"], rounds=1200, columns=settings["columns"],
-        penalty=settings["penalty"], leaf=int(settings["leaf"]), patience=max(20, round(PATIENCE / settings["rate"])),
+        penalty=settings["penalty"], leaf=int(settings["leaf"]), patience=_patience(settings["rate"]),
     )  # fmt: skip
     return boosting_learner(job, shape, STOP_ROWS, "xgboost")
 
@@ -95,7 +99,7 @@ def _catboost(job: Job, settings: Settings) -> Learner[Model]:
     rate = settings["rate"]
     shape = replace(
         CATBOOST, leaves=2 ** int(settings["depth"]), rate=rate, rounds=1200, penalty=settings["penalty"],
-        patience=max(20, round(PATIENCE / rate)),
+        patience=_patience(rate),
     )  # fmt: skip
     return boosting_learner(job, shape, STOP_ROWS, "catboost")
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytorch_lightning as pl
 from ludocast.datamodules.preprocess import Encoded
 from ludocast.models.calibration import fit_temperature, row_losses
-from ludocast.models.learner import Learner, least_setting
+from ludocast.models.learner import Learner, fold_steps, join, least_setting
 from ludocast.models.number_loss import SQUARED, NumberLoss
 from ludocast.models.table.deep import Training
 
@@ -97,18 +97,11 @@ class InnerFolds:
 
     def steps(self, learner: Learner[object]) -> Iterator[tuple[np.ndarray, Mapping[float, np.ndarray]]]:
         """Fold by fold, or all at once: which held-out rows, bool [N], and their scores under each own setting."""
-        everyone = np.ones(len(self.held_label), bool)
         if self.held is not None:
-            yield everyone, learner.try_out(self.encoded, self.label, *self.held)
+            yield np.ones(len(self.held_label), bool), learner.try_out(self.encoded, self.label, *self.held)
             return
         assert self.fold is not None
-        if learner.hold_out is not None:
-            yield everyone, learner.hold_out(self.encoded, self.label, self.fold)
-            return
-        for k in range(self.count):
-            held, inside = np.flatnonzero(self.fold == k), np.flatnonzero(self.fold != k)
-            parts = (self.encoded.rows(held), self.label[held])
-            yield self.fold == k, learner.try_out(self.encoded.rows(inside), self.label[inside], *parts)
+        yield from fold_steps(learner, self.encoded, self.label, self.fold)
 
 
 @dataclass(frozen=True)
@@ -203,10 +196,9 @@ def run_trial(
     losses: list[float] = []
     begun = time.monotonic()
     for held, tried in folds.steps(learner):
-        for one, scores in tried.items():
-            if not np.isfinite(scores).all():
-                raise FloatingPointError("it gives numbers that are not finite")
-            joined.setdefault(one, np.empty((len(label), scores.shape[1])))[held] = scores
+        if not all(np.isfinite(scores).all() for scores in tried.values()):
+            raise FloatingPointError("it gives numbers that are not finite")
+        join(joined, held, tried)
         seen |= held
         setting = least_setting({one: scores[seen] for one, scores in joined.items()}, label[seen], folds.measure)
         mine = joined[setting][seen]

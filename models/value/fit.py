@@ -8,11 +8,11 @@ the true mean, so it asks for the right ranking and the right sums, and is not d
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
-from ludocast.datamodules.fit_preprocessing import fit_preprocessing
 from ludocast.datamodules.infer import RawColumns
 from ludocast.datamodules.number_label import strata
 from ludocast.datamodules.schema import Schema
@@ -20,13 +20,13 @@ from ludocast.datamodules.split import folds
 from ludocast.models.blend import blend_weights
 from ludocast.models.conformal import fit_ratios
 from ludocast.models.fitted import FittedNumbers
-from ludocast.models.learner import HeldOut, blended
+from ludocast.models.learner import blended, held_out_rows
 from ludocast.models.number_loss import LEAST
 from ludocast.models.table.deep import AS_USUAL, Training
-from ludocast.models.table.fit import Combine, FittedTable, Row
+from ludocast.models.table.fit import Combine, FittedTable, Row, attempted, check_some, ranked
 from ludocast.models.table.learners import Job
-from ludocast.models.table.prepared import FOLDS, Learned
-from ludocast.models.value.learners import LEARNERS, Candidate, mean_deviance, value_learner_names
+from ludocast.models.table.prepared import FOLDS, Learned, prepare
+from ludocast.models.value.learners import LEARNERS, TWEEDIE, Candidate, value_learner_names
 from ludocast.models.value.rows import Rows
 
 
@@ -60,27 +60,23 @@ def fit_value(
     Raises:
         ValueError: If there is no such learner, or all fail.
     """
-    mean = float(label.mean())
-    # What the inputs are made by is tame: a category's mean logarithm tells more than its few largest amounts.
-    preprocessing, encoded = fit_preprocessing(schema, columns, np.log1p(label / mean), seed, rare)
-    held = None if validation is None else (preprocessing.encode(validation[0]), validation[1] / mean)
-    fold = folds(_strata(label), seed, FOLDS) if held is None else None
-    rows = Rows(encoded, label / mean, fold, held)
+    ready = prepare(schema, columns, label, validation, seed, rare, TWEEDIE)
+    preprocessing, mean = ready.preprocessing, ready.width
+    fold = folds(_strata(label), seed, FOLDS) if ready.held is None else None
+    rows = Rows(ready.encoded, ready.label, fold, ready.held)
     found, board = _try_all(value_learner_names(names), rows, Job(preprocessing, 0, seed, training=training), say)
-    if not found:
-        raise ValueError(f"no learner could be fitted ({'; '.join(f'{row.learner}: {row.failed}' for row in board)})")
+    check_some(board)
     amount = rows.held_amount
-    what = "validation rows" if fold is None else f"training rows, held out in {FOLDS} folds"
     scores = {name: np.maximum(candidate.held_out, LEAST)[:, None] for name, candidate in found.items()}
-    held_out = HeldOut(scores, amount, f"{len(amount):,} {what}")
+    held_out = held_out_rows(scores, amount, None if fold is None else FOLDS)
     # Each is judged as it would be served: its sum that of the rows.
     factors = {name: amount.sum() / one.sum() for name, one in scores.items()}
     right = {name: one * factors[name] for name, one in scores.items()}
-    losses = {name: mean_deviance(one, amount) for name, one in right.items()}
+    losses = {name: TWEEDIE.of_scores(one, amount) for name, one in right.items()}
     best = min(losses, key=lambda name: losses[name])
     weights = {name: float(name == best) for name in losses}
     if combine == "blend" and len(losses) > 1:
-        weights = blend_weights(right, amount, mean_deviance)
+        weights = blend_weights(right, amount, TWEEDIE.of_scores)
 
     def whole(of: Mapping[str, float]) -> FittedNumbers:
         used = {name: weight * factors[name] for name, weight in of.items() if weight > 0}
@@ -91,11 +87,9 @@ def fit_value(
         return FittedNumbers(schema, preprocessing, models, used, 0.0, mean, interval)
 
     every = {name: whole({name: 1.0}) for name in sorted(losses, key=lambda name: losses[name])}
-    # In the label's unit, of which a deviance of power 1.5 has the root.
-    shown = {name: one * float(np.sqrt(mean)) for name, one in losses.items()}
-    told = [Row(row.learner, shown.get(row.learner), None, row.seconds, row.failed) for row in board]
-    told.sort(key=lambda row: np.inf if row.loss is None else row.loss)
-    return FittedTable(whole(weights), every, held_out, tuple(told))
+    shown = {name: TWEEDIE.in_unit(one, mean) for name, one in losses.items()}
+    told = ranked(replace(row, loss=shown.get(row.learner)) for row in board)
+    return FittedTable(whole(weights), every, held_out, told)
 
 
 def _strata(label: np.ndarray) -> np.ndarray:
@@ -110,16 +104,14 @@ def _try_all(
 ) -> tuple[dict[str, Candidate], list[Row]]:
     """Candidates by name, and a row each; one that fails has a row that says why."""
     found, board = {}, []
+
+    def attempt(name: str) -> tuple[Candidate, None, np.ndarray]:
+        candidate = LEARNERS[name](rows, job)
+        return candidate, None, candidate.held_out
+
     for name in names:
-        say(f"training {name}")
-        start, failed = time.monotonic(), ""
-        try:
-            candidate = LEARNERS[name](rows, job)
-            if not np.isfinite(candidate.held_out).all():
-                raise FloatingPointError("it gives numbers that are not finite")
-            found[name] = candidate
-        except Exception as error:  # of whatever kind: one learner's failure is no reason to lose the others
-            failed = (str(error).splitlines() or [type(error).__name__])[0]
-            say(f"note: {name} failed, the others go on: {failed}")
-        board.append(Row(name, None, None, time.monotonic() - start, failed))
+        done, row = attempted(name, partial(attempt, name), say)
+        board.append(row)
+        if done is not None:
+            found[name], _ = done
     return found, board

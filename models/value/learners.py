@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 
 import numpy as np
 from ludocast.models.calibration import fit_temperature, loss
@@ -20,7 +19,14 @@ from ludocast.models.learner import Learner, Measure, least_setting
 from ludocast.models.number_loss import NumberLoss
 from ludocast.models.table.amounts import floored_learner
 from ludocast.models.table.deep import network_learner
-from ludocast.models.table.learners import Job, boosting_learner, linear_learner, score_boosting
+from ludocast.models.table.learners import (
+    Job,
+    boosting_learner,
+    linear_learner,
+    names_asked,
+    no_such_learner,
+    score_boosting,
+)
 from ludocast.models.table.model import Model
 from ludocast.models.value.amounts import Hurdle, Line, LogNormal, log_means
 from ludocast.models.value.measures import deviance
@@ -140,13 +146,8 @@ def fit_log_normal(rows: Rows, job: Job) -> Candidate:
 def fit_mean(rows: Rows, learner: Learner[Model]) -> Candidate:
     """A learner of the mean of all rows, its setting chosen by the deviance on held-out rows."""
     tried = rows.try_out(learner, np.asarray)
-    chosen = least_setting(tried, rows.held_amount, mean_deviance)
+    chosen = least_setting(tried, rows.held_amount, TWEEDIE.of_scores)
     return Candidate(learner.fit(rows.encoded, rows.amount, chosen), tried[chosen][:, 0])
-
-
-def mean_deviance(scores: np.ndarray, amount: np.ndarray) -> float:
-    """The mean deviance of amounts [N, 1]."""
-    return deviance(scores[:, 0], amount)
 
 
 def _deviance_of_logs(scores: np.ndarray, amount: np.ndarray) -> float:
@@ -191,12 +192,8 @@ def value_learner_names(asked: str) -> tuple[str, ...]:
     """
     if asked == "all":
         return tuple(LEARNERS)
-    names = tuple(dict.fromkeys(name.strip() for name in asked.split(",") if name.strip()))
+    names = names_asked(asked, tuple(LEARNERS))
     for name in names:
         if name not in LEARNERS:
-            near = get_close_matches(name, LEARNERS, n=1, cutoff=0.4)
-            hint = f'; did you mean "{near[0]}"?' if near else ""
-            raise ValueError(f'--learners: there is no learner "{name}"{hint} There are {", ".join(LEARNERS)}')
-    if not names:
-        raise ValueError(f"--learners names no learner; there are {', '.join(LEARNERS)}")
+            raise no_such_learner(name, tuple(LEARNERS))
     return names
