@@ -61,7 +61,7 @@ def fit_value(
         ValueError: If there is no such learner, or all fail.
     """
     ready = prepare(schema, columns, label, validation, seed, rare, TWEEDIE)
-    preprocessing, mean = ready.preprocessing, ready.width
+    preprocessing, mean = ready.preprocessing, float(label.mean())
     fold = folds(_strata(label), seed, FOLDS) if ready.held is None else None
     rows = Rows(ready.encoded, ready.label, fold, ready.held)
     found, board = _try_all(value_learner_names(names), rows, Job(preprocessing, 0, seed, training=training), say)

@@ -9,17 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ludocast.serve.manifest import (
-    FORMAT,
-    CheckRows,
-    Input,
-    Manifest,
-    ManifestError,
-    PairColumns,
-    SequenceInputs,
-    StepGraph,
-    parse_manifest,
-)
+from ludocast.serve.manifest import FORMAT, CheckRows, Input, Manifest, parse_manifest
+from ludocast.serve.manifest_sequences import PairColumns, SequenceInputs, StepGraph
+from ludocast.serve.taker import ManifestError
 
 # Written by the first release. It is never edited: a bundle of any older format has to load for ever.
 FORMAT_1 = """{
