@@ -1,10 +1,10 @@
 """Every classic learner for every task: how good, how equal its graph, how large and fast: `benchmarks/learners.py`.
 
 One table, Telco, with four targets: who leaves (two classes), the contract (three), what a customer pays a month (a
-number), and three labels at once. Each learner alone goes by `ludocast train table` from the file to report and bundle, and is fitted once more
-by the same seed; the largest difference between training side and bundle is over all rows of the table and 10,000
-hostile ones (missing, unseen, extreme, unicode), of numbers in standard deviations of the label. `ludocast serve`
-answers 200 of these rows one by one.
+number), and three labels at once. Each learner alone goes by `ludocast train table` from the file to report and
+bundle, and is fitted once more by the same seed; the largest difference between training side and bundle is over all
+rows of the table and 10,000 hostile ones (missing, unseen, extreme, unicode), of numbers in standard deviations of the
+label. `ludocast serve` answers 200 of these rows one by one.
 
     python benchmarks/learners.py --results learners.jsonl            # learners that the file has already are passed by
     python benchmarks/learners.py --results learners.jsonl --show     # as a table in Markdown

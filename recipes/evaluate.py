@@ -116,7 +116,7 @@ def _gates(below: list[str] | None, above: list[str] | None) -> list[Gate]:
     found = []
     for option, words, is_least in (("--fail_below", below, True), ("--fail_above", above, False)):
         for word in words if words is not None else ():
-            name, _, text = word.rpartition("=")  # a label's name may hold one, too
+            name, text = word.rsplit("=", 1) if "=" in word else (word, "")  # a label's name may hold one, too
             if name.partition(OF_LABEL)[0] not in GATED:
                 raise ValueError(f'{option} names one of {", ".join(GATED)}, got "{name}"')
             is_low = name == DRIFT or is_better_low(name)

@@ -96,7 +96,8 @@ def test_models_of_labels_are_compared_on_the_same_rows() -> None:
     assert found["log_loss"].verdict == "worse"
     assert found[of_label("log_loss", "a")].verdict == "worse"
     assert found["hamming_loss"].verdict == "worse"
-    same = compare_label_answers(*[LabelAnswers(p, label, said)] * 2, NAMES, resamples=50)
+    ours_again = LabelAnswers(p, label, said)
+    same = compare_label_answers(ours_again, ours_again, NAMES, resamples=50)
     assert {one.verdict for one in same.values()} == {"open"}
     assert not [name for name in found if name.startswith("ece")]
 

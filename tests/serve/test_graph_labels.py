@@ -60,7 +60,7 @@ def test_graphs_equal_training(case: tuple[FittedTable, RawColumns, np.ndarray])
             fed = {f"x{i}": rows[column.name][:, None] for i, column in enumerate(fitted.schema.inputs)}
             labels, p = session.run(["labels", "probabilities"], fed)
             np.testing.assert_allclose(p, fitted.predict(rows), atol=1e-5, err_msg=who)
-            np.testing.assert_array_equal(labels, p >= np.float32([0.3, 0.5, 0.7]))
+            np.testing.assert_array_equal(labels, p >= np.array([0.3, 0.5, 0.7], np.float32))
         document = json.loads({entry.key: entry.value for entry in model.metadata_props}[PREPROCESSING])
         assert (document["classes"], document["thresholds"]) == (list(LABELS), [0.3, 0.5, 0.7])
         core = core_model(model, document)
