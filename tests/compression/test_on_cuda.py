@@ -11,13 +11,12 @@ import pytest
 import torch
 from ludocast.compression.hook import register_onebit_hook
 from ludocast.compression.quantise import Message, Steps, decode, learn, quantise
-from ludocast.compression.residuals import consolidate
 from ludocast.compression.rows import Rows
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from tests.compression.ranks import Given, average_once, gradients, on_ranks
-from tests.compression.test_hook import SHAPES, SMALLEST
+from tests.compression.test_hook import SHAPES, SMALLEST, check_nothing_is_lost
 
 pytestmark = pytest.mark.skipif(
     not torch.cuda.is_available() or importlib.util.find_spec("triton") is None,
@@ -120,19 +119,7 @@ def on_cpu(saved: Any) -> Any:
 
 @pytest.mark.parametrize("ranks", [1, 2, 3])
 def test_ranks_that_share_a_device_lose_nothing_and_agree(ranks: int) -> None:
-    everyone = on_ranks(ranks, follow, 4, 0, fresh=True)
-    for name in SHAPES:
-        kept = torch.zeros(SHAPES[name], dtype=torch.float64)
-        for step in range(4):
-            states = [records[step] for records in everyone]
-            wanted = sum(state["given"][name].double() for state in states) / ranks + kept
-            kept = torch.zeros_like(kept)
-            if ranks > 1 and name in states[0]["residual"]:
-                kept = consolidate(states)["residual"][name].double().view_as(kept)
-            sent = states[0]["averaged"][name].double()
-            torch.testing.assert_close(sent + kept, wanted, rtol=1e-6, atol=1e-6 * float(wanted.abs().max()))
-            for state in states[1:]:
-                assert torch.equal(state["averaged"][name], states[0]["averaged"][name])
+    check_nothing_is_lost(on_ranks(ranks, follow, 4, 0, fresh=True))
 
 
 def test_with_a_delay_an_average_comes_one_step_late_on_the_device_too() -> None:
