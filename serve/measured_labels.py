@@ -111,8 +111,8 @@ class MeasuredLabels:
             f"On rows it has never seen the model reaches a mean AUC of {auc.value:.3f} ({auc.low:.3f} to "
             f"{auc.high:.3f}) over {len(self.labels)} labels: best of {best.name} ({best.values['auc'].value:.3f}), "
             f"least of {worst.name} ({worst.values['auc'].value:.3f}).",
-            f"Of {100 * right.value:.0f} % of the rows every label is answered right, of all answers "
-            f"{100 * (1 - wrong.value):.0f} %.",
+            f"In {100 * right.value:.0f} % of the rows every label is answered right; of all single answers "
+            f"{100 * (1 - wrong.value):.0f} % are.",
         ]
 
     def verdict(self) -> str:
