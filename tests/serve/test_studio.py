@@ -37,8 +37,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def url(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("served")
-    others = write_softmax(folder / "three"), write_numbers(folder / "numbers"), write_segments(folder / "segments")
-    others = *others, write_labels(folder / "labels")
+    others = [write_softmax(folder / "three"), write_numbers(folder / "numbers"), write_segments(folder / "segments")]
+    others.append(write_labels(folder / "labels"))
     with listening(bundle, *others, options=("--jobs", str(folder / "jobs"))) as found:
         yield found
 
