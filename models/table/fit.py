@@ -28,6 +28,7 @@ from ludocast.models.table.deep import AS_USUAL, Training
 from ludocast.models.table.learners import Job, learner_names, learners
 from ludocast.models.table.model import Model
 from ludocast.models.table.prepared import prepare
+from ludocast.models.threads import threads_for
 from ludocast.models.trainer import ALONE
 
 Combine = Literal["best", "blend"]
@@ -118,7 +119,8 @@ def fit_table(
     every = learners(learner_names(names, classes, loss) if isinstance(names, str) else names, job)
     ranks = training.settings.ranks
     measure = class_log_loss if classes else loss.of_scores
-    found = try_all(every, ready.encoded, ready.label, ready.held, ready.folds(seed), say, ranks, measure)
+    with threads_for(ready.encoded.size):
+        found = try_all(every, ready.encoded, ready.label, ready.held, ready.folds(seed), say, ranks, measure)
     if not ranks.is_first:
         raise NotFirstError
     check_some(found.rows)
