@@ -128,11 +128,10 @@ def train_value(
         tracker = None if logger is None else Tracker(logger, partial, out, experiment.options)
         if tracker is not None:
             trainer = replace(trainer, logger=tracker.stage)
-        validation = None if table.split.validation is None else table.part(table.split.validation)
         with without_hints(for_authors=True):
             found = fit_value(
-                table.schema, *table.part(table.split.train), validation, names=learners, combine=combine, seed=seed,
-                rare=rare, training=Training(members, trainer), say=say,
+                table.schema, *table.part(table.split.train), table.validation, names=learners, combine=combine,
+                seed=seed, rare=rare, training=Training(members, trainer), say=say,
             )  # fmt: skip
         print(f"\non held-out rows ({found.held_out.protocol}):")
         for row in found.leaderboard:
