@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ludocast.models.metrics import LOWER_IS_BETTER, NAMES
+from ludocast.models.number_loss import LOSS_NAMES
 from ludocast.models.number_metrics import NUMBER_NAMES
 from ludocast.recipes.evaluated import Evaluated, evaluate_table
 from ludocast.recipes.experiment import experiment_of
@@ -16,11 +17,12 @@ from ludocast.recipes.run_folder import RunFolder
 from ludocast.serve.bundle import Bundle
 from ludocast.serve.evaluation_report import EvaluationReport, write_evaluation
 from ludocast.serve.measured import Measured, Words, measure
-from ludocast.serve.measured_numbers import MeasuredNumbers, measure_numbers
+from ludocast.serve.measured_numbers import MeasuredNumbers, loss_of, measure_numbers
 from ludocast.serve.scorer import Scorer
 
 DRIFT = "drift"
-GATED = (*NAMES, *NUMBER_NAMES, DRIFT)
+OF_NUMBERS = tuple(dict.fromkeys((*NUMBER_NAMES, *LOSS_NAMES)))
+GATED = (*NAMES, *OF_NUMBERS, DRIFT)
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,10 @@ def evaluate(
 ) -> int:
     """Evaluate a bundle on another table than that of its training.
 
-    Tells every measure with its interval beside that of the training, and which columns have moved from what the
-    training has seen. Without labels it tells the latter alone; of segments how their shares have moved too. OUT gets
-    report.html, metrics.json and, with labels, predictions.parquet.
+    Tells every measure with its interval beside that of the training, of numbers the loss by which they are predicted
+    among them, and which columns have moved from what the training has seen. Without labels it tells the latter alone;
+    of segments how their shares have moved too. OUT gets report.html, metrics.json and, with labels,
+    predictions.parquet.
 
     In a pipeline --fail_below auc=0.8 makes the exit code 1 where the AUC is lower, and --fail_above drift=0.25 where
     a column's stability index (PSI) is higher and chance does not explain it.
@@ -76,8 +79,8 @@ def evaluate(
         label: Column with the outcome; by default that of the training, if the table has it.
         out: Folder of what is written.
         fail_below: Measures and the least that they may be, such as auc=0.8 or r2=0.6; comma-separated or given again.
-        fail_above: Measures that are better low, or drift, and the most that they may be, such as log_loss=0.5 or
-            rmse=20.
+        fail_above: Measures that are better low, or drift, and the most that they may be, such as log_loss=0.5,
+            rmse=20 or, of a bundle trained with --loss quantile, pinball_loss=3.
         encoding: Of a CSV file, such as cp949.
         delimiter: Of a CSV file; found by itself.
         seed: Of the intervals' resamples.
@@ -139,12 +142,15 @@ def _value(gate: Gate, report: EvaluationReport, found: Evaluated) -> float:
                 "the bundle keeps nothing of its training to tell drift by; leave drift out, or train again"
             )
         return max((one.psi for one in found.drifts if one.level != "none"), default=0.0)
-    measures = {"classification": NAMES, "regression": NUMBER_NAMES}.get(report.manifest.task, ())
+    measures = {"classification": NAMES, "regression": OF_NUMBERS}.get(report.manifest.task, ())
     if gate.name not in measures:
         raise ValueError(f"{gate.name} is no measure of the bundle's task, {report.manifest.task}")
     if report.measured is None:
         raise ValueError(f"{gate.name} needs labels, and the table has none; name their column with --label")
     if gate.name not in report.measured.values:
+        if gate.name in LOSS_NAMES:
+            own = loss_of(report.manifest).measure
+            raise ValueError(f"{gate.name} is not the loss by which the bundle was trained; that is {own}")
         if report.manifest.task == "regression":
             raise ValueError(f"{gate.name} is not defined where all labels are the same number")
         raise ValueError(f"{gate.name} is not defined where all rows are of one class")
@@ -158,9 +164,16 @@ def _measured(scorer: Scorer, found: Evaluated, seed: int) -> Measured | Measure
     if manifest.task == "regression":
         assert found.label is not None
         assert manifest.coverage is not None
+        loss = loss_of(manifest)
+        below = answers.rows[answers.label < 0]
+        if loss.is_of_amounts and len(below):
+            raise ValueError(
+                f'the label "{found.label}" is below 0 in {len(below):,} rows (the first is row {below[0]}), and the '
+                "bundle predicts amounts, 0 or more: is it another column?"
+            )
         return measure_numbers(
             {manifest.name: answers.predicted}, answers.probabilities, answers.label, name=found.label,
-            coverage=manifest.coverage, rows={"test": len(answers.label)}, seed=seed,
+            coverage=manifest.coverage, rows={"test": len(answers.label)}, loss=loss, seed=seed,
         )  # fmt: skip
     return measure(
         {manifest.name: answers.probabilities}, answers.label, answers.predicted, classes=manifest.classes,
@@ -176,8 +189,9 @@ def _predictions(scorer: Scorer, found: Evaluated, sha256: str) -> Predictions |
     if manifest.task == "regression":
         assert manifest.coverage is not None
         return NumberPredictions(
-            sha256, answers.rows, answers.label, answers.predicted, answers.probabilities, manifest.coverage
-        )
+            sha256, answers.rows, answers.label, answers.predicted, answers.probabilities, manifest.coverage,
+            loss_of(manifest),
+        )  # fmt: skip
     return Predictions(
         sha256, answers.rows, answers.label, answers.predicted, answers.probabilities, manifest.classes,
         manifest.positive,

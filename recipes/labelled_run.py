@@ -25,6 +25,7 @@ from ludocast.serve.graph_inputs import schema_inputs
 from ludocast.serve.measured import PLAYERS, Words
 from ludocast.serve.report import Report, build_report
 from ludocast.serve.search_report import search_record
+from ludocast.serve.tasks import Loss
 
 NEXT = "next:   "
 RARE = 5  # with --private, categories of fewer training rows are left out
@@ -171,7 +172,8 @@ def write_run(
     if isinstance(fitted, FittedClasses):
         answers = {"classes": fitted.classes, "positive": fitted.schema.positive, "threshold": fitted.threshold}
     else:
-        answers["coverage"] = fitted.interval.coverage
+        quantile = fitted.loss.quantile if fitted.loss.name == "quantile" else None
+        answers |= {"coverage": fitted.interval.coverage, "loss": Loss(fitted.loss.name, quantile)}
     write_bundle(
         partial / "bundle",
         model,

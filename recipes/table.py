@@ -262,7 +262,7 @@ def _write(
         metrics = report.metrics()
     else:
         numbers, value = _number_report(table, found, name, seed)
-        kept = keep_numbers(partial, table, model, value, model.loss, rare)
+        kept = keep_numbers(partial, table, model, value, rare)
         write_number_report(numbers, partial / "report.html", part)
         metrics = numbers.metrics()
     figures = {**metrics, **learner_figures(found, len(graph), searched)}

@@ -35,6 +35,7 @@ from ludocast.serve.manifest import (
 from ludocast.serve.recommend_names import BECAUSE
 from ludocast.serve.run import run_feeds
 from ludocast.serve.sequence_feeds import SequenceReader
+from ludocast.serve.tasks import Loss
 
 MANIFEST_FILE = "bundle.json"
 _LARGEST_MANIFEST = 64 << 20
@@ -106,6 +107,7 @@ def write_bundle(
     task: str = "classification",
     coverage: float | None = None,
     measures: Sequence[str] | None = None,
+    loss: Loss | None = None,
     sequence: SequenceInputs | None = None,
     step: tuple[StepGraph, bytes] | None = None,
     pairs: PairColumns | None = None,
@@ -131,6 +133,7 @@ def write_bundle(
         task: One of `serve.tasks.TASKS`.
         coverage: Of "regression", the share of true values that is to lie within the bounds.
         measures: Of "segments", what is told of each, then "anomaly" where there is a score of the row.
+        loss: Of "regression", by which the number was predicted; None for the squared one.
         sequence: What the lists of a row are to each other; None where rows hold no lists.
         step: Of sequences a graph that takes one step, and its content.
         pairs: Of "items" the columns of the table that was learnt from.
@@ -170,6 +173,7 @@ def write_bundle(
         task=task,
         coverage=coverage,
         measures=None if measures is None else tuple(measures),
+        loss=loss,
         sequence=sequence,
         step=None if step is None else step[0],
         pairs=pairs,

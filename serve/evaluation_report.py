@@ -12,7 +12,7 @@ from ludocast.models.metrics import LOWER_IS_BETTER, Interval, independent_diffe
 from ludocast.serve.charts import bar_chart
 from ludocast.serve.manifest import Manifest
 from ludocast.serve.measured import SHORT_TITLES, TITLES, Measured
-from ludocast.serve.measured_numbers import NUMBER_TITLES, SHORT_NUMBER_TITLES, MeasuredNumbers
+from ludocast.serve.measured_numbers import NUMBER_TITLES, SHORT_NUMBER_TITLES, MeasuredNumbers, loss_of
 from ludocast.serve.page import render_page
 
 SHOWN_BARS = 15
@@ -86,7 +86,8 @@ class EvaluationReport:
             return self._shares_in_words()
         if measured is None:
             return f"None of the {self.rows:,} rows has a label, so only what the model was asked about can be judged."
-        name = next(name for name in ("auc", "accuracy", "rmse") if name in measured.values)
+        decisive = ("auc", "accuracy") if self.manifest.task == "classification" else (loss_of(self.manifest).measure,)
+        name = next(name for name in decisive if name in measured.values)
         now, then = measured.values[name], self.then().get(name)
         title, rows = SHORT.get(name, name), measured.rows["test"]
         said = f"On {rows:,} labelled rows the {title} is {shown(now.value)} ({shown(now.low)} to {shown(now.high)})"

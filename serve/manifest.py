@@ -20,7 +20,7 @@ from ludocast.serve.json_values import (
     shown,
     texts_by_name,
 )
-from ludocast.serve.tasks import OUTPUTS, TASKS, Task, measured, some_measures
+from ludocast.serve.tasks import OUTPUTS, TASKS, Loss, Task, a_loss, measured, some_measures
 
 FORMAT = 3  # older formats load for ever; a newer one is refused
 SEQUENCES = 2  # the first with sequences; what has none, and an older task, is written as 1, which older releases read
@@ -129,8 +129,9 @@ class Manifest:
     """All that `bundle.json` holds.
 
     `positive` and `threshold` are None where there are not two classes, `coverage` where answers are no numbers: it is
-    the share of true values that is to lie within the bounds. Of "segments" alone `measures` tell what is told of each:
-    "distances" or "probabilities", and "anomaly" behind it where there is a score of the row.
+    the share of true values that is to lie within the bounds; `loss` None stands for the squared one. Of "segments"
+    alone `measures` tell what is told of each: "distances" or "probabilities", and "anomaly" behind it where there is a
+    score of the row.
     """
 
     name: str
@@ -153,6 +154,7 @@ class Manifest:
     pairs: PairColumns | None = None
     coverage: float | None = None
     measures: tuple[str, ...] | None = None
+    loss: Loss | None = None
 
     @property
     def kind(self) -> Task:
@@ -206,7 +208,7 @@ class Manifest:
             del fields["sequence"], fields["step"]
             for item in fields["inputs"]:
                 del item["form"]
-        for name in ("pairs", "coverage", "measures"):
+        for name in ("pairs", "coverage", "measures", "loss"):
             if fields[name] is None:
                 del fields[name]
         number = max(self.kind.format, 1 if self.sequence is None else SEQUENCES)
@@ -286,6 +288,7 @@ def _manifest(document: dict[str, Any], version: int, has_sequences: bool) -> Ma
         pairs=_pairs(document) if task == "items" else None,
         coverage=take.get("coverage", a_share) if kind.answer == "number" else None,
         measures=measures,
+        loss=take.get("loss", a_loss) if kind.answer == "number" and "loss" in document else None,
     )
 
 

@@ -86,7 +86,7 @@ def fit_value(
         used = {name: float(weight * amount.sum() / blend.sum()) for name, weight in used.items()}
         interval = fit_ratios(blended(scores, used)[:, 0], amount)
         models = Learned({name: found[name].model for name in used})
-        return FittedNumbers(schema, preprocessing, models, used, 0.0, mean, interval)
+        return FittedNumbers(schema, preprocessing, models, used, 0.0, mean, interval, TWEEDIE)
 
     every = {name: whole({name: 1.0}) for name in sorted(losses, key=lambda name: losses[name])}
     shown = {name: TWEEDIE.in_unit(one, mean) for name, one in losses.items()}
