@@ -1,4 +1,4 @@
-"""A small builder of ONNX graphs: values are names, constants are kept once."""
+"""A small builder of ONNX graphs: values are names; equal constants are kept, and equal nodes computed, once."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ class GraphBuilder:
         self._prefix = prefix
         self.nodes: list[onnx.NodeProto] = []
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+        self._known: dict[tuple[object, ...], list[str]] = {}
         self.initializers: list[onnx.TensorProto] = []
         self._inputs: list[onnx.ValueInfoProto] = []
         self.outputs: list[onnx.ValueInfoProto] = []
@@ -74,15 +75,23 @@ class GraphBuilder:
 
     def several(self, kind: str, count: int, *inputs: str, **attributes: Any) -> list[str]:
         """Append a node and return the names of its outputs; an input that is not given is ""."""
-        outputs = [f"{self._prefix}v{len(self.nodes)}_{i}" for i in range(count)]
-        self.nodes.append(helper.make_node(kind, list(inputs), outputs, **attributes))
-        return outputs
+        key = (kind, count, inputs, *sorted(attributes.items()))
+        if key not in self._known:
+            self._known[key] = [f"{self._prefix}v{len(self.nodes)}_{i}" for i in range(count)]
+            self.nodes.append(helper.make_node(kind, list(inputs), self._known[key], **attributes))
+        return self._known[key]
 
     def op(self, kind: str, *inputs: str, name: str | None = None, **attributes: Any) -> str:
-        """Append a node of one output and return that output's name."""
+        """Append a node of one output, unless an equal one is there, and return that output's name."""
+        is_plain = name is None and all(isinstance(value, int | float | str) for value in attributes.values())
+        key = (kind, inputs, *sorted(attributes.items())) if is_plain else ()
+        if key in self._known:
+            return self._known[key][0]
         domain = "ai.onnx.ml" if kind in ("LabelEncoder", "TreeEnsembleRegressor") else ""
         output = f"{self._prefix}v{len(self.nodes)}" if name is None else name
         self.nodes.append(helper.make_node(kind, list(inputs), [output], domain=domain, **attributes))
+        if is_plain:
+            self._known[key] = [output]
         return output
 
     def model(self, description: str, metadata: dict[str, str]) -> onnx.ModelProto:

@@ -34,13 +34,14 @@ class Task:
     Attributes:
         outputs: Names of its two outputs.
         answer: "class", a label and a probability a class; "lists" of labels and probabilities, which only bundles of
-            sequences give; "number", a value and the lower and upper bound of an interval around it; or "segment", a
-            label and a distance or probability a label, then the anomaly score where there is one.
+            sequences give; "number", a value and the lower and upper bound of an interval around it; "segment", a
+            label and a distance or probability a label, then the anomaly score where there is one; or "labels", of each
+            of several labels whether a row has it, and its probability.
         format: Of `bundle.json`, the first that knows the task: a release that does not know it refuses the file.
     """
 
     outputs: tuple[str, str]
-    answer: Literal["class", "lists", "number", "segment"]
+    answer: Literal["class", "lists", "number", "segment", "labels"]
     format: int
 
 
@@ -53,6 +54,7 @@ TASKS = {
     "items": Task(("items", "scores"), "lists", 2),
     "regression": Task(VALUES, "number", 3),
     "segments": Task(("segment", "measures"), "segment", 3),
+    "labels": Task(("labels", "probabilities"), "labels", 4),
 }
 
 

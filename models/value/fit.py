@@ -62,7 +62,7 @@ def fit_value(
         ValueError: If there is no such learner, or all fail.
     """
     ready = prepare(schema, columns, label, validation, seed, rare, TWEEDIE)
-    preprocessing, mean = ready.preprocessing, ready.width
+    preprocessing, mean = ready.preprocessing, float(label.mean())
     fold = folds(_strata(label), seed, FOLDS) if ready.held is None else None
     rows = Rows(ready.encoded, ready.label, fold, ready.held)
     with threads_for(ready.encoded.size):

@@ -49,7 +49,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     counts = frame["left"].value_counts()
     score = describe_column("probability of Y", "number", p.astype(np.float32))
     known = class_counts("left", {"N": int(counts["N"]), "Y": int(counts["Y"])})
-    reference = Reference(known, score, columns)
+    reference = Reference((known,), (score,), columns)
     auc = float(sklearn_metrics.roc_auc_score(frame["left"] == "Y", p))
     return write_logistic(
         tmp_path_factory.mktemp("made") / "bundle",

@@ -10,17 +10,9 @@ from typing import Any, get_args
 
 import pytest
 from ludocast.models.number_loss import LossName
-from ludocast.serve.manifest import (
-    FORMAT,
-    CheckRows,
-    Input,
-    Manifest,
-    ManifestError,
-    PairColumns,
-    SequenceInputs,
-    StepGraph,
-    parse_manifest,
-)
+from ludocast.serve.manifest import FORMAT, CheckRows, Input, Manifest, parse_manifest
+from ludocast.serve.manifest_sequences import PairColumns, SequenceInputs, StepGraph
+from ludocast.serve.taker import ManifestError
 from ludocast.serve.tasks import LOSSES
 
 # Written by the first release. It is never edited: a bundle of any older format has to load for ever.
