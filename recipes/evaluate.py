@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ludocast.models.label_metrics import LABEL_NAMES, label_measure_names
 from ludocast.models.metrics import NAMES, OF_LABEL, is_better_low
+from ludocast.models.number_loss import LOSS_NAMES
 from ludocast.models.number_metrics import NUMBER_NAMES
 from ludocast.recipes.evaluated import Evaluated, evaluate_table
 from ludocast.recipes.experiment import experiment_of
@@ -18,11 +19,12 @@ from ludocast.serve.bundle import Bundle
 from ludocast.serve.evaluation_report import EvaluationReport, write_evaluation
 from ludocast.serve.measured import Measured, Words, measure
 from ludocast.serve.measured_labels import MeasuredLabels, measure_labels
-from ludocast.serve.measured_numbers import MeasuredNumbers, measure_numbers
+from ludocast.serve.measured_numbers import MeasuredNumbers, loss_of, measure_numbers
 from ludocast.serve.scorer import Scorer
 
 DRIFT = "drift"
-GATED = (*dict.fromkeys((*NAMES, *LABEL_NAMES, *NUMBER_NAMES)), DRIFT)
+OF_NUMBERS = (*NUMBER_NAMES, *LOSS_NAMES)
+GATED = (*dict.fromkeys((*NAMES, *LABEL_NAMES, *OF_NUMBERS)), DRIFT)
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,10 @@ def evaluate(
 ) -> int:
     """Evaluate a bundle on another table than that of its training.
 
-    Tells every measure with its interval beside that of the training, and which columns have moved from what the
-    training has seen. Without labels it tells the latter alone; of segments how their shares have moved too. OUT gets
-    report.html, metrics.json and, with labels, predictions.parquet.
+    Tells every measure with its interval beside that of the training, of numbers the loss by which they are predicted
+    among them, and which columns have moved from what the training has seen. Without labels it tells the latter alone;
+    of segments how their shares have moved too. OUT gets report.html, metrics.json and, with labels,
+    predictions.parquet.
 
     In a pipeline --fail_below auc=0.8 makes the exit code 1 where the AUC is lower, and --fail_above drift=0.25 where
     a column's stability index (PSI) is higher and chance does not explain it.
@@ -80,8 +83,8 @@ def evaluate(
         out: Folder of what is written.
         fail_below: Measures and the least that they may be, such as auc=0.8 or r2=0.6, or of one of several labels
             auc:churned=0.8; comma-separated or given again.
-        fail_above: Measures that are better low, or drift, and the most that they may be, such as log_loss=0.5 or
-            rmse=20.
+        fail_above: Measures that are better low, or drift, and the most that they may be, such as log_loss=0.5,
+            rmse=20 or, of a bundle trained with --loss quantile, pinball_loss=3.
         encoding: Of a CSV file, such as cp949.
         delimiter: Of a CSV file; found by itself.
         seed: Of the intervals' resamples.
@@ -144,12 +147,15 @@ def _value(gate: Gate, report: EvaluationReport, found: Evaluated) -> float:
             )
         return max((one.psi for one in found.drifts if one.level != "none"), default=0.0)
     of_labels = label_measure_names(report.manifest.classes)
-    measures = {"classification": NAMES, "labels": of_labels, "regression": NUMBER_NAMES}
+    measures = {"classification": NAMES, "labels": of_labels, "regression": OF_NUMBERS}
     if gate.name not in measures.get(report.manifest.task, ()):
         raise ValueError(f"{gate.name} is no measure of the bundle's task, {report.manifest.task}")
     if report.measured is None:
         raise ValueError(f"{gate.name} needs labels, and the table has none; name their column with --label")
     if gate.name not in report.measured.values:
+        if gate.name in LOSS_NAMES:
+            own = loss_of(report.manifest).measure
+            raise ValueError(f"{gate.name} is not the loss by which the bundle was trained; that is {own}")
         if report.manifest.task == "regression":
             raise ValueError(f"{gate.name} is not defined where all labels are the same number")
         one = "have a label, or none has it" if report.manifest.labels is not None else "are of one class"
@@ -164,9 +170,16 @@ def _measured(scorer: Scorer, found: Evaluated, seed: int) -> Measured | Measure
     if manifest.task == "regression":
         assert found.label is not None
         assert manifest.coverage is not None
+        loss = loss_of(manifest)
+        below = answers.rows[answers.label < 0]
+        if loss.is_of_amounts and len(below):
+            raise ValueError(
+                f'the label "{found.label}" is below 0 in {len(below):,} rows (the first is row {below[0]}), and the '
+                "bundle predicts amounts, 0 or more: is it another column?"
+            )
         return measure_numbers(
             {manifest.name: answers.predicted}, answers.probabilities, answers.label, name=found.label,
-            coverage=manifest.coverage, rows={"test": len(answers.label)}, seed=seed,
+            coverage=manifest.coverage, rows={"test": len(answers.label)}, loss=loss, seed=seed,
         )  # fmt: skip
     if manifest.labels is not None:
         return measure_labels(
@@ -187,8 +200,9 @@ def _predictions(scorer: Scorer, found: Evaluated, sha256: str) -> AnyPrediction
     if manifest.task == "regression":
         assert manifest.coverage is not None
         return NumberPredictions(
-            sha256, answers.rows, answers.label, answers.predicted, answers.probabilities, manifest.coverage
-        )
+            sha256, answers.rows, answers.label, answers.predicted, answers.probabilities, manifest.coverage,
+            loss_of(manifest),
+        )  # fmt: skip
     if manifest.labels is not None:
         return LabelPredictions(
             sha256, answers.rows, answers.label, answers.predicted, answers.probabilities, manifest.classes

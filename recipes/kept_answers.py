@@ -15,7 +15,6 @@ from ludocast.datamodules.reference import REFERENCE_FILE, ColumnReference, Refe
 from ludocast.datamodules.schema import Schema
 from ludocast.datamodules.user_item_splits import UserItemSplit
 from ludocast.models.fitted import FittedLabels, FittedNumbers
-from ludocast.models.number_loss import NumberLoss
 from ludocast.models.recommend.metrics import user_metrics
 from ludocast.recipes.labelled_table import LabelledTable
 from ludocast.recipes.predictions import LabelPredictions, NumberPredictions, Predictions, UserScores
@@ -53,7 +52,7 @@ def keep_answers(
 
 
 def keep_numbers(
-    folder: Path, table: LabelledTable, fitted: FittedNumbers, value: np.ndarray, loss: NumberLoss, rare: int
+    folder: Path, table: LabelledTable, fitted: FittedNumbers, value: np.ndarray, rare: int
 ) -> dict[str, bytes]:
     """The same of a model of a number.
 
@@ -62,13 +61,15 @@ def keep_numbers(
         table: It learnt from.
         fitted: The model.
         value: Predicted for the test rows [N].
-        loss: By which it is to be judged.
         rare: Texts of fewer training rows are not named in the bundle.
     """
     schema, test = table.schema, np.sort(table.split.test)
     order = np.argsort(table.split.test, kind="stable")
     bounds, coverage = fitted.bounds(value)[order], fitted.interval.coverage
-    NumberPredictions(table.sha256, test + 1, table.label[test], value[order], bounds, coverage, loss).write(folder)
+    predictions = NumberPredictions(
+        table.sha256, test + 1, table.label[test], value[order], bounds, coverage, fitted.loss
+    )
+    predictions.write(folder)
     columns, train_label = table.part(table.split.train)
     label = replace(describe_column(schema.label, "number", train_label), kind="label")
     score = replace(describe_column(f"predicted {schema.label}", "number", value), kind="score")

@@ -16,6 +16,7 @@ from ludocast.models.fitted import Fitted, FittedClasses, FittedLabels, FittedNu
 from ludocast.models.learner import HeldOut, blended
 from ludocast.models.metrics import OF_LABEL, shown
 from ludocast.models.table.fit import FittedTable
+from ludocast.models.table.search import Searched
 from ludocast.recipes.figures import read_metrics, write_metrics
 from ludocast.recipes.labelled_table import LabelledTable
 from ludocast.recipes.labels_run import label_answers
@@ -24,6 +25,8 @@ from ludocast.serve.bundle import write_bundle
 from ludocast.serve.graph_inputs import schema_inputs
 from ludocast.serve.measured import PLAYERS, Words
 from ludocast.serve.report import Report, build_report
+from ludocast.serve.search_report import search_record
+from ludocast.serve.tasks import Loss
 
 NEXT = "next:   "
 RARE = 5  # with --private, categories of fewer training rows are left out
@@ -79,13 +82,14 @@ def choice(found: FittedTable) -> str:
     return "Blend weights (" + ", ".join(f"{part} {w / total:.0%}" for part, w in found.model.weights.items()) + ")"
 
 
-def learner_figures(found: FittedTable, size: int) -> dict[str, Any]:
-    """The leaderboard of held-out rows, for metrics.json."""
+def learner_figures(found: FittedTable, size: int, searched: Searched | None = None) -> dict[str, Any]:
+    """The leaderboard of held-out rows, for metrics.json, and the search, if there was one."""
     rows = [
         {"learner": r.learner, "loss": r.loss, "setting": r.setting, "seconds": round(r.seconds, 3), "failed": r.failed}
         for r in found.leaderboard
     ]
-    return {"learners": rows, "weights": dict(found.model.weights), "graph_bytes": size}
+    search = {} if searched is None else {"search": search_record(searched)}
+    return {"learners": rows, "weights": dict(found.model.weights), "graph_bytes": size, **search}
 
 
 def protocol(table: LabelledTable, choice: str, fitted: FittedClasses, held_out: HeldOut) -> list[str]:
@@ -189,7 +193,8 @@ def _answers(fitted: Fitted) -> dict[str, Any]:
     if isinstance(fitted, FittedLabels):
         return label_answers(fitted)
     if isinstance(fitted, FittedNumbers):
-        return {"task": "regression", "classes": (), "coverage": fitted.interval.coverage}
+        loss = Loss(fitted.loss.name, fitted.loss.quantile if fitted.loss.name == "quantile" else None)
+        return {"task": "regression", "classes": (), "coverage": fitted.interval.coverage, "loss": loss}
     return {"classes": fitted.classes, "positive": fitted.schema.positive, "threshold": fitted.threshold}
 
 

@@ -68,6 +68,11 @@ class LabelledTable:
             return {name: groups.rows(name.removesuffix("ing")) for name in parts}
         return {name: len(rows) for name, rows in parts.items() if rows is not None}
 
+    @property
+    def validation(self) -> tuple[RawColumns, np.ndarray] | None:
+        """Raw columns and labels of the validation rows in memory; None where training rows are held out in turn."""
+        return None if self.split.validation is None else self.part(self.split.validation)
+
     def test_pieces(self) -> Iterator[tuple[RawColumns, np.ndarray]]:
         """Raw columns and labels of all test rows, some at a time."""
         if self.stream is None:

@@ -50,7 +50,7 @@ from ludocast.serve.labels_report import write_labels_report
 from ludocast.serve.measured import Words
 from ludocast.serve.number_report import NumberReport, build_number_report, write_number_report
 from ludocast.serve.report import Report, write_report
-from ludocast.serve.search_report import search_part, search_record
+from ludocast.serve.search_report import search_part
 
 LARGE_GRAPH = 20 << 20  # bytes from which on a graph's size is remarked on
 
@@ -154,7 +154,9 @@ def train_table(
         raise ValueError("--knn-points is 1 or more, --knn-prototypes 0 or more")
     check_network(members, epochs)
     by = number_loss(loss, quantile)
-    may_take = search_budget(budget, trials, resume)
+    may_take = search_budget(budget, trials)
+    if resume and may_take is None:
+        raise ValueError("--resume goes on with a search; give the --budget or --trials that it was begun with")
     # Ctrl-C in a search leaves the trial at hand; else it keeps what a network has learnt.
     stop = (StopOnCtrlC(),) if may_take is None else ()
     trainer = TrainerSettings(accelerator=accelerator, epochs=epochs, callbacks=stop)
@@ -190,23 +192,22 @@ def train_table(
         partial = folder.begin(settings)
         tracker = None if logger is None else Tracker(logger, partial, out, experiment.options)
         columns, known = table.part(table.split.train)
-        validation = None if table.split.validation is None else table.part(table.split.validation)
         if tracker is not None:
             trainer = replace(trainer, logger=tracker.stage)
         searched = None
         with without_hints(for_authors=True):
             if may_take is not None:
                 searched = search_table(
-                    table.schema, columns, known, validation, may_take, names=learners, seed=seed, rare=rare,
+                    table.schema, columns, known, table.validation, may_take, names=learners, seed=seed, rare=rare,
                     points=knn_points, prototypes=knn_prototypes, training=Training(members, trainer),
                     loss=by, folder=partial / SEARCH, say=say,
                 )  # fmt: skip
                 found = searched.found
             else:
                 found = fit_table(
-                    table.schema, columns, known, validation, names=learners, combine=combine, seed=seed, rare=rare,
-                    points=knn_points, prototypes=knn_prototypes, training=Training(members, trainer), loss=by,
-                    say=say,
+                    table.schema, columns, known, table.validation, names=learners, combine=combine, seed=seed,
+                    rare=rare, points=knn_points, prototypes=knn_prototypes, training=Training(members, trainer),
+                    loss=by, say=say,
                 )  # fmt: skip
         _print_leaderboard(found)
         model = found.model
@@ -283,11 +284,11 @@ def _write(
         metrics = of_labels.metrics()
     else:
         numbers, value = _number_report(table, found, name, seed)
-        kept = keep_numbers(partial, table, model, value, model.loss, rare)
+        kept = keep_numbers(partial, table, model, value, rare)
         write_number_report(numbers, partial / "report.html", part)
         metrics = numbers.metrics()
-    told = {**learner_figures(found, len(graph)), **({} if searched is None else {"search": search_record(searched)})}
-    write_run(partial, table, model, {**metrics, **told}, graph, name, version, kept)
+    figures = {**metrics, **learner_figures(found, len(graph), searched)}
+    write_run(partial, table, model, figures, graph, name, version, kept)
 
 
 def _every(found: FittedTable, name: str) -> Mapping[str, Fitted]:

@@ -28,6 +28,7 @@ from ludocast.serve.recommend_names import BECAUSE
 from ludocast.serve.run import run_feeds
 from ludocast.serve.sequence_feeds import SequenceReader
 from ludocast.serve.taker import ManifestError
+from ludocast.serve.tasks import Loss
 
 MANIFEST_FILE = "bundle.json"
 _LARGEST_MANIFEST = 64 << 20
@@ -99,6 +100,7 @@ def write_bundle(
     task: str = "classification",
     coverage: float | None = None,
     measures: Sequence[str] | None = None,
+    loss: Loss | None = None,
     labels: Sequence[LabelValues] | None = None,
     sequence: SequenceInputs | None = None,
     step: tuple[StepGraph, bytes] | None = None,
@@ -125,6 +127,7 @@ def write_bundle(
         task: One of `serve.tasks.TASKS`.
         coverage: Of "regression", the share of true values that is to lie within the bounds.
         measures: Of "segments", what is told of each, then "anomaly" where there is a score of the row.
+        loss: Of "regression", by which the number was predicted; None for the squared one.
         labels: Of "labels", the values and threshold of each, whose names are the classes.
         sequence: What the lists of a row are to each other; None where rows hold no lists.
         step: Of sequences a graph that takes one step, and its content.
@@ -165,6 +168,7 @@ def write_bundle(
         task=task,
         coverage=coverage,
         measures=None if measures is None else tuple(measures),
+        loss=loss,
         labels=None if labels is None else tuple(labels),
         sequence=sequence,
         step=None if step is None else step[0],

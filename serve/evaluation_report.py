@@ -13,7 +13,7 @@ from ludocast.serve.charts import bar_chart
 from ludocast.serve.manifest import Manifest
 from ludocast.serve.measured import TITLES, Measured
 from ludocast.serve.measured_labels import LABEL_TITLES, SHORT_LABEL_TITLES, MeasuredLabels, is_shown
-from ludocast.serve.measured_numbers import NUMBER_TITLES, SHORT_NUMBER_TITLES, MeasuredNumbers
+from ludocast.serve.measured_numbers import NUMBER_TITLES, SHORT_NUMBER_TITLES, MeasuredNumbers, loss_of
 from ludocast.serve.page import render_page
 
 SHOWN_BARS = 15
@@ -89,7 +89,8 @@ class EvaluationReport:
         if measured is None:
             labels = "a label" if self.manifest.labels is None else "all labels"
             return f"None of the {self.rows:,} rows has {labels}, so only what the model was asked about can be judged."
-        name = next(name for name in ("auc", "accuracy", "rmse") if name in measured.values)
+        decisive = (loss_of(self.manifest).measure,) if self.manifest.task == "regression" else ("auc", "accuracy")
+        name = next(name for name in decisive if name in measured.values)
         now, then = measured.values[name], self.then().get(name)
         title, rows = title_of(name), measured.rows["test"]
         title = f"mean {title}" if self.manifest.labels is not None else title

@@ -22,7 +22,7 @@ from ludocast.serve.json_values import (
 from ludocast.serve.manifest_labels import LabelValues, some_label_values
 from ludocast.serve.manifest_sequences import PairColumns, SequenceInputs, StepGraph, pairs_of, sequence_of, step_of
 from ludocast.serve.taker import ManifestError, Taker
-from ludocast.serve.tasks import OUTPUTS, TASKS, Task, measured, some_measures
+from ludocast.serve.tasks import OUTPUTS, TASKS, Loss, Task, a_loss, measured, some_measures
 
 FORMAT = 4  # older formats load for ever; a newer one is refused
 SEQUENCES = 2  # the first with sequences; what has none, and an older task, is written as 1, which older releases read
@@ -78,9 +78,9 @@ class Manifest:
     """All that `bundle.json` holds.
 
     `positive` and `threshold` are None where there are not two classes, `coverage` where answers are no numbers: it is
-    the share of true values that is to lie within the bounds. Of "segments" alone `measures` tell what is told of each:
-    "distances" or "probabilities", and "anomaly" behind it where there is a score of the row. Of "labels" alone
-    `labels` tell the values of each, whose names are the classes.
+    the share of true values that is to lie within the bounds; `loss` None stands for the squared one. Of "segments"
+    alone `measures` tell what is told of each: "distances" or "probabilities", and "anomaly" behind it where there is a
+    score of the row. Of "labels" alone `labels` tell the values of each, whose names are the classes.
     """
 
     name: str
@@ -103,6 +103,7 @@ class Manifest:
     pairs: PairColumns | None = None
     coverage: float | None = None
     measures: tuple[str, ...] | None = None
+    loss: Loss | None = None
     labels: tuple[LabelValues, ...] | None = None
 
     @property
@@ -157,7 +158,7 @@ class Manifest:
             del fields["sequence"], fields["step"]
             for item in fields["inputs"]:
                 del item["form"]
-        for name in ("pairs", "coverage", "measures", "labels"):
+        for name in ("pairs", "coverage", "measures", "loss", "labels"):
             if fields[name] is None:
                 del fields[name]
         number = max(self.kind.format, 1 if self.sequence is None else SEQUENCES)
@@ -236,6 +237,7 @@ def _manifest(document: dict[str, Any], version: int, has_sequences: bool) -> Ma
         pairs=pairs_of(document) if task == "items" else None,
         coverage=take.get("coverage", a_share) if kind.answer == "number" else None,
         measures=measures,
+        loss=take.get("loss", a_loss) if kind.answer == "number" and "loss" in document else None,
         labels=labels,
     )
 

@@ -6,11 +6,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ludocast.serve.json_values import a_text, list_of
+from ludocast.serve.json_values import a_share, a_text, an_object, list_of, shown
 
 OUTPUTS = ("label", "probabilities")
 VALUES = ("value", "bounds")
+LOSSES = ("squared", "absolute", "quantile", "poisson", "tweedie")  # by which numbers are predicted
 MEASURES, ANOMALY = ("distances", "probabilities"), "anomaly"  # of "segments"
+
+
+@dataclass(frozen=True)
+class Loss:
+    """By which a number was predicted.
+
+    Attributes:
+        name: One of `LOSSES`.
+        quantile: Of "quantile", the share of the rows that are to lie below what is predicted; None of others.
+    """
+
+    name: str
+    quantile: float | None = None
 
 
 @dataclass(frozen=True)
@@ -42,6 +56,19 @@ TASKS = {
     "segments": Task(("segment", "measures"), "segment", 3),
     "labels": Task(("labels", "probabilities"), "labels", 4),
 }
+
+
+def a_loss(value: object) -> Loss:
+    """By which a number was predicted.
+
+    Raises:
+        TypeError: If it is something else.
+    """
+    entry = an_object(value)
+    name = entry.get("name")
+    if name not in LOSSES:
+        raise TypeError(f"names one of {', '.join(LOSSES)}, got {shown(name)}")
+    return Loss(name, a_share(entry.get("quantile")) if name == "quantile" else None)
 
 
 def some_measures(value: object) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ from ludocast.models.table.goal import Sharpness
 from ludocast.models.table.learners import job_of, learner_names, learners
 from ludocast.models.table.model import Model
 from ludocast.models.table.prepared import prepare
+from ludocast.models.threads import threads_for
 from ludocast.models.trainer import ALONE
 
 Combine = Literal["best", "blend"]
@@ -116,7 +117,8 @@ def fit_table(
     job = job_of(schema, ready.preprocessing, seed, points, prototypes, network, loss)
     every = learners(learner_names(names, len(schema.classes), loss) if isinstance(names, str) else names, job)
     ranks, goal = training.settings.ranks, ready.goal
-    found = try_all(every, ready.encoded, ready.label, ready.held, ready.folds(seed), say, ranks, goal.measure)
+    with threads_for(ready.encoded.size):
+        found = try_all(every, ready.encoded, ready.label, ready.held, ready.folds(seed), say, ranks, goal.measure)
     if not ranks.is_first:
         raise NotFirstError
     check_some(found.rows)

@@ -40,6 +40,7 @@ from ludocast.models.table.trials import (
     run_trial,
     with_deadline,
 )
+from ludocast.models.threads import threads_for
 
 # What is tried before the other learners: a name, and which of its first settings, 0 for none. The cheap ones, and what
 # wins most tables; svm and knn are cheap where rows are few.
@@ -130,6 +131,7 @@ def search_table(
     inner = InnerFolds(prepared.goal, prepared.encoded, prepared.label, fold, prepared.held)
     with contextlib.ExitStack() as stack:
         place = folder if folder is not None else Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        stack.enter_context(threads_for(prepared.encoded.size))
         return _Search(prepared, inner, job, wanted, budget, TrialStore(place), say, start).run()
 
 
