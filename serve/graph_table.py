@@ -121,6 +121,9 @@ def _add_number_outputs(graph: GraphBuilder, fitted: FittedNumbers, scores: str)
     else:
         offset = _add_lines(graph, score, interval.knots, interval.offset * fitted.width)
         bounds = graph.op("Add", value, _around(graph, offset, 0.0))
+        if np.isfinite(fitted.lowest):
+            least = graph.op("Min", value, graph.doubles(fitted.lowest))
+            bounds = graph.op("Max", bounds, graph.op("Concat", least, value, axis=1))
     flat = graph.op("Squeeze", graph.op("Cast", value, to=TensorProto.FLOAT), graph.ints(1))
     graph.output(flat, "value", TensorProto.FLOAT, ["N"])
     graph.output(graph.op("Cast", bounds, to=TensorProto.FLOAT), "bounds", TensorProto.FLOAT, ["N", 2])
