@@ -34,10 +34,10 @@ from ludocast.recipes.predictions import (
     read_user_scores,
 )
 from ludocast.serve.evaluation_report import title_of
+from ludocast.serve.measured_labels import is_shown
 
 REPORT_FILE = "report.html"
 SHOWN = ("auc", "log_loss", "ndcg@10", "recall@20", "perplexity", "accuracy", "f1", "r2", "mae", "rmse")
-SHOWN_OF_LABEL = ("auc", "log_loss")
 OF_SEGMENTS = ("silhouette", "stability")
 MOST_SHOWN = 6
 KINDS = {PREDICTIONS_FILE: "classifier", USERS_FILE: "recommender", SEGMENTS_FILE: "segmentation"}
@@ -124,7 +124,7 @@ def runs_compare(
     a, b = _names(first, second)
     rows: list[Sequence[str]] = [("measure", a, b, "difference", f"{100 * level:g} % interval", f"{b} is")]
     for key, one in found.items():
-        if OF_LABEL in key and key != name and key.partition(OF_LABEL)[0] not in SHOWN_OF_LABEL:
+        if key != name and not is_shown(key):
             continue
         d = one.difference
         said = "not told apart" if one.verdict == "open" else one.verdict

@@ -12,7 +12,7 @@ from ludocast.models.metrics import OF_LABEL, Interval, independent_difference, 
 from ludocast.serve.charts import bar_chart
 from ludocast.serve.manifest import Manifest
 from ludocast.serve.measured import TITLES, Measured
-from ludocast.serve.measured_labels import LABEL_TITLES, SHORT_LABEL_TITLES, MeasuredLabels
+from ludocast.serve.measured_labels import LABEL_TITLES, SHORT_LABEL_TITLES, MeasuredLabels, is_shown
 from ludocast.serve.measured_numbers import NUMBER_TITLES, SHORT_NUMBER_TITLES, MeasuredNumbers, loss_of
 from ludocast.serve.page import render_page
 
@@ -129,6 +129,7 @@ class EvaluationReport:
             f"{title_of(name)} is worse than in training by {shown(abs(one.value), of=then[name].value)} "
             f"({' to '.join(shown(end, of=then[name].value) for end in sorted((abs(one.low), abs(one.high))))})"
             for name, one in self.changes().items()
+            if is_shown(name)
             if (one.low > 0 if is_better_low(name) else one.high < 0)
         ]
         moved = [] if self.drifts is None else [one.sentence() for one in self.drifts if one.level != "none"]
@@ -173,7 +174,7 @@ def write_evaluation(report: EvaluationReport, path: Path) -> None:
         title_of=title_of,
         shown=shown,
         then=report.then(),
-        changes=report.changes(),
+        changes={name: one for name, one in report.changes().items() if is_shown(name)},
         warnings=report.warnings(),
         drifts=report.drifts,
         drift_chart=chart,

@@ -27,9 +27,16 @@ SHORT_LABEL_TITLES = {
     **SHORT_TITLES, "micro_f1": "micro F1", "subset_accuracy": "rows right in every label",
     "hamming_loss": "Hamming loss",
 }  # fmt: skip
+SHOWN_OF_LABEL = ("auc", "log_loss")  # of each label's measures, where models are set side by side
 SHOWN_CHARTS = 12  # labels that get curves
 SHOWN_PAIRS = 15
 _CURVES = 3  # of `class_charts`: ROC, precision and recall, calibration
+
+
+def is_shown(name: str) -> bool:
+    """Whether a measure is one of all labels, or of those of a label that are set side by side."""
+    measure, _, label = name.partition(OF_LABEL)
+    return not label or measure in SHOWN_OF_LABEL
 
 
 @dataclass(frozen=True)
@@ -55,12 +62,23 @@ class MeasuredLabel:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two labels together: test rows with both, rows answered to have both, and those expected were they unrelated."""
+    """Two labels together, in test rows.
+
+    Attributes:
+        first: A label.
+        second: Another one.
+        rows: That have both.
+        answered: That are answered to have both.
+        by_probability: Sum of the products of both probabilities: what the model expects, were the labels unrelated but
+            for what it reads.
+        expected: Were they wholly unrelated.
+    """
 
     first: str
     second: str
     rows: int
     answered: int
+    by_probability: float
     expected: float
 
 
@@ -111,8 +129,8 @@ class MeasuredLabels:
             f"On rows it has never seen the model reaches a mean AUC of {auc.value:.3f} ({auc.low:.3f} to "
             f"{auc.high:.3f}) over {len(self.labels)} labels: best of {best.name} ({best.values['auc'].value:.3f}), "
             f"least of {worst.name} ({worst.values['auc'].value:.3f}).",
-            f"Of {100 * right.value:.0f} % of the rows every label is answered right, of all answers "
-            f"{100 * (1 - wrong.value):.0f} %.",
+            f"In {100 * right.value:.0f} % of the rows every label is answered right; of all single answers "
+            f"{100 * (1 - wrong.value):.0f} % are.",
         ]
 
     def verdict(self) -> str:
@@ -168,14 +186,14 @@ def measure_labels(
         rows,
         values,
         labels,
-        _pairs(label, predicted, names),
+        _pairs(ours, label, predicted, names),
         compare_labels(leaderboard, label, seed=seed, resamples=resamples),
     )
 
 
-def _pairs(label: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -> list[Pair]:
-    answered = predicted.astype(np.int64)
-    true, said = label.T @ label, answered.T @ answered
+def _pairs(probabilities: np.ndarray, label: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -> list[Pair]:
+    answered, p = predicted.astype(np.int64), probabilities.astype(np.float64)
+    true, said, products = label.T @ label, answered.T @ answered, p.T @ p
     had = label.sum(axis=0)
     expected = np.outer(had, had) / len(label)
     # How far a pair is from chance, in standard deviations of a count of so rare an event.
@@ -183,6 +201,6 @@ def _pairs(label: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -> li
     first, second = np.triu_indices(len(names), 1)
     order = np.argsort(-away[first, second], kind="stable")[:SHOWN_PAIRS]
     return [
-        Pair(names[a], names[b], int(true[a, b]), int(said[a, b]), float(expected[a, b]))
+        Pair(names[a], names[b], int(true[a, b]), int(said[a, b]), float(products[a, b]), float(expected[a, b]))
         for a, b in zip(first[order].tolist(), second[order].tolist(), strict=True)
     ]

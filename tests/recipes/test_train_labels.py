@@ -163,7 +163,12 @@ def test_the_report_tells_each_label(made: tuple[Path, pd.DataFrame]) -> None:
     split = pd.read_csv(folder / "run" / "split.csv")
     test = made[1].iloc[split.loc[split["part"] == "test", "row"].to_numpy() - 1]
     both = int(((test["skin"] == 1) & test["event"]).sum())
-    assert pairs[frozenset(("skin", "event"))]["rows"] == both
+    pair = pairs[frozenset(("skin", "event"))]
+    found = Scorer.load(folder / "run" / "bundle").predict(test.drop(columns=list(LABELS)))
+    assert (pair["rows"], pair["answered"]) == (both, int((found.labels[:, 0] & found.labels[:, 2]).sum()))
+    assert pair["by_probability"] == pytest.approx(
+        float((found.probabilities[:, 0] * found.probabilities[:, 2]).sum()), rel=1e-4
+    )
 
 
 def test_the_run_is_done_again_by_its_file(made: tuple[Path, pd.DataFrame]) -> None:
@@ -173,6 +178,34 @@ def test_the_run_is_done_again_by_its_file(made: tuple[Path, pd.DataFrame]) -> N
     assert len(before) == len(after)
     figures = [json.loads((folder / run / "metrics.json").read_text())["metrics"] for run in ("other", "again")]
     assert figures[0] == figures[1]
+
+
+@pytest.mark.parametrize("option", [{"split_time": "since"}, {"split_group": "guild"}])
+def test_splits_by_time_and_by_group(made: tuple[Path, pd.DataFrame], option: dict[str, str]) -> None:
+    folder, frame = made
+    asked: dict[str, Any] = {"split_time": None, "split_group": None, **option}
+    table = read_labelled_table(
+        folder / "rows.csv", LABELS, None, [], None, seed=0, encoding="utf-8", delimiter=None, truth=None, **asked
+    )
+    (name,) = option.values()
+    train, test = (set(frame[name].iloc[rows]) for rows in (table.split.train, table.split.test))
+    assert not train & test
+    assert name == "guild" or max(train) < min(test)
+    assert table.label.shape == (400, 3)
+    assert name != "guild" or "guild" not in table.columns
+
+
+def test_a_schema_of_labels_is_followed(made: tuple[Path, pd.DataFrame], tmp_path: Path) -> None:
+    folder, _ = made
+    file = folder / "run" / "schema.json"
+    asked: dict[str, Any] = {"seed": 0, "encoding": "utf-8", "delimiter": None, "truth": None}
+    options: dict[str, Any] = {"split_time": None, "split_group": None, **asked}
+    table = read_labelled_table(folder / "rows.csv", LABELS, None, ["guild"], file, **options)
+    assert "guild" not in table.columns
+    turned = read_labelled_table(folder / "rows.csv", LABELS, "0,no,False", [], file, **options)
+    np.testing.assert_array_equal(turned.label, 1 - table.label)
+    with pytest.raises(ValueError, match='is the schema for label "skin, pass, event", not for --labels "skin, pass"'):
+        read_labelled_table(folder / "rows.csv", LABELS[:2], None, [], file, **options)
 
 
 def test_a_search_finds_settings_a_label(made: tuple[Path, pd.DataFrame], tmp_path: Path) -> None:
@@ -200,6 +233,7 @@ def test_a_search_finds_settings_a_label(made: tuple[Path, pd.DataFrame], tmp_pa
         (["--labels", NAMES, "--learners", "linear"], '"linear" does not predict classes; "logistic" does'),
         (["--labels", NAMES, "--positive", "maybe"], '--positive "maybe" is no value'),
         (["--labels", "skin,since"], 'the label "since"'),
+        (["--labels", NAMES, "--split_time", "since", "--split_group", "level"], "not both"),
     ],
 )
 def test_bad_input_is_one_sentence(
