@@ -62,8 +62,9 @@ def fit_interval(score: np.ndarray, label: np.ndarray, coverage: float = COVERAG
         score: Predicted, float64 [N].
         label: True, float64 [N].
         coverage: Wanted.
-        lowest: The label below which there is none, where many rows have it; a lower bound ends there.
+        lowest: The label below which there is none, where many rows have it; neither score nor bound is below it.
     """
+    score = np.maximum(score, lowest)
     bins = int(np.clip(len(score) // BIN_ROWS, 1, MOST_BINS))
     order = np.argsort(score, kind="stable")
     middles, sides, inside = [], [], 0

@@ -152,8 +152,8 @@ class NumberGoal:
         loss: By which it is predicted.
         centre: Mean of the label's training rows, 0 of amounts.
         width: Their standard deviation, of amounts their mean.
-        lowest: The number below which there is none, where many rows have it, else minus infinity, as it is of amounts,
-            whose bounds are shares of what is predicted.
+        lowest: The number below which there is none, where many rows have it, so that none is predicted; else minus
+            infinity, as it is of amounts, which are above 0 anyway.
     """
 
     loss: NumberLoss

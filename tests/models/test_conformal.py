@@ -8,8 +8,9 @@ from ludocast.models.conformal import Interval, fit_interval, lowest_of_many
 
 
 def within(interval: Interval, score: np.ndarray, label: np.ndarray, lowest: float = -np.inf) -> np.ndarray:
+    score = np.maximum(score, lowest)
     lower, upper = score + interval.offsets(score).T
-    return (np.minimum(np.maximum(lower, lowest), score) <= label) & (label <= upper)
+    return (np.maximum(lower, lowest) <= label) & (label <= upper)
 
 
 def test_intervals_hold_what_they_promise_where_the_noise_grows() -> None:
@@ -29,7 +30,7 @@ def test_intervals_hold_what_they_promise_where_the_noise_grows() -> None:
 
 
 @pytest.mark.parametrize("is_told", [False, True])
-@pytest.mark.parametrize("kind", ["counts", "amounts with many zeros", "noise that grows"])
+@pytest.mark.parametrize("kind", ["counts", "amounts with many zeros", "scores below the zeros", "noise that grows"])
 @pytest.mark.parametrize("rows", [900, 4_000])
 def test_intervals_hold_no_more_than_they_promise(kind: str, rows: int, is_told: bool) -> None:
     """The lower bound of a count lies along a line; interpolated between neighbourhoods it used to hold 95 %."""
@@ -43,6 +44,8 @@ def test_intervals_hold_no_more_than_they_promise(kind: str, rows: int, is_told:
         elif kind == "amounts with many zeros":
             score = 0.4 * np.exp(x)
             label = np.where(g.random(len(x)) < 0.4, np.exp(x + 0.3 * g.normal(size=len(x))), 0.0)
+        elif kind == "scores below the zeros":
+            score, label = x, np.maximum(x + np.exp(x / 2) * g.normal(size=len(x)), 0)
         else:
             score, label = x, x + np.exp(x) * g.normal(size=len(x))
         lowest = lowest_of_many(label[:rows]) if is_told else -np.inf
