@@ -42,7 +42,7 @@ COMMANDS = {
         "ludocast.recipes.churn:train_churn", "train a churn model on a player table or an event log", True
     ),
     "train table": Command(
-        "ludocast.recipes.table:train_table", "train the classic learners on any table, for classes or a number", True
+        "ludocast.recipes.table:train_table", "train the classic learners on any table: classes, labels, numbers", True
     ),
     "train value": Command(
         "ludocast.recipes.value:train_value",

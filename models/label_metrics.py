@@ -20,9 +20,16 @@ from ludocast.models.metrics import (
     standings,
 )
 
-# Of all labels: what `NAMES` tell is the mean over labels (macro); micro F1 counts all labels' cells together; a row is
-# right in `subset_accuracy` where all its labels are; `hamming_loss` is the share of cells that are wrong.
-LABEL_NAMES = (*(name for name in NAMES if name != "accuracy"), "micro_f1", "subset_accuracy", "hamming_loss")
+# Of all labels: what `NAMES` tell is the mean over labels (macro); `micro_auc` and `micro_f1` take all cells together,
+# as if each were a row; a row is right in `subset_accuracy` where all its labels are; `hamming_loss` is the share of
+# cells that are wrong.
+LABEL_NAMES = (
+    *(name for name in NAMES if name != "accuracy"),
+    "micro_auc",
+    "micro_f1",
+    "subset_accuracy",
+    "hamming_loss",
+)
 
 
 def of_label(measure: str, label: str) -> str:
@@ -59,6 +66,7 @@ def label_measures_of_weights(
     rows = np.stack(
         [(answered & label).sum(axis=1), (answered + label).sum(axis=1), ~wrong.any(axis=1), wrong.mean(axis=1)], axis=1
     ).astype(np.float64)
+    cells = macro_auc_of_weights(two_columns(probabilities.ravel()), label.ravel(), 1)
     macro = [NAMES.index(name) for name in LABEL_NAMES if name in NAMES]
 
     def all_of(weights_BN: np.ndarray) -> np.ndarray:
@@ -67,7 +75,8 @@ def label_measures_of_weights(
         means = np.where(known, found_BLM, 0).sum(axis=1) / known.sum(axis=1)
         both, either, exact, wrong_share = (weights_BN @ rows).T
         total = weights_BN.sum(axis=1)
-        of_rows = np.stack([2 * both / np.maximum(either, 1), exact / total, wrong_share / total], axis=1)
+        pooled = cells(np.repeat(weights_BN, label.shape[1], axis=1))
+        of_rows = np.stack([pooled, 2 * both / np.maximum(either, 1), exact / total, wrong_share / total], axis=1)
         return np.hstack([means[:, macro], of_rows, found_BLM.reshape(len(weights_BN), -1)])
 
     return all_of

@@ -14,7 +14,7 @@ from ludocast.datamodules.infer import RawColumns
 from ludocast.models.calibration import class_probabilities, cost_threshold, f1_threshold
 from ludocast.models.fitted import Fitted, FittedClasses, FittedLabels, FittedNumbers
 from ludocast.models.learner import HeldOut, blended
-from ludocast.models.metrics import OF_LABEL, shown
+from ludocast.models.metrics import shown
 from ludocast.models.table.fit import FittedTable
 from ludocast.models.table.search import Searched
 from ludocast.recipes.figures import read_metrics, write_metrics
@@ -24,6 +24,7 @@ from ludocast.recipes.provenance import git_revision, libraries
 from ludocast.serve.bundle import write_bundle
 from ludocast.serve.graph_inputs import schema_inputs
 from ludocast.serve.measured import PLAYERS, Words
+from ludocast.serve.measured_labels import is_shown
 from ludocast.serve.report import Report, build_report
 from ludocast.serve.search_report import search_record
 from ludocast.serve.tasks import Loss
@@ -203,7 +204,7 @@ def print_figures(out: Path) -> None:
     measured = read_metrics(out)
     print("\non the test part (95 % interval):")
     for key, entry in measured["metrics"].items():
-        if OF_LABEL in key:
+        if not is_shown(key):
             continue
         value, low, high = (shown(entry[side]) for side in ("value", "low", "high"))
         print(f"  {key:<20} {value}  ({low} to {high})")

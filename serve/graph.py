@@ -74,25 +74,30 @@ class GraphBuilder:
         return self.constant(np.array(values, np.int64))
 
     def several(self, kind: str, count: int, *inputs: str, **attributes: Any) -> list[str]:
-        """Append a node and return the names of its outputs; an input that is not given is ""."""
-        key = (kind, count, inputs, *sorted(attributes.items()))
-        if key not in self._known:
-            self._known[key] = [f"{self._prefix}v{len(self.nodes)}_{i}" for i in range(count)]
-            self.nodes.append(helper.make_node(kind, list(inputs), self._known[key], **attributes))
-        return self._known[key]
+        """Append a node, unless an equal one is there, and return the names of its outputs.
+
+        An input that is not given is "".
+        """
+        return self._node(kind, [f"{self._prefix}v{len(self.nodes)}_{i}" for i in range(count)], inputs, attributes)
 
     def op(self, kind: str, *inputs: str, name: str | None = None, **attributes: Any) -> str:
         """Append a node of one output, unless an equal one is there, and return that output's name."""
-        is_plain = name is None and all(isinstance(value, int | float | str) for value in attributes.values())
-        key = (kind, inputs, *sorted(attributes.items())) if is_plain else ()
-        if key in self._known:
-            return self._known[key][0]
-        domain = "ai.onnx.ml" if kind in ("LabelEncoder", "TreeEnsembleRegressor") else ""
         output = f"{self._prefix}v{len(self.nodes)}" if name is None else name
-        self.nodes.append(helper.make_node(kind, list(inputs), [output], domain=domain, **attributes))
-        if is_plain:
-            self._known[key] = [output]
-        return output
+        return self._node(kind, [output], inputs, attributes, is_named=name is not None)[0]
+
+    def _node(
+        self, kind: str, outputs: list[str], inputs: tuple[str, ...], attributes: dict[str, Any], is_named: bool = False
+    ) -> list[str]:
+        # Trees and bodies of loops are never looked for: to tell whether they are equal takes longer than it saves.
+        is_sought = not is_named and all(isinstance(value, int | float | str) for value in attributes.values())
+        key = (kind, len(outputs), inputs, *sorted(attributes.items())) if is_sought else ()
+        if key in self._known:
+            return self._known[key]
+        domain = "ai.onnx.ml" if kind in ("LabelEncoder", "TreeEnsembleRegressor") else ""
+        self.nodes.append(helper.make_node(kind, list(inputs), outputs, domain=domain, **attributes))
+        if is_sought:
+            self._known[key] = outputs
+        return outputs
 
     def model(self, description: str, metadata: dict[str, str]) -> onnx.ModelProto:
         """The finished model, checked; the builder is empty then."""

@@ -19,12 +19,13 @@ LABEL_TITLES = {
     "log_loss": "log loss, mean of the labels (lower is better)",
     "precision": "precision, mean of the labels",
     "recall": "recall, mean of the labels",
+    "micro_auc": "AUC of all labels' cells together",
     "micro_f1": "F1 of all labels' cells together",
     "subset_accuracy": "rows with every label right",
     "hamming_loss": "wrong cells, Hamming loss (lower is better)",
 }
 SHORT_LABEL_TITLES = {
-    **SHORT_TITLES, "micro_f1": "micro F1", "subset_accuracy": "rows right in every label",
+    **SHORT_TITLES, "micro_auc": "micro AUC", "micro_f1": "micro F1", "subset_accuracy": "rows right in every label",
     "hamming_loss": "Hamming loss",
 }  # fmt: skip
 SHOWN_OF_LABEL = ("auc", "log_loss")  # of each label's measures, where models are set side by side

@@ -41,6 +41,7 @@ def test_values_are_those_of_scikit_learn() -> None:
         "f1": metrics.f1_score(label, said, average="macro"),
         "precision": metrics.precision_score(label, said, average="macro"),
         "recall": metrics.recall_score(label, said, average="macro"),
+        "micro_auc": metrics.roc_auc_score(label, p, average="micro"),
         "micro_f1": metrics.f1_score(label, said, average="micro"),
         "subset_accuracy": metrics.accuracy_score(label, said),
         "hamming_loss": metrics.hamming_loss(label, said),
@@ -63,6 +64,8 @@ def test_resamples_are_those_of_a_loop_over_rows() -> None:
     names = label_measure_names(NAMES)
     for found, own in zip(drawn, rows, strict=True):
         assert found[names.index("auc")] == pytest.approx(metrics.roc_auc_score(label[own], p[own]))
+        micro = metrics.roc_auc_score(label[own], p[own], average="micro")
+        assert found[names.index("micro_auc")] == pytest.approx(micro)
         assert found[names.index("micro_f1")] == pytest.approx(metrics.f1_score(label[own], said[own], average="micro"))
         assert found[names.index("hamming_loss")] == pytest.approx(metrics.hamming_loss(label[own], said[own]))
 
