@@ -31,7 +31,7 @@ from ludocast.models.recommend.item_item import EASE, CosineNeighbours, ItemItem
 from ludocast.models.recommend.ranking import recommend
 from ludocast.models.recommend.sparse_weights import SparseWeights
 from ludocast.recipes.recommend_bundle import write_recommend_bundle
-from ludocast.serve.manifest import PairColumns
+from ludocast.serve.manifest_sequences import PairColumns
 from ludocast.serve.scorer import Scorer
 from ludocast.serve.suggest_options import SuggestOptions
 

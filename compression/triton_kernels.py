@@ -22,6 +22,7 @@ from ludocast.compression.rows import Rows
 from torch import Tensor
 
 _LONGEST = 1 << 15  # elements of a row; about 2,048 are usual
+_WARP = 32  # threads
 
 
 def quantise(
@@ -66,7 +67,7 @@ def launch_quantise(
         _quantise[(len(rows),)](
             gradient, residual, next_residual, *_on(rows, device), base.bits, known.step,
             _offsets(tuple(places), device), values - bits, exponents - bits, len(received), *pointers, _sizes(device),
-            BLOCK=_block(rows), num_warps=8,
+            BLOCK=_block(rows), num_warps=_warps(rows, 16),
             enable_fp_fusion=False,  # a fused multiply-add would round another way than the CPU
         )  # fmt: skip
     return bad
@@ -81,7 +82,7 @@ def decode(
         pointers = (message.bits, message.values, message.exponents, step, _sizes(out.device), out)
         _decode[(len(rows),)](
             *_on(rows, out.device), *pointers, _bits_of(scale), ACCUMULATE=accumulate, LEARNING=learning,
-            BLOCK=_block(rows), num_warps=8, enable_fp_fusion=False,
+            BLOCK=_block(rows), num_warps=_warps(rows, 8), enable_fp_fusion=False,
         )  # fmt: skip
 
 
@@ -90,7 +91,7 @@ def learn(message: Message, rows: Rows, steps: Steps) -> None:
     _check(message, steps)
     if len(rows) > 0:
         _, length, byte = _on(rows, steps.step.device)
-        _learn[(len(rows),)](length, byte, message.bits, steps.step, BLOCK=_block(rows), num_warps=8)
+        _learn[(len(rows),)](length, byte, message.bits, steps.step, BLOCK=_block(rows), num_warps=_warps(rows, 8))
 
 
 def _check(message: Message, steps: Steps | None) -> Steps:
@@ -128,6 +129,11 @@ def _block(rows: Rows) -> int:
     return max(16, 1 << (longest - 1).bit_length())
 
 
+def _warps(rows: Rows, elements: int) -> int:
+    """So many that a thread has so many elements of a usual row; benchmarks/gpu/kernels.py told which are fastest."""
+    return min(max(_block(rows) // (elements * _WARP), 1), 32)
+
+
 @triton.jit
 def _is_finite(x: tl.tensor) -> tl.tensor:
     return tl.abs(x) <= 3.4028234663852886e38
@@ -149,6 +155,16 @@ def _learnt(step: tl.tensor, sign: tl.tensor) -> tl.tensor:
     level = step & 127
     level = tl.where((step >> 7) == sign, tl.minimum(level + 1, 127), tl.maximum(level - 1, 0))
     return level | (sign << 7)
+
+
+@triton.jit
+def _is_even(start: tl.tensor, n: tl.tensor) -> tl.tensor:
+    """Whether a thread's elements of a row lie in one aligned 16 bytes and are all inside or all outside.
+
+    There a kernel takes start // 4 * 4 and n // 16 * 16 for start and n, which are the same numbers, but the compiler
+    sees what they are divisible by and moves 4 elements at once.
+    """
+    return (start % 4 == 0) & (n % 16 == 0)
 
 
 @triton.jit(do_not_specialize=["values_at", "exponents_at", "count"])
@@ -177,6 +193,44 @@ def _quantise(
 ) -> None:
     r = tl.program_id(0)
     start, n, byte = tl.load(start_ptr + r), tl.load(length_ptr + r), tl.load(byte_ptr + r)
+    if _is_even(start, n):
+        _quantise_row(
+            r, start // 4 * 4, n // 16 * 16, byte, g_ptr, e_ptr, next_ptr, got_ptr, got_step_ptr, offset_ptr, values_at,
+            exponents_at, count, bits_ptr, values_ptr, exponents_ptr, step_ptr, means_ptr, next_means_ptr, bad_ptr,
+            sizes_ptr, BLOCK,
+        )  # fmt: skip
+    else:
+        _quantise_row(
+            r, start, n, byte, g_ptr, e_ptr, next_ptr, got_ptr, got_step_ptr, offset_ptr, values_at, exponents_at,
+            count, bits_ptr, values_ptr, exponents_ptr, step_ptr, means_ptr, next_means_ptr, bad_ptr, sizes_ptr, BLOCK,
+        )  # fmt: skip
+
+
+@triton.jit
+def _quantise_row(
+    r: tl.tensor,
+    start: tl.tensor,
+    n: tl.tensor,
+    byte: tl.tensor,
+    g_ptr: tl.tensor,
+    e_ptr: tl.tensor,
+    next_ptr: tl.tensor,
+    got_ptr: tl.tensor,
+    got_step_ptr: tl.tensor,
+    offset_ptr: tl.tensor,
+    values_at: tl.tensor,
+    exponents_at: tl.tensor,
+    count: tl.tensor,
+    bits_ptr: tl.tensor,
+    values_ptr: tl.tensor,
+    exponents_ptr: tl.tensor,
+    step_ptr: tl.tensor,
+    means_ptr: tl.tensor,
+    next_means_ptr: tl.tensor,
+    bad_ptr: tl.tensor,
+    sizes_ptr: tl.tensor,
+    BLOCK: tl.constexpr,
+) -> None:
     i = tl.arange(0, BLOCK)
     inside = i < n
     one = tl.full([], 1.0, tl.float64)
@@ -186,25 +240,29 @@ def _quantise(
         its_step = got_step_ptr + tl.load(offset_ptr + 2 * k + 1)
         values = (bits + values_at).to(tl.pointer_type(tl.float16), bitcast=True)
         exponents = (bits + exponents_at).to(tl.pointer_type(tl.int8), bitcast=True)
-        sign, known = _received(bits + byte, its_step + 8 * byte, i, inside)
+        sign, known = _received(bits + byte, its_step + 8 * byte, n, BLOCK)
         c += _decoded(sign, known, values, exponents, sizes_ptr, r, one)
     c += tl.load(e_ptr + start + i, mask=inside, other=0.0)
 
     step = tl.load(step_ptr + 8 * byte + i, mask=inside, other=64).to(tl.int32)
     size = _size(step, sizes_ptr)
-    level = (step & 127).to(tl.float64)
     length, sampled = tl.abs(c), inside & (i // 16 % 4 == i // 64 % 4)
-    number = tl.sum(sampled.to(tl.int32), axis=0).to(tl.float64)
-    small = 9.094947017729282e-13  # 2^-40
     product = tl.sum(tl.where(sampled, length * size, 0.0), axis=0)
-    scaled = tl.sum(tl.where(sampled, length * small * size, 0.0), axis=0)
-    whole = tl.where(_is_finite(product), product.to(tl.float64), scaled.to(tl.float64) * 1099511627776.0)  # 2^40
-    square = tl.sum(tl.where(sampled, size * size, 0.0), axis=0).to(tl.float64)
+    square = tl.sum(tl.where(sampled, size * size, 0.0), axis=0)
+    level = tl.sum(tl.where(sampled, step & 127, 0), axis=0)
     bad = tl.sum((inside & (_is_finite(c) == 0)).to(tl.int32), axis=0)  # a maximum may pass over NaN
     tl.store(bad_ptr, 1, mask=bad > 0)
+    whole = product.to(tl.float64)
+    if _is_finite(product) == 0:
+        small = 9.094947017729282e-13  # 2^-40
+        whole = tl.sum(tl.where(sampled, length * small * size, 0.0), axis=0).to(tl.float64) * 1099511627776.0  # 2^40
 
-    here_product, here_square = whole / number, square / number
-    here_level = tl.sum(tl.where(sampled, level, 0.0), axis=0) / number
+    # Of 256 elements 64 are sampled, 16 of each 64; the last ones are fewer.
+    rest = n % 256
+    sampled_rest = tl.minimum(tl.maximum(rest % 64 - rest // 64 * 16, 0), 16)
+    number = (n // 256 * 64 + rest // 64 * 16 + sampled_rest).to(tl.float64)
+    here_product, here_square = whole / number, square.to(tl.float64) / number
+    here_level = level.to(tl.float64) / number
     product_mean, square_mean = tl.load(means_ptr + 3 * r), tl.load(means_ptr + 3 * r + 1)
     level_mean = tl.load(means_ptr + 3 * r + 2)
     first = square_mean == 0
@@ -233,10 +291,14 @@ def _quantise(
 
 
 @triton.jit
-def _received(bits_ptr: tl.tensor, step_ptr: tl.tensor, i: tl.tensor, inside: tl.tensor) -> tuple[tl.tensor, tl.tensor]:
+def _received(
+    bits_ptr: tl.tensor, step_ptr: tl.tensor, n: tl.tensor, BLOCK: tl.constexpr
+) -> tuple[tl.tensor, tl.tensor]:
     """Signs and steps, int32, of a row whose bits and steps begin there."""
-    octet = tl.load(bits_ptr + i // 8, mask=inside, other=0).to(tl.int32)
-    return (octet >> (i % 8)) & 1, tl.load(step_ptr + i, mask=inside, other=64).to(tl.int32)
+    i, k = tl.arange(0, BLOCK), tl.arange(0, BLOCK // 8)
+    octet = tl.load(bits_ptr + k, mask=k * 8 < n, other=0).to(tl.int32)
+    sign = tl.reshape((octet[:, None] >> tl.arange(0, 8)[None, :]) & 1, [BLOCK])
+    return sign, tl.load(step_ptr + i, mask=i < n, other=64).to(tl.int32)
 
 
 @triton.jit
@@ -273,16 +335,39 @@ def _decode(
 ) -> None:
     r = tl.program_id(0)
     start, n, byte = tl.load(start_ptr + r), tl.load(length_ptr + r), tl.load(byte_ptr + r)
+    pointers = (bits_ptr + byte, values_ptr, exponents_ptr, step_ptr + 8 * byte, sizes_ptr, out_ptr)
+    if _is_even(start, n):
+        _decode_row(r, start // 4 * 4, n // 16 * 16, *pointers, scale_bits, ACCUMULATE, LEARNING, BLOCK)
+    else:
+        _decode_row(r, start, n, *pointers, scale_bits, ACCUMULATE, LEARNING, BLOCK)
+
+
+@triton.jit
+def _decode_row(
+    r: tl.tensor,
+    start: tl.tensor,
+    n: tl.tensor,
+    bits_ptr: tl.tensor,
+    values_ptr: tl.tensor,
+    exponents_ptr: tl.tensor,
+    step_ptr: tl.tensor,
+    sizes_ptr: tl.tensor,
+    out_ptr: tl.tensor,
+    scale_bits: tl.tensor,
+    ACCUMULATE: tl.constexpr,
+    LEARNING: tl.constexpr,
+    BLOCK: tl.constexpr,
+) -> None:
     i = tl.arange(0, BLOCK)
     inside = i < n
     scale = scale_bits.to(tl.int64).to(tl.float64, bitcast=True)
-    sign, step = _received(bits_ptr + byte, step_ptr + 8 * byte, i, inside)
+    sign, step = _received(bits_ptr, step_ptr, n, BLOCK)
     value = _decoded(sign, step, values_ptr, exponents_ptr, sizes_ptr, r, scale)
     if ACCUMULATE:
         value += tl.load(out_ptr + start + i, mask=inside, other=0.0)
     tl.store(out_ptr + start + i, value, mask=inside)
     if LEARNING:
-        tl.store(step_ptr + 8 * byte + i, _learnt(step, sign).to(tl.uint8), mask=inside)
+        tl.store(step_ptr + i, _learnt(step, sign).to(tl.uint8), mask=inside)
 
 
 @triton.jit
@@ -291,6 +376,16 @@ def _learn(
 ) -> None:
     r = tl.program_id(0)
     n, byte = tl.load(length_ptr + r), tl.load(byte_ptr + r)
+    bits_ptr += byte
+    step_ptr += 8 * byte
+    if n % 16 == 0:
+        _learn_row(n // 16 * 16, bits_ptr, step_ptr, BLOCK)
+    else:
+        _learn_row(n, bits_ptr, step_ptr, BLOCK)
+
+
+@triton.jit
+def _learn_row(n: tl.tensor, bits_ptr: tl.tensor, step_ptr: tl.tensor, BLOCK: tl.constexpr) -> None:
     i = tl.arange(0, BLOCK)
-    sign, step = _received(bits_ptr + byte, step_ptr + 8 * byte, i, i < n)
-    tl.store(step_ptr + 8 * byte + i, _learnt(step, sign).to(tl.uint8), mask=i < n)
+    sign, step = _received(bits_ptr, step_ptr, n, BLOCK)
+    tl.store(step_ptr + i, _learnt(step, sign).to(tl.uint8), mask=i < n)

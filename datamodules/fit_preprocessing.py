@@ -42,7 +42,8 @@ def fit_preprocessing(
     Args:
         schema: Which columns there are.
         columns: Raw columns of the training rows alone.
-        label: Class index of each row, int64 [N]; or the number that is predicted, float64 [N].
+        label: Class index of each row, int64 [N]; of several labels 0 or 1, int64 [N, L]; or the number that is
+            predicted, float64 [N].
         seed: Seeds the folds of the mean labels.
         rare: Codes and mean labels of values of fewer rows than this are not kept.
 
@@ -83,7 +84,9 @@ def fit_unlabelled(schema: Schema, columns: RawColumns, rare: int = 0) -> Prepro
 
 
 def _target(label: np.ndarray, classes: int) -> np.ndarray:
-    """What mean labels are means of, float64 [N, K]: membership of each class but the first, or the scaled number."""
+    """What mean labels are means of, float64 [N, K]: each label, each class but the first, or the scaled number."""
+    if label.ndim == 2:
+        return label.astype(np.float64)
     if label.dtype.kind != "f":
         return np.asarray(np.eye(classes)[label][:, 1:])
     return np.asarray(((label - label.mean()) / max(float(label.std()), 1e-300))[:, None])

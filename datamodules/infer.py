@@ -65,10 +65,19 @@ def infer_schema(
     schema = Schema(
         tuple(columns), label, classes, positive if len(classes) == 2 else None, tuple(missing_tokens), tuple(warnings)
     )
-    if not schema.inputs:
-        reasons = "; ".join(f'"{column.name}": {column.reason}' for column in columns)
-        raise ValueError(f"no column is left to learn from ({reasons})")
+    check_inputs(schema)
     return schema
+
+
+def check_inputs(schema: Schema) -> None:
+    """Refuse a schema without a column to learn from.
+
+    Raises:
+        ValueError: With the reasons.
+    """
+    if not schema.inputs:
+        reasons = "; ".join(f'"{column.name}": {column.reason}' for column in schema.columns)
+        raise ValueError(f"no column is left to learn from ({reasons})")
 
 
 def infer_columns(table: pa.Table, exclude: Sequence[str], missing: frozenset[str]) -> tuple[list[Column], list[str]]:

@@ -45,14 +45,14 @@ def find_interactions(
         numbers: float32 [N, D], scaled.
         codes: int64 [N, S].
         code_sizes: Codes of each column.
-        label: Class index, int64 [N], or numbers, float64 [N].
+        label: Class index, int64 [N], of several labels 0 or 1, int64 [N, L], or numbers, float64 [N].
         seed: Of the sample of rows.
     """
     if len(label) > SCAN_ROWS:
         rows = np.sort(np.random.default_rng(seed).choice(len(label), SCAN_ROWS, replace=False))
         numbers, codes, label = numbers[rows], codes[rows], label[rows]
     narrow = [s for s, size in enumerate(code_sizes) if size <= SCAN_CODES]
-    if len(np.unique(label)) < 2 or (numbers.shape[1] < 2 and len(narrow) < 2):
+    if (label == label[0]).all() or (numbers.shape[1] < 2 and len(narrow) < 2):
         return Interactions()
     sizes = [code_sizes[s] for s in narrow]
     hot = one_hot(codes[:, narrow], sizes)
@@ -71,7 +71,10 @@ def one_hot(codes: np.ndarray, sizes: list[int]) -> sparse.csr_matrix:
 
 
 def _null_model(numbers: np.ndarray, hot: sparse.csr_matrix, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Residuals y − p and variances p (1 − p) of the classes but the first, [N, C − 1] each; of numbers [N, 1]."""
+    """Residuals y − p and variances p (1 − p) of the classes but the first, [N, C − 1] each; of numbers [N, 1].
+
+    Of several labels, [N, L], they are those of each.
+    """
     edges = np.quantile(numbers, np.arange(1, BINS) / BINS, axis=0)
     bins = np.zeros(numbers.shape, np.int64)
     for d, edge in enumerate(edges.T):
@@ -81,6 +84,15 @@ def _null_model(numbers: np.ndarray, hot: sparse.csr_matrix, label: np.ndarray) 
         scaled = (label - label.mean()) / label.std()
         left = scaled - Ridge(alpha=1.0).fit(design, scaled).predict(design)
         return left[:, None], np.full((len(left), 1), float(np.mean(left**2)))
+    if label.ndim == 2:
+        # A label that all rows of the sample have, or none, tells nothing.
+        each = [_class_residuals(design, one) for one in np.ascontiguousarray(label.T) if one.min() != one.max()]
+        residuals, weights = zip(*each, strict=True)
+        return np.hstack(residuals), np.hstack(weights)
+    return _class_residuals(design, label)
+
+
+def _class_residuals(design: sparse.csr_matrix, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # residuals of a few steps short of the optimum serve
         model = LogisticRegression(max_iter=100).fit(design, label)

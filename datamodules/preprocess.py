@@ -105,6 +105,11 @@ class Encoded:
     raw: np.ndarray
 
     @property
+    def size(self) -> int:
+        """Number of values: rows times inputs."""
+        return self.numbers.size + self.codes.size + self.raw.size
+
+    @property
     def trees(self) -> np.ndarray:
         """What trees split on, float32 [N, R + S]: raw numbers and mean labels, then codes.
 

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 REFERENCE_FILE = "reference.json"
-FORMAT = 2
+FORMAT = 3
+ONE_LABEL = 2  # format of what has one label, which older releases read
 CLASSES_ALONE = 1  # format of bundles whose label can only be a class
 BINS = 100
 FEWEST = 5  # rows of a bin
@@ -88,19 +89,28 @@ class Reference:
     """What a model learnt from, and what it answered on its test rows.
 
     Attributes:
-        label: In training: rows of each class or segment, or the bins of numbers.
-        score: Of the test rows the probability of the positive class, else of the likeliest one; or predicted numbers.
-            Of segments, of the training rows, the distance to their own or its probability.
+        labels: In training: rows of each class or segment, or the bins of numbers; one, or of several labels each.
+        scores: Of the test rows the probability of the positive class, else of the likeliest one; or predicted numbers.
+            Of segments, of the training rows, the distance to their own or its probability. As many as labels.
         columns: That the model reads.
     """
 
-    label: ColumnReference
-    score: ColumnReference
+    labels: tuple[ColumnReference, ...]
+    scores: tuple[ColumnReference, ...]
     columns: tuple[ColumnReference, ...]
+
+    @property
+    def finds_segments(self) -> bool:
+        """Whether the label is what the model finds, no column."""
+        return self.labels[0].kind == SEGMENT
 
     def to_json(self) -> bytes:
         """Content of `REFERENCE_FILE`."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, ensure_ascii=False, separators=(",", ":")).encode()
+        document: dict[str, Any] = {"format": FORMAT, **asdict(self)}
+        if len(self.labels) == 1:
+            (label,), (score,) = document.pop("labels"), document.pop("scores")
+            document = {**document, "format": ONE_LABEL, "label": label, "score": score}
+        return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def class_counts(name: str, classes: Mapping[str, int]) -> ColumnReference:
@@ -168,15 +178,20 @@ def read_reference(content: bytes) -> Reference:
     """
     try:
         document = json.loads(content)
+        columns = tuple(_column(entry) for entry in document["columns"])
+        if document["format"] == FORMAT:
+            labels, scores = (tuple(_column(entry) for entry in document[key]) for key in ("labels", "scores"))
+            if not labels or len(labels) != len(scores):
+                raise ValueError("it has one score a label")
+            return Reference(labels, scores, columns)
         if document["format"] == CLASSES_ALONE:
             classes = {str(name): _count(count) for name, count in document["classes"].items()}
             label = class_counts(str(document["label"]), classes)
-        elif document["format"] == FORMAT:
+        elif document["format"] == ONE_LABEL:
             label = _column(document["label"])
         else:
             raise ValueError(f"it has format {document['format']}, and this ludocast reads up to {FORMAT}")
-        columns = tuple(_column(entry) for entry in document["columns"])
-        return Reference(label, _column(document["score"]), columns)
+        return Reference((label,), (_column(document["score"]),), columns)
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise ValueError(f"{REFERENCE_FILE} is not as training writes it ({type(error).__name__} {error})") from error
 

@@ -35,10 +35,25 @@ class Column:
 
 
 @dataclass(frozen=True)
+class LabelColumn:
+    """A column of two values, one of several that are predicted at once.
+
+    Attributes:
+        no: The value of the rows that do not have the label.
+        yes: The value of those that have it.
+    """
+
+    name: str
+    no: str
+    yes: str
+
+
+@dataclass(frozen=True)
 class Schema:
     """All columns of a table but the label, the label's classes, and the tokens that mean "missing".
 
-    A label that is a number has no classes.
+    A label that is a number has no classes. Of several labels `label` holds the names with commas between them, and
+    `classes` each of the names, for a row may have any number of them.
     """
 
     columns: tuple[Column, ...]
@@ -47,6 +62,7 @@ class Schema:
     positive: str | None
     missing_tokens: tuple[str, ...] = MISSING_TOKENS
     warnings: tuple[str, ...] = field(default=(), compare=False)
+    labels: tuple[LabelColumn, ...] = ()
 
     @property
     def inputs(self) -> tuple[Column, ...]:
@@ -65,6 +81,8 @@ class Schema:
     def write(self, path: Path) -> None:
         """Write as JSON, names and categories in their own script."""
         document = {"format": FORMAT, **asdict(self)}
+        if not self.labels:
+            del document["labels"]
         path.write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
@@ -91,6 +109,7 @@ def read_schema(path: Path) -> Schema:
             classes=tuple(document["classes"]),
             positive=document["positive"],
             missing_tokens=tuple(_token(path, token) for token in document["missing_tokens"]),
+            labels=tuple(LabelColumn(**entry) for entry in document.get("labels", ())),
         )
     except (OSError, KeyError, TypeError, json.JSONDecodeError, UnicodeError) as error:
         raise ValueError(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from ludocast.datamodules.label_folds import label_folds
 from ludocast.datamodules.number_label import strata
 
 CROSS_ROWS = 40_000  # with fewer training rows each is held out in turn, instead of a tenth of them for good
@@ -46,7 +47,9 @@ def held_out_twice(rows: int, share: float, seed: int) -> tuple[np.ndarray, np.n
 
 
 def folds(label: np.ndarray, seed: int, count: int) -> np.ndarray:
-    """A stratified fold number for each row, int64 [N]; of classes, or of numbers."""
+    """A stratified fold number for each row, int64 [N]; of classes, of several labels [N, L], or of numbers."""
+    if label.ndim == 2:
+        return label_folds(label, seed, count)
     label = strata(label)
     fold = np.empty(len(label), np.int64)
     generator = np.random.default_rng(seed)
@@ -74,7 +77,7 @@ def stratified_split(
     """Each part has the classes in the table's own proportion.
 
     Args:
-        label: int64 [N], or numbers, float64 [N].
+        label: int64 [N], or of several labels [N, L], or numbers, float64 [N].
         test: Share of the test rows.
         validation: Share of the rest.
         seed: Of the shuffle.

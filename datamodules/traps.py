@@ -20,20 +20,26 @@ def traps(schema: Schema, columns: RawColumns, label: np.ndarray, train: np.ndar
     Args:
         schema: The table's schema.
         columns: Raw columns of all rows.
-        label: int64 [N], or numbers, float64 [N].
+        label: int64 [N], of several labels [N, L], or numbers, float64 [N].
         train: Row numbers of the training part.
         test: Row numbers of the test part.
     """
     found = []
     # Of numbers a column gives away which are above the median.
     sides = (label > np.median(label)).astype(np.int64) if label.dtype.kind == "f" else label
+    each = (
+        [("the label", sides)]
+        if sides.ndim == 1
+        else [(f'the label "{one.name}"', side) for one, side in zip(schema.labels, sides.T, strict=True)]
+    )
     for name, values in columns.items():
-        auc = single_column_auc(values[train], sides[train])
-        if auc > GIVES_AWAY:
-            found.append(
-                f'column "{name}" alone tells the label (AUC {auc:.4f}): is it known before the outcome? '
-                f'if not, --exclude "{name}"'
-            )
+        for what, side in each:
+            auc = single_column_auc(values[train], side[train])
+            if auc > GIVES_AWAY:
+                found.append(
+                    f'column "{name}" alone tells {what} (AUC {auc:.4f}): is it known before the outcome? '
+                    f'if not, --exclude "{name}"'
+                )
     found += [f'columns "{a}" and "{b}" hold the same values' for a, b in _twins(columns)]
     shared = _shared_rows(columns, train, test)
     if shared > 0.01 * len(test):
@@ -43,6 +49,8 @@ def traps(schema: Schema, columns: RawColumns, label: np.ndarray, train: np.ndar
         )
     if label.dtype.kind == "f":
         return found
+    if schema.labels:
+        return [*found, *_rare_labels(schema, label)]
     share = np.bincount(label) / len(label)
     rare = int(share.argmin())
     if share[rare] < RARE_CLASS:
@@ -51,6 +59,15 @@ def traps(schema: Schema, columns: RawColumns, label: np.ndarray, train: np.ndar
             "look at average precision and lift rather than at accuracy"
         )
     return found
+
+
+def _rare_labels(schema: Schema, label: np.ndarray) -> list[str]:
+    return [
+        f'the label "{one.name}" is rare ({share:.1%} of the rows have it): '
+        "look at its average precision rather than at its accuracy"
+        for one, share in zip(schema.labels, label.mean(axis=0), strict=True)
+        if share < RARE_CLASS
+    ]
 
 
 def single_column_auc(values: np.ndarray, label: np.ndarray) -> float:

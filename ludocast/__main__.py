@@ -15,6 +15,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from ludocast.models.ranks import follow, is_follower
+from ludocast.models.threads import let_waiting_threads_sleep
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ COMMANDS = {
         "ludocast.recipes.churn:train_churn", "train a churn model on a player table or an event log", True
     ),
     "train table": Command(
-        "ludocast.recipes.table:train_table", "train the classic learners on any table, for classes or a number", True
+        "ludocast.recipes.table:train_table", "train the classic learners on any table: classes, labels, numbers", True
     ),
     "train value": Command(
         "ludocast.recipes.value:train_value",
@@ -112,6 +113,7 @@ TRAINING_MODULES = ("torch", "ibis", "duckdb", "pytorch_lightning", "pandas", "s
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0, 1 if a check that was asked for fails, 2 for bad input, 130 after Ctrl-C."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    let_waiting_threads_sleep()
     try:
         recipe = words[:1] == ["train"]
         code = follow(lambda: _main(words)) if recipe and is_follower() else _main(words)

@@ -10,10 +10,12 @@ from scipy.special import expit, log_softmax, softmax
 def row_losses(scores: np.ndarray, label: np.ndarray) -> np.ndarray:
     """Of each row, float64 [N]: cross-entropy of logits [N, C], or squared error where the label is float64 numbers.
 
-    One logit is that of class 1.
+    One logit is that of class 1. Of several labels, [N, L], it is the mean of their cross-entropies.
     """
     if label.dtype.kind == "f":
         return np.asarray((scores[:, 0] - label) ** 2)
+    if label.ndim == 2:
+        return np.asarray(np.logaddexp(0, (1 - 2 * label) * scores).mean(axis=1))
     if scores.shape[1] == 1:
         return np.asarray(np.logaddexp(0, (1 - 2 * label) * scores[:, 0]))
     return np.asarray(-log_softmax(scores, axis=1)[np.arange(len(label)), label])

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from ludocast.models.metrics import LOWER_IS_BETTER, NAMES, Interval, bootstrap, measures_of_weights, shown
+from ludocast.models.label_metrics import label_measure_names, label_measures_of_weights
+from ludocast.models.metrics import NAMES, OF_LABEL, Interval, bootstrap, is_better_low, measures_of_weights, shown
 from ludocast.models.number_loss import SQUARED, NumberLoss
 from ludocast.models.number_metrics import NUMBER_NAMES, number_measures_of_weights
 from scipy.stats import norm, t
@@ -27,6 +28,15 @@ class Classified:
     label: np.ndarray
     predicted: np.ndarray
     positive: int | None
+
+
+@dataclass(frozen=True)
+class LabelAnswers:
+    """Answers of several labels: probabilities [N, L], which of them rows have, int64 [N, L], and are told, bool."""
+
+    probabilities: np.ndarray
+    label: np.ndarray
+    predicted: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -62,7 +72,7 @@ class Comparison:
         """Of the second model "better" or "worse" where its interval has 0 outside; else "open"."""
         if self.difference.low <= 0 <= self.difference.high:
             return "open"
-        return "better" if (self.difference.low > 0) != (self.name in LOWER_IS_BETTER) else "worse"
+        return "better" if (self.difference.low > 0) != is_better_low(self.name) else "worse"
 
     def signed(self, difference: float) -> str:
         """A difference with its sign, by the size of the measure."""
@@ -107,6 +117,35 @@ def compare_classifiers(
     rarest = min(int(np.bincount(one.label)[np.unique(one.label)].min()) for one in both)
     keep = [NAMES.index(name) for name in COMPARED]
     tails = dict.fromkeys(COMPARED, _tail(level, rarest, rarest - 1))
+    return _compared(tails, [one[keep] for one in values], [one[:, keep] for one in drawn], level)
+
+
+def compare_label_answers(
+    first: LabelAnswers, second: LabelAnswers, labels: tuple[str, ...], *, level: float = 0.95, paired: bool = True,
+    seed: int = 0, resamples: int = RESAMPLES,
+) -> dict[str, Comparison]:  # fmt: skip
+    """Every measure of two models of several labels, but for the calibration error: of all labels, then of each.
+
+    Args:
+        first: One model's answers.
+        second: The other's, where `paired` on the same rows in the same order.
+        labels: Their names.
+        level: Of the intervals.
+        paired: Whether both are resampled by the same rows.
+        seed: Of the resamples.
+        resamples: How many.
+    """
+    both = (first, second)
+    statistics = [label_measures_of_weights(one.probabilities, one.label, one.predicted) for one in both]
+    values, drawn = _resampled(statistics, [len(one.label) for one in both], paired, seed, resamples)
+    rarest = {
+        name: max(1, min(int(min(one.label[:, k].sum(), (1 - one.label[:, k]).sum())) for one in both))
+        for k, name in enumerate(labels)
+    }
+    names = label_measure_names(labels)
+    keep = [k for k, name in enumerate(names) if name.partition(OF_LABEL)[0] != "ece"]
+    counts = [rarest.get(names[k].partition(OF_LABEL)[2], min(rarest.values())) for k in keep]
+    tails = {names[k]: _tail(level, count, count - 1) for k, count in zip(keep, counts, strict=True)}
     return _compared(tails, [one[keep] for one in values], [one[:, keep] for one in drawn], level)
 
 

@@ -16,6 +16,7 @@ from ludocast.models.calibration import class_probabilities
 from ludocast.models.conformal import Interval, Ratios
 from ludocast.models.learner import blended
 from ludocast.models.number_loss import SQUARED, NumberLoss
+from scipy.special import expit
 
 
 class Scores(Protocol):
@@ -74,6 +75,49 @@ class FittedClasses:
 
 
 @dataclass(frozen=True)
+class FittedLabels:
+    """A model of several labels, of which a row may have any.
+
+    Attributes:
+        schema: Of the table.
+        preprocessing: From raw columns to what the candidates read.
+        candidates: Of which some count; their scores are logits of the labels, [N, L].
+        weights: Of the candidates; what they count, the same for each label.
+        scale: What a candidate's logits are multiplied by, its weight, its calibration and that of all; float64 [L].
+        thresholds: From which probability on a label is answered, float64 [L].
+    """
+
+    schema: Schema
+    preprocessing: Preprocessing
+    candidates: Scores
+    weights: Mapping[str, float]
+    scale: Mapping[str, np.ndarray]
+    thresholds: np.ndarray
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the labels, in the order of the probabilities."""
+        return self.schema.classes
+
+    def predict(self, columns: RawColumns) -> np.ndarray:
+        """Probabilities float64 [N, L] of raw columns."""
+        return self.predict_encoded(self.preprocessing.encode(columns))
+
+    def predict_encoded(self, encoded: Encoded) -> np.ndarray:
+        """The same of rows that its preprocessing has encoded."""
+        return self.probabilities(self.candidates.logits(encoded))
+
+    def probabilities(self, logits: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Probabilities float64 [N, L] of the candidates' logits [N, L]."""
+        return np.asarray(expit(np.sum([scale * logits[name] for name, scale in self.scale.items()], axis=0)))
+
+    def decide(self, probabilities: np.ndarray) -> np.ndarray:
+        """Which labels each row gets, bool [N, L]."""
+        # The graph compares float32 numbers, so this side does as well.
+        return probabilities.astype(np.float32) >= self.thresholds.astype(np.float32)
+
+
+@dataclass(frozen=True)
 class FittedNumbers:
     """A model of a number.
 
@@ -113,3 +157,6 @@ class FittedNumbers:
         """Lower and upper bound of each value, float64 [N, 2]."""
         score = (values - self.centre) / self.width
         return np.asarray(values[:, None] + self.width * self.interval.offsets(score))
+
+
+Fitted = FittedClasses | FittedLabels | FittedNumbers

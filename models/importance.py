@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from ludocast.datamodules.infer import RawColumns
+from ludocast.models.label_metrics import row_log_losses
 from ludocast.models.metrics import log_loss, macro_auc
 from ludocast.models.number_loss import SQUARED, NumberLoss
 from scipy.special import logit
@@ -98,6 +99,29 @@ def number_importance(
     rises = _rises(predict, columns, label, error, seed)
     found = [NumberImportance(name, float(r.mean()), float(r.std())) for name, r in rises]
     return sorted(found, key=lambda entry: -entry.rise)
+
+
+def label_importance(
+    predict: Predict, columns: RawColumns, label: np.ndarray, seed: int = 0
+) -> list[tuple[NumberImportance, list[float]]]:
+    """Each column shuffled in turn, as of `permutation_importance`: rise of the mean log loss, and of each label's.
+
+    Args:
+        predict: Raw columns to probabilities [N, L].
+        columns: Raw columns of rows that the model has not learnt from.
+        label: 0 or 1, int64 [N, L].
+        seed: Of the shuffles.
+    """
+
+    def losses(p: np.ndarray, known: np.ndarray) -> np.ndarray:
+        each = row_log_losses(p, known).mean(axis=0)
+        return np.concatenate([[each.mean()], each])
+
+    found = [
+        (NumberImportance(name, float(r[:, 0].mean()), float(r[:, 0].std())), r[:, 1:].mean(axis=0).tolist())
+        for name, r in _rises(predict, columns, label, losses, seed)
+    ]
+    return sorted(found, key=lambda entry: -entry[0].rise)
 
 
 def _rises(

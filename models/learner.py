@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from ludocast.datamodules.preprocess import Encoded
@@ -14,6 +14,7 @@ from ludocast.models.calibration import loss
 
 NOTICEABLE = 5e-4  # share of the loss: what gains less is not worth its time at inference
 Model = TypeVar("Model", covariant=True)
+Setting = float | tuple[float, ...]  # of several labels one each, where they may differ
 Measure = Callable[[np.ndarray, np.ndarray], float]  # from scores [N, C] and labels [N] to a mean loss
 
 
@@ -24,7 +25,7 @@ class Learner(Generic[Model]):
     Attributes:
         try_out: From training rows and held-out rows to the held-out rows' scores [N, C] under each setting, the
             cheapest first. Scores are logits, of two classes that of the second; or scaled numbers.
-        fit: From training rows and a setting to the fitted candidate.
+        fit: From training rows and a setting (a `Setting` of several labels, else a number) to the fitted candidate.
         hold_out: From training rows and their folds to the scores of each by a candidate that was fitted without its
             fold, under each setting; None where the folds are tried out one after the other.
         only: The setting, where there is just one: the candidate that is kept then answers for held-out rows itself.
@@ -34,7 +35,7 @@ class Learner(Generic[Model]):
     """
 
     try_out: Callable[[Encoded, np.ndarray, Encoded, np.ndarray], Mapping[float, np.ndarray]]
-    fit: Callable[[Encoded, np.ndarray, float], Model]
+    fit: Callable[[Encoded, np.ndarray, Any], Model]
     hold_out: Callable[[Encoded, np.ndarray, np.ndarray], Mapping[float, np.ndarray]] | None = None
     only: float | None = None
     calibrated: bool = False
@@ -47,7 +48,7 @@ class HeldOut:
 
     Attributes:
         logits: Scores of each candidate, float64 [N, C].
-        label: int64 [N], or scaled numbers, float64 [N].
+        label: int64 [N], of several labels [N, L], or scaled numbers, float64 [N].
         protocol: In words.
     """
 
@@ -118,6 +119,29 @@ def least_setting(settings: Mapping[float, np.ndarray], label: np.ndarray, measu
         raise FloatingPointError("it gives numbers that are not finite")
     limit = min(losses.values()) * (1 + NOTICEABLE)
     return next(setting for setting, one in losses.items() if one <= limit)
+
+
+def chosen_setting(
+    settings: Mapping[float, np.ndarray], label: np.ndarray, measure: Measure = loss
+) -> tuple[Setting, np.ndarray]:
+    """What `least_setting` gives, of several labels for each by itself; and the scores [N, C] under it.
+
+    Args:
+        settings: As of `least_setting`.
+        label: The same, or of several labels int64 [N, L].
+        measure: The same, of one label.
+
+    Raises:
+        FloatingPointError: As `least_setting`.
+    """
+    if label.ndim == 1:
+        setting = least_setting(settings, label, measure)
+        return setting, settings[setting]
+    each = tuple(
+        least_setting({setting: scores[:, [k]] for setting, scores in settings.items()}, one, measure)
+        for k, one in enumerate(label.T)
+    )
+    return each, np.stack([settings[setting][:, k] for k, setting in enumerate(each)], axis=1)
 
 
 def one_setting(

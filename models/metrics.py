@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,11 +12,18 @@ import numpy as np
 ECE_BINS = 15
 CELLS = 1 << 18  # rows times resamples worked on at once: what fits the processor's cache
 COVERED = (2.5, 97.5)  # percentiles of a 95 % interval
+OF_LABEL = ":"  # of several labels between a measure and the label whose it is, as in "auc:churned"
 NAMES = ("auc", "average_precision", "log_loss", "brier", "ece", "f1", "precision", "recall", "accuracy")
 LOWER_IS_BETTER = (
     *("log_loss", "brier", "ece"),
+    "hamming_loss",  # of several labels
     *("rmse", "mae", "interval_width", "pinball_loss", "poisson_deviance", "tweedie_deviance"),  # of numbers
 )
+
+
+def is_better_low(name: str) -> bool:
+    """Whether a measure, or one of a label, is better where it is lower."""
+    return name.partition(OF_LABEL)[0] in LOWER_IS_BETTER
 
 
 @dataclass(frozen=True)
@@ -102,13 +109,24 @@ def compare(
     with np.errstate(invalid="ignore", divide="ignore"):
         value = both(np.ones((1, len(label))))[0]
         resampled = bootstrap(both, len(label), seed, resamples)
-    count = len(candidates)
-    standings = []
-    for k, name in enumerate(candidates):
+    return standings(tuple(candidates), value, resampled)
+
+
+def standings(names: Sequence[str], value: np.ndarray, resampled: np.ndarray) -> list[Standing]:
+    """Candidates beside the first one.
+
+    Args:
+        names: Of them, C.
+        value: AUC of each, then log loss of each, float64 [2 C].
+        resampled: The same of resamples, float64 [B, 2 C].
+    """
+    count = len(names)
+    found = []
+    for k, name in enumerate(names):
         own, loss = k, count + k
         auc_behind = interval(value[0] - value[own], resampled[:, 0] - resampled[:, own])
         loss_behind = interval(value[loss] - value[count], resampled[:, loss] - resampled[:, count])
-        standings.append(
+        found.append(
             Standing(
                 name,
                 interval(value[own], resampled[:, own]),
@@ -117,7 +135,15 @@ def compare(
                 loss_behind if k > 0 else None,
             )
         )
-    return standings
+    return found
+
+
+def macro_auc_of_weights(
+    probabilities: np.ndarray, label: np.ndarray, positive: int | None
+) -> Callable[[np.ndarray], np.ndarray]:
+    """What `bootstrap` resamples: row weights [B, N] to what `macro_auc` gives, [B]."""
+    rankings = _rankings(probabilities, label, positive)
+    return lambda weights_BN: _macro(rankings, weights_BN, _auc)
 
 
 def measures_of_weights(

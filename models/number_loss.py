@@ -19,6 +19,7 @@ _MEASURES: dict[LossName, str] = {
     "squared": "rmse", "absolute": "mae", "quantile": "pinball_loss", "poisson": "poisson_deviance",
     "tweedie": "tweedie_deviance",
 }  # fmt: skip
+LOSS_NAMES = tuple(_MEASURES.values())  # of measures
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from ludocast.datamodules.feature_state import Definition
 from ludocast.datamodules.fit_preprocessing import fit_preprocessing
 from ludocast.datamodules.infer import RawColumns
 from ludocast.models.baselines import Predict, fit_baselines
-from ludocast.models.calibration import class_probabilities
 from ludocast.models.fitted import FittedClasses
 from ludocast.models.interrupt import StopOnCtrlC
 from ludocast.models.ranks import NotFirstError, started_ranks, telling_of_lost_processes
@@ -21,6 +20,7 @@ from ludocast.models.same_command import SameCommand
 from ludocast.models.table.boosting import SHAPES
 from ludocast.models.table.deep import Training
 from ludocast.models.table.fit import FittedTable, fit_table
+from ludocast.models.table.search import Budget, Searched, search_table
 from ludocast.models.trainer import Accelerator, TrainerSettings, check_settings, quiet_lightning, without_hints
 from ludocast.recipes.churn_log import FOLDER as SNAPSHOTS
 from ludocast.recipes.churn_log import check_source, definition_of, features_file, log_run
@@ -47,8 +47,10 @@ from ludocast.recipes.loggers import LoggerName, Tracker, check_logger
 from ludocast.recipes.options import check_seed
 from ludocast.recipes.run_folder import RunFolder
 from ludocast.recipes.stops import telling_of_stops
+from ludocast.recipes.table_search import SEARCH, drop_scores, log_trials, search_budget
 from ludocast.serve.graph_table import export_table
 from ludocast.serve.report import write_report
+from ludocast.serve.search_report import search_part
 
 Choice = Literal["auto", "network", "boosting"]
 CANDIDATES: dict[Choice, tuple[str, ...]] = {
@@ -56,6 +58,7 @@ CANDIDATES: dict[Choice, tuple[str, ...]] = {
     "network": ("network",),
     "boosting": tuple(SHAPES),
 }
+SEARCHED: dict[Choice, str] = {"auto": "all", "boosting": "boosting"}  # learners of a search
 
 
 def train_churn(
@@ -65,6 +68,8 @@ def train_churn(
     positive: str | None = None,
     exclude: list[str] | None = None,
     model: Choice = "auto",
+    budget: str | None = None,
+    trials: int | None = None,
     members: int = 5,
     epochs: int | None = None,
     seed: int = 0,
@@ -109,6 +114,7 @@ def train_churn(
 
     Example: ludocast train churn --data players.csv --label churned --positive yes --exclude player_id --out run
     Example: ludocast train churn --log events.parquet --out run
+    Example: ludocast train churn --data players.csv --label churned --positive yes --budget 5m --out run
 
     Args:
         data: CSV or Parquet file, one row a player; or a folder that `ludocast snapshots` wrote.
@@ -117,6 +123,10 @@ def train_churn(
         positive: Value of the label whose probability is wanted, such as yes.
         exclude: Columns to leave out; comma-separated or given again.
         model: auto weighs network, gradient boosting and logistic regression on held-out rows; or one of them.
+        budget: Search for so long, such as 5m, by trials on held-out rows: with auto over all learners of `train table`
+            and their settings, or over those of boosting. The model is then an ensemble of the best ones. Needs the
+            extra `tune`.
+        trials: Search for so many trials instead, or at most; with trials alone equal seeds give equal results.
         members: Networks trained side by side and averaged.
         epochs: Passes over the training rows; scaled to their number by default.
         seed: Equal seeds give equal results.
@@ -133,7 +143,7 @@ def train_churn(
         compression: How several processes average gradients: onebit as 1 bit a value, powersgd, fp16, none, or auto,
             onebit where that is faster. With one process nothing is sent.
         precision: Of the training; the model itself is 32-true.
-        resume: Go on from the last checkpoint of a run that was stopped.
+        resume: Go on from the last checkpoint, or trial of a search, of a run that was stopped.
         overwrite: Replace what lies at OUT and OUT.partial.
         private: Values seen in fewer than 5 training rows are left out of schema and bundle.
         name: Name of the model in the bundle; by default that of OUT.
@@ -161,9 +171,12 @@ def train_churn(
     experiment = experiment_of("train churn", locals())
     _check(members, epochs, seed, cost_missed, cost_false_alarm, most_rows)
     ranks = started_ranks(devices)
+    may_take = _search(budget, trials, model, ranks.world)
+    # Ctrl-C in a search leaves the trial at hand; else it keeps what a network has learnt.
     trainer = TrainerSettings(
         accelerator=accelerator, ranks=ranks, compression=compression, precision=precision, epochs=epochs,
-        resume=resume, progress=ranks.is_first, callbacks=(StopOnCtrlC(),),
+        resume=resume, progress=ranks.is_first and may_take is None,
+        callbacks=(StopOnCtrlC(),) if may_take is None else (),
     )  # fmt: skip
     quiet_lightning()
     check_settings(trainer)
@@ -177,7 +190,7 @@ def train_churn(
     folder = RunFolder(out, resume=resume, overwrite=overwrite, owner=ranks.is_first, experiment=experiment)
     settings: dict[str, Any] = {
         "exclude": exclude, "model": model, "members": members, "epochs": epochs, "seed": seed, "private": private,
-        "precision": precision, "most_rows": most_rows,
+        "precision": precision, "most_rows": most_rows, "budget": budget, "trials": trials,
     }  # fmt: skip
     with telling_of_stops(folder):
         if run is not None:
@@ -188,6 +201,11 @@ def train_churn(
             data, label, positive, exclude if exclude is not None else [], schema, split_time, split_group, seed,
             encoding, delimiter, truth, RARE if private else 0, most_rows,
         )  # fmt: skip
+        if may_take is not None and table.stream is not None:
+            raise ValueError(
+                "a search holds all training rows in memory, and these are more than --most-rows; give a higher one, "
+                "or leave --budget and --trials out"
+            )
         for warning in table.schema.warnings:
             print(f"note: {warning}", flush=True)
         definition = definition_of(data)  # first, for a feature that cannot be served is an error before the training
@@ -201,26 +219,36 @@ def train_churn(
             partial = folder.begin(settings)
         else:
             partial = folder.partial
-        same = SameCommand({**settings, "compression": compression})
-        trainer = replace(
-            trainer, checkpoints=partial / "checkpoints", record=partial / "compression.json",
-            callbacks=(*trainer.callbacks, same),
-        )  # fmt: skip
+        if may_take is None:  # a search goes on trial by trial
+            same = SameCommand({**settings, "compression": compression})
+            trainer = replace(
+                trainer, checkpoints=partial / "checkpoints", record=partial / "compression.json",
+                callbacks=(*trainer.callbacks, same),
+            )  # fmt: skip
         tracker = Tracker(logger, partial, out, experiment.options) if logger is not None and ranks.is_first else None
         if tracker is not None:
             trainer = replace(trainer, logger=tracker.stage)
         rare = RARE if private else 0
+        training = Training(members, trainer)
+        searched = None
         try:
-            found = _fit(table, model, seed, Training(members, trainer), rare)
+            if may_take is None:
+                found = _fit(table, model, seed, training, rare)
+            else:
+                searched = _searched(table, model, seed, training, rare, may_take, partial)
+                found = searched.found
         except NotFirstError:
             return
         assert isinstance(found.model, FittedClasses)
         fitted = with_threshold(found.model, found.held_out, threshold_by, cost_missed, cost_false_alarm)
         known_as = out.name if name is None else name
-        _write(partial, table, replace(found, model=fitted), known_as, version, seed, definition, rare)
+        _write(partial, table, replace(found, model=fitted), known_as, version, seed, definition, rare, searched)
         if tracker is not None:
+            if searched is not None:
+                log_trials(tracker.stage(SEARCH), searched.trials)
             tracker.finish(partial)
         folder.finish()
+    drop_scores(out)
     snapshots = out / SNAPSHOTS if run is not None else data if data.is_dir() else None
     _print_summary(out, snapshots)
 
@@ -235,12 +263,31 @@ def _check(
     check_costs(cost_missed, cost_false_alarm)
 
 
+def _search(budget: str | None, trials: int | None, model: Choice, world: int) -> Budget | None:
+    """What a search may take; None where none is asked for."""
+    found = search_budget(budget, trials)
+    if found is not None and model not in SEARCHED:
+        raise ValueError(f"there are no settings of --model {model} to search; leave --budget and --trials out")
+    if found is not None and world > 1:
+        raise ValueError("a search runs in one process; leave --devices or torchrun out, or --budget and --trials")
+    return found
+
+
 def _fit(table: LabelledTable, model: Choice, seed: int, training: Training, rare: int) -> FittedTable:
-    validation = None if table.split.validation is None else table.part(table.split.validation)
     with telling_of_lost_processes(), without_hints(for_authors=True):
         return fit_table(
-            table.schema, *table.part(table.split.train), validation, names=CANDIDATES[model], combine="blend",
+            table.schema, *table.part(table.split.train), table.validation, names=CANDIDATES[model], combine="blend",
             seed=seed, rare=rare, training=training, stream=table.stream, say=say,
+        )  # fmt: skip
+
+
+def _searched(
+    table: LabelledTable, model: Choice, seed: int, training: Training, rare: int, budget: Budget, partial: Path
+) -> Searched:
+    with without_hints(for_authors=True):
+        return search_table(
+            table.schema, *table.part(table.split.train), table.validation, budget, names=SEARCHED[model], seed=seed,
+            rare=rare, training=training, folder=partial / SEARCH, say=say,
         )  # fmt: skip
 
 
@@ -253,6 +300,7 @@ def _write(
     seed: int,
     definition: Definition | None,
     rare: int,
+    searched: Searched | None,
 ) -> None:
     print("evaluating on the test part …", flush=True)
     fitted = found.model
@@ -263,25 +311,27 @@ def _write(
     classic = fit_baselines(train, train_label, len(fitted.classes), seed)
     told = protocol(table, choice(found), fitted, found.held_out)
     report, probabilities, label = class_report(
-        table, fitted, lambda columns: _leaderboard(fitted, classic, columns, name), told, name, seed
+        table, fitted, lambda columns: _leaderboard(fitted, found, classic, columns, name), told, name, seed
     )
     kept = keep_answers(partial, table, probabilities, label, fitted.decide, rare)
-    write_report(report, partial / "report.html")
+    write_report(report, partial / "report.html", None if searched is None else search_part(searched))
     graph = export_table(fitted, f"{name}: {table.schema.label}").SerializeToString()
     files = features_file(definition, [column.name for column in fitted.schema.inputs]) | kept
-    figures = {**report.metrics(), **learner_figures(found, len(graph))}
+    figures = {**report.metrics(), **learner_figures(found, len(graph), searched)}
     write_run(partial, table, fitted, figures, graph, name, version, files)
 
 
 def _leaderboard(
-    fitted: FittedClasses, classic: Mapping[str, Predict], columns: RawColumns, name: str
+    fitted: FittedClasses, found: FittedTable, classic: Mapping[str, Predict], columns: RawColumns, name: str
 ) -> dict[str, np.ndarray]:
-    """Probabilities [N, C] of ours, its parts, and the others, of some rows."""
+    """Probabilities [N, C] of ours, its parts as they would be served alone, and the others, of some rows."""
     encoded = fitted.preprocessing.encode(columns)
     each = fitted.candidates.logits(encoded)
     probabilities = {f"ludocast ({name})": fitted.probabilities(each)}
-    if len(each) > 1:
-        probabilities |= {f"its {part} alone": class_probabilities(logits) for part, logits in each.items()}
+    for part in each if len(each) > 1 else ():
+        alone = found.every[part]
+        assert isinstance(alone, FittedClasses)
+        probabilities[f"its {part} alone"] = alone.probabilities(each)
     return probabilities | {other: predict(encoded) for other, predict in classic.items()}
 
 

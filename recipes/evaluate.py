@@ -5,22 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ludocast.models.metrics import LOWER_IS_BETTER, NAMES
+from ludocast.models.label_metrics import LABEL_NAMES, label_measure_names
+from ludocast.models.metrics import NAMES, OF_LABEL, is_better_low
+from ludocast.models.number_loss import LOSS_NAMES
 from ludocast.models.number_metrics import NUMBER_NAMES
 from ludocast.recipes.evaluated import Evaluated, evaluate_table
 from ludocast.recipes.experiment import experiment_of
 from ludocast.recipes.figures import write_metrics
-from ludocast.recipes.predictions import NumberPredictions, Predictions
+from ludocast.recipes.predictions import AnyPredictions, LabelPredictions, NumberPredictions, Predictions
 from ludocast.recipes.provenance import digest
 from ludocast.recipes.run_folder import RunFolder
 from ludocast.serve.bundle import Bundle
 from ludocast.serve.evaluation_report import EvaluationReport, write_evaluation
 from ludocast.serve.measured import Measured, Words, measure
-from ludocast.serve.measured_numbers import MeasuredNumbers, measure_numbers
+from ludocast.serve.measured_labels import MeasuredLabels, measure_labels
+from ludocast.serve.measured_numbers import MeasuredNumbers, loss_of, measure_numbers
 from ludocast.serve.scorer import Scorer
 
 DRIFT = "drift"
-GATED = (*NAMES, *NUMBER_NAMES, DRIFT)
+OF_NUMBERS = (*NUMBER_NAMES, *LOSS_NAMES)
+GATED = (*dict.fromkeys((*NAMES, *LABEL_NAMES, *OF_NUMBERS)), DRIFT)
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,8 @@ class Gate:
     """What a pipeline asks for.
 
     Attributes:
-        name: A measure, or `DRIFT`, the largest stability index of a column.
+        name: A measure, of several labels as in "auc:churned" that of one, or `DRIFT`, the largest stability index of a
+            column.
         limit: That it must not pass.
         is_least: Whether it must not fall below, rather than rise above.
     """
@@ -61,9 +66,10 @@ def evaluate(
 ) -> int:
     """Evaluate a bundle on another table than that of its training.
 
-    Tells every measure with its interval beside that of the training, and which columns have moved from what the
-    training has seen. Without labels it tells the latter alone; of segments how their shares have moved too. OUT gets
-    report.html, metrics.json and, with labels, predictions.parquet.
+    Tells every measure with its interval beside that of the training, of numbers the loss by which they are predicted
+    among them, and which columns have moved from what the training has seen. Without labels it tells the latter alone;
+    of segments how their shares have moved too. OUT gets report.html, metrics.json and, with labels,
+    predictions.parquet.
 
     In a pipeline --fail_below auc=0.8 makes the exit code 1 where the AUC is lower, and --fail_above drift=0.25 where
     a column's stability index (PSI) is higher and chance does not explain it.
@@ -75,9 +81,10 @@ def evaluate(
         data: Table with the columns that the bundle reads: CSV, Parquet, JSON Lines, XLSX, or a folder of Parquet.
         label: Column with the outcome; by default that of the training, if the table has it.
         out: Folder of what is written.
-        fail_below: Measures and the least that they may be, such as auc=0.8 or r2=0.6; comma-separated or given again.
-        fail_above: Measures that are better low, or drift, and the most that they may be, such as log_loss=0.5 or
-            rmse=20.
+        fail_below: Measures and the least that they may be, such as auc=0.8 or r2=0.6, or of one of several labels
+            auc:churned=0.8; comma-separated or given again.
+        fail_above: Measures that are better low, or drift, and the most that they may be, such as log_loss=0.5,
+            rmse=20 or, of a bundle trained with --loss quantile, pinball_loss=3.
         encoding: Of a CSV file, such as cp949.
         delimiter: Of a CSV file; found by itself.
         seed: Of the intervals' resamples.
@@ -112,13 +119,13 @@ def _gates(below: list[str] | None, above: list[str] | None) -> list[Gate]:
     found = []
     for option, words, is_least in (("--fail_below", below, True), ("--fail_above", above, False)):
         for word in words if words is not None else ():
-            name, _, text = word.partition("=")
-            if name not in GATED:
+            name, text = word.rsplit("=", 1) if "=" in word else (word, "")  # a label's name may hold one, too
+            if name.partition(OF_LABEL)[0] not in GATED:
                 raise ValueError(f'{option} names one of {", ".join(GATED)}, got "{name}"')
-            is_better_low = name == DRIFT or name in LOWER_IS_BETTER
-            if is_better_low == is_least:
+            is_low = name == DRIFT or is_better_low(name)
+            if is_low == is_least:
                 other = "--fail_above" if is_least else "--fail_below"
-                better = "low" if is_better_low else "high"
+                better = "low" if is_low else "high"
                 raise ValueError(f"{name} is better {better}: give it to {other}")
             try:
                 found.append(Gate(name, float(text), is_least))
@@ -139,28 +146,45 @@ def _value(gate: Gate, report: EvaluationReport, found: Evaluated) -> float:
                 "the bundle keeps nothing of its training to tell drift by; leave drift out, or train again"
             )
         return max((one.psi for one in found.drifts if one.level != "none"), default=0.0)
-    measures = {"classification": NAMES, "regression": NUMBER_NAMES}.get(report.manifest.task, ())
-    if gate.name not in measures:
+    of_labels = label_measure_names(report.manifest.classes)
+    measures = {"classification": NAMES, "labels": of_labels, "regression": OF_NUMBERS}
+    if gate.name not in measures.get(report.manifest.task, ()):
         raise ValueError(f"{gate.name} is no measure of the bundle's task, {report.manifest.task}")
     if report.measured is None:
         raise ValueError(f"{gate.name} needs labels, and the table has none; name their column with --label")
     if gate.name not in report.measured.values:
+        if gate.name in LOSS_NAMES:
+            own = loss_of(report.manifest).measure
+            raise ValueError(f"{gate.name} is not the loss by which the bundle was trained; that is {own}")
         if report.manifest.task == "regression":
             raise ValueError(f"{gate.name} is not defined where all labels are the same number")
-        raise ValueError(f"{gate.name} is not defined where all rows are of one class")
+        one = "have a label, or none has it" if report.manifest.labels is not None else "are of one class"
+        raise ValueError(f"{gate.name} is not defined where all rows {one}")
     return report.measured.values[gate.name].value
 
 
-def _measured(scorer: Scorer, found: Evaluated, seed: int) -> Measured | MeasuredNumbers | None:
+def _measured(scorer: Scorer, found: Evaluated, seed: int) -> Measured | MeasuredLabels | MeasuredNumbers | None:
     if found.answers is None:
         return None
     manifest, answers = scorer.manifest, found.answers
     if manifest.task == "regression":
         assert found.label is not None
         assert manifest.coverage is not None
+        loss = loss_of(manifest)
+        below = answers.rows[answers.label < 0]
+        if loss.is_of_amounts and len(below):
+            raise ValueError(
+                f'the label "{found.label}" is below 0 in {len(below):,} rows (the first is row {below[0]}), and the '
+                "bundle predicts amounts, 0 or more: is it another column?"
+            )
         return measure_numbers(
             {manifest.name: answers.predicted}, answers.probabilities, answers.label, name=found.label,
-            coverage=manifest.coverage, rows={"test": len(answers.label)}, seed=seed,
+            coverage=manifest.coverage, rows={"test": len(answers.label)}, loss=loss, seed=seed,
+        )  # fmt: skip
+    if manifest.labels is not None:
+        return measure_labels(
+            {manifest.name: answers.probabilities}, answers.label, answers.predicted, names=manifest.classes,
+            thresholds=[one.threshold for one in manifest.labels], rows={"test": len(answers.label)}, seed=seed,
         )  # fmt: skip
     return measure(
         {manifest.name: answers.probabilities}, answers.label, answers.predicted, classes=manifest.classes,
@@ -170,13 +194,18 @@ def _measured(scorer: Scorer, found: Evaluated, seed: int) -> Measured | Measure
     )  # fmt: skip
 
 
-def _predictions(scorer: Scorer, found: Evaluated, sha256: str) -> Predictions | NumberPredictions:
+def _predictions(scorer: Scorer, found: Evaluated, sha256: str) -> AnyPredictions:
     answers, manifest = found.answers, scorer.manifest
     assert answers is not None
     if manifest.task == "regression":
         assert manifest.coverage is not None
         return NumberPredictions(
-            sha256, answers.rows, answers.label, answers.predicted, answers.probabilities, manifest.coverage
+            sha256, answers.rows, answers.label, answers.predicted, answers.probabilities, manifest.coverage,
+            loss_of(manifest),
+        )  # fmt: skip
+    if manifest.labels is not None:
+        return LabelPredictions(
+            sha256, answers.rows, answers.label, answers.predicted, answers.probabilities, manifest.classes
         )
     return Predictions(
         sha256, answers.rows, answers.label, answers.predicted, answers.probabilities, manifest.classes,

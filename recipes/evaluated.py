@@ -14,11 +14,12 @@ import numpy as np
 import pyarrow as pa
 from ludocast.datamodules.infer import check_column, label_values
 from ludocast.datamodules.number_label import label_numbers
-from ludocast.datamodules.reference import REFERENCE_FILE, SEGMENT, ColumnReference, Reference, read_reference
+from ludocast.datamodules.reference import REFERENCE_FILE, ColumnReference, Reference, read_reference
 from ludocast.models.drift import Drift, drifts
 from ludocast.serve.bundle import Bundle, read_model
 from ludocast.serve.feeds import Feeds
 from ludocast.serve.manifest import Manifest
+from ludocast.serve.manifest_labels import LabelValues
 from ludocast.serve.notes import Note, sentences
 from ludocast.serve.scorer import Predictions, Scorer
 from ludocast.serve.tables.formats import format_of
@@ -26,7 +27,7 @@ from ludocast.serve.tables.read import open_table
 from ludocast.serve.tables.source import Reading, Source
 
 SHOWN = 8
-EVALUATED = ("classification", "regression", "segments")
+EVALUATED = ("classification", "labels", "regression", "segments")
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,9 @@ class Answers:
 
     Attributes:
         rows: Their numbers, from 1, int64 [N].
-        label: Class index, int64 [N]; or a number, float64 [N].
-        predicted: Class index that was answered, int64 [N]; or the number, float64 [N].
-        probabilities: float32 [N, C]; of numbers lower and upper bound, float64 [N, 2].
+        label: Class index, int64 [N]; of several labels 0 or 1, int64 [N, L]; or a number, float64 [N].
+        predicted: Class index that was answered, int64 [N]; which labels were, bool [N, L]; or the number, float64 [N].
+        probabilities: float32 [N, C] or [N, L]; of numbers lower and upper bound, float64 [N, 2].
     """
 
     rows: np.ndarray
@@ -52,7 +53,7 @@ class Evaluated:
 
     Attributes:
         rows: All of the table.
-        label: Column of the label; None where there is none.
+        label: Column of the label, of several their names; None where there is none.
         answers: None where no row has a label.
         drifts: The largest first; None of a bundle that keeps nothing of its training.
         shares: Segments by name, each with its share of the training's rows and of these; None of another task, and
@@ -72,7 +73,7 @@ def evaluate_table(scorer: Scorer, data: Path, label: str | None, encoding: str,
     """Answer a table.
 
     Args:
-        scorer: Of a model of classes, of a number, or of segments.
+        scorer: Of a model of classes, of several labels, of a number, or of segments.
         data: The table.
         label: Its column of labels; None for that of the training, if the table has it.
         encoding: Of CSV.
@@ -93,7 +94,7 @@ def evaluate_table(scorer: Scorer, data: Path, label: str | None, encoding: str,
         tempfile.TemporaryDirectory() as unpacked,
         open_table(data, format_of(data), reading, Path(unpacked) / "plain") as source,
     ):
-        table = _Table(scorer, reference, _label(source, label, reference))
+        table = _Table(scorer, reference, _label(source, label, reference, scorer.manifest))
         for _, chunk in source.chunks:
             table.add(chunk)
     if table.rows == 0:
@@ -115,13 +116,26 @@ def reference_of(bundle: Bundle) -> Reference | None:
         raise ValueError(f"bundle {bundle.folder}: {error}") from error
 
 
-def _label(source: Source, label: str | None, reference: Reference | None) -> str | None:
+def _label(source: Source, label: str | None, reference: Reference | None, manifest: Manifest) -> str | None:
+    if manifest.labels is not None:
+        return _labels(source, label, manifest.classes)
     if label is not None:
         check_column(pa.table({name: [] for name in source.names}), label)
         return label
-    if reference is None or reference.label.kind == SEGMENT:
+    if reference is None or reference.finds_segments:
         return None
-    return reference.label.name if reference.label.name in source.names else None
+    name = reference.labels[0].name
+    return name if name in source.names else None
+
+
+def _labels(source: Source, label: str | None, names: Sequence[str]) -> str | None:
+    """Of a model of several labels their names, where the table has them."""
+    if label is not None:
+        raise ValueError(f"the labels are found by their names ({', '.join(names)}); leave --label out")
+    absent = [name for name in names if name not in source.names]
+    if absent and len(absent) < len(names):
+        raise ValueError(f'the table lacks the label "{absent[0]}"; it needs all of {", ".join(names)}, or none')
+    return None if absent else ", ".join(names)
 
 
 class _Table:
@@ -150,9 +164,10 @@ class _Table:
 
     def _count(self, reference: Reference, found: Predictions, feeds: Feeds) -> None:
         counted = [column.count(feeds.tensors[self._tensors[column.name]][:, 0]) for column in self._columns(reference)]
-        counted.append(reference.score.count(shown_score(found, self.scorer.manifest)))
-        if reference.label.kind == SEGMENT:
-            counted.append(reference.label.count(found.labels))
+        scores = zip(reference.scores, shown_scores(found, self.scorer.manifest), strict=True)
+        counted += [score.count(values) for score, values in scores]
+        if reference.finds_segments:
+            counted.append(reference.labels[0].count(found.labels))
         before = self._counted
         self._counted = [a + b for a, b in zip(before, counted, strict=True)] if before else counted
 
@@ -163,21 +178,28 @@ class _Table:
     def _labelled(self, chunk: pa.RecordBatch, found: Predictions) -> Answers:
         manifest, name = self.scorer.manifest, self.label
         assert name is not None
+        if manifest.labels is not None:
+            return self._with_labels(chunk, found, manifest, manifest.labels)
         if manifest.task == "regression":
             return self._numbered(chunk, found, name)
-        values = _texts(chunk, name, manifest)
+        values = _texts(chunk, name, manifest.classes, manifest)
         known = np.flatnonzero(values != "")
         self.unlabelled += len(values) - len(known)
-        strange = sorted({str(value) for value in values[known]} - set(manifest.classes))
-        if strange:
-            raise ValueError(
-                f'the label "{name}" holds {", ".join(map(repr, strange[:SHOWN]))}, and the bundle knows '
-                f"{', '.join(map(repr, manifest.classes[:SHOWN]))}; is it another column?"
-            )
         label, predicted = (
             np.array([self._index[str(value)] for value in texts[known]], np.int64) for texts in (values, found.labels)
         )
         return Answers(self.rows + 1 + known, label, predicted, found.probabilities[known])
+
+    def _with_labels(
+        self, chunk: pa.RecordBatch, found: Predictions, manifest: Manifest, labels: Sequence[LabelValues]
+    ) -> Answers:
+        """Of the rows all of whose labels are known."""
+        both = zip(manifest.classes, labels, strict=True)
+        values = np.stack([_texts(chunk, name, (one.no, one.yes), manifest) for name, one in both], axis=1)
+        known = np.flatnonzero((values != "").all(axis=1))
+        self.unlabelled += len(values) - len(known)
+        label = (values[known] == np.array([one.yes for one in labels], object)).astype(np.int64)
+        return Answers(self.rows + 1 + known, label, found.labels[known], found.probabilities[known])
 
     def _numbered(self, chunk: pa.RecordBatch, found: Predictions, name: str) -> Answers:
         table = pa.table({name: chunk.column(name)})
@@ -196,7 +218,8 @@ class _Table:
             answers = Answers(*(np.concatenate([getattr(one, part) for one in self._answers]) for part in parts))
         notes = sentences(self._notes)
         if self.label is not None and self.unlabelled:
-            notes.append(f"{self.unlabelled:,} of {self.rows:,} rows have no label; the measures are without them")
+            lack = "have no label" if self.scorer.manifest.labels is None else "lack a label"
+            notes.append(f"{self.unlabelled:,} of {self.rows:,} rows {lack}; the measures are without them")
         if answers is not None and len(answers.label) == 0:
             answers = None
         return Evaluated(self.rows, self.label, answers, self._drifts(answers), self._shares(), notes)
@@ -205,30 +228,39 @@ class _Table:
         reference, now = self.reference, list(self._counted)
         if reference is None or not now:
             return None
-        then = [*self._columns(reference), reference.score]
-        if reference.label.kind == SEGMENT:
-            then.append(reference.label)
-        elif answers is not None:
-            classes = np.array(self.scorer.manifest.classes)
-            then.append(reference.label)
-            now.append(reference.label.count(classes[answers.label] if len(classes) else answers.label))
+        then = [*self._columns(reference), *reference.scores]
+        if reference.finds_segments or answers is not None:
+            then += reference.labels
+        if answers is not None:
+            now += self._counted_labels(reference, answers.label)
         return drifts(then, now)
+
+    def _counted_labels(self, reference: Reference, label: np.ndarray) -> list[ColumnReference]:
+        manifest = self.scorer.manifest
+        if manifest.labels is None:
+            classes = np.array(manifest.classes)
+            return [reference.labels[0].count(classes[label] if len(classes) else label)]
+        each = zip(reference.labels, manifest.labels, label.T, strict=True)
+        return [known.count(np.array([one.no, one.yes])[has]) for known, one, has in each]
 
     def _shares(self) -> dict[str, tuple[float, float]] | None:
         reference = self.reference
-        if reference is None or reference.label.kind != SEGMENT or not self._counted:
+        if reference is None or not reference.finds_segments or not self._counted:
             return None
-        now = self._counted[-1]
-        each = zip(reference.label.counts, now.counts, strict=True)
-        shares = [(a / reference.label.rows, b / now.rows) for a, b in each]
+        then, now = reference.labels[0], self._counted[-1]
+        shares = [(a / then.rows, b / now.rows) for a, b in zip(then.counts, now.counts, strict=True)]
         return dict(zip(self.scorer.manifest.classes, shares, strict=True))
 
 
-def shown_score(found: Predictions, manifest: Manifest) -> np.ndarray:
+def shown_scores(found: Predictions, manifest: Manifest) -> list[np.ndarray]:
     """Of each row the probability of the positive class, else of the likeliest one; or the number; float32 [N].
 
-    Of segments the distance to the row's own, or its probability.
+    Of several labels that of each, of segments the distance to the row's own or its probability.
     """
+    return list(found.probabilities.T) if manifest.labels is not None else [_shown_score(found, manifest)]
+
+
+def _shown_score(found: Predictions, manifest: Manifest) -> np.ndarray:
     if manifest.measures is not None:
         measured = found.probabilities[:, : len(manifest.classes)]
         own = measured.min(axis=1) if manifest.measures[0] == "distances" else measured.max(axis=1)
@@ -240,10 +272,20 @@ def shown_score(found: Predictions, manifest: Manifest) -> np.ndarray:
     return probabilities.max(axis=1) if positive is None else probabilities[:, positive]
 
 
-def _texts(chunk: pa.RecordBatch, name: str, manifest: Manifest) -> np.ndarray:
-    """Labels as text, "" where missing; true and false are read in any case where these are the classes."""
+def _texts(chunk: pa.RecordBatch, name: str, classes: Sequence[str], manifest: Manifest) -> np.ndarray:
+    """Labels as text, "" where missing; true and false are read in any case where these are the classes.
+
+    Raises:
+        ValueError: If one is none of the classes.
+    """
     table = pa.table({name: chunk.column(name)})
     texts = label_values(table, name, frozenset(manifest.missing_tokens))
-    if set(manifest.classes) == {"true", "false"}:
-        return np.array([text.strip().lower() for text in texts.tolist()], object)
+    if set(classes) == {"true", "false"}:
+        texts = np.array([text.strip().lower() for text in texts.tolist()], object)
+    strange = sorted({str(text) for text in texts} - {"", *classes})
+    if strange:
+        raise ValueError(
+            f'the label "{name}" holds {", ".join(map(repr, strange[:SHOWN]))}, and the bundle knows '
+            f"{', '.join(map(repr, classes[:SHOWN]))}; is it another column?"
+        )
     return texts

@@ -14,11 +14,10 @@ from ludocast.datamodules.infer import RawColumns
 from ludocast.datamodules.reference import REFERENCE_FILE, ColumnReference, Reference, class_counts, describe_column
 from ludocast.datamodules.schema import Schema
 from ludocast.datamodules.user_item_splits import UserItemSplit
-from ludocast.models.fitted import FittedNumbers
-from ludocast.models.number_loss import NumberLoss
+from ludocast.models.fitted import FittedLabels, FittedNumbers
 from ludocast.models.recommend.metrics import user_metrics
 from ludocast.recipes.labelled_table import LabelledTable
-from ludocast.recipes.predictions import NumberPredictions, Predictions, UserScores
+from ludocast.recipes.predictions import LabelPredictions, NumberPredictions, Predictions, UserScores
 
 COMPARED_CUTS = (10, 20)
 
@@ -53,7 +52,7 @@ def keep_answers(
 
 
 def keep_numbers(
-    folder: Path, table: LabelledTable, fitted: FittedNumbers, value: np.ndarray, loss: NumberLoss, rare: int
+    folder: Path, table: LabelledTable, fitted: FittedNumbers, value: np.ndarray, rare: int
 ) -> dict[str, bytes]:
     """The same of a model of a number.
 
@@ -62,17 +61,46 @@ def keep_numbers(
         table: It learnt from.
         fitted: The model.
         value: Predicted for the test rows [N].
-        loss: By which it is to be judged.
         rare: Texts of fewer training rows are not named in the bundle.
     """
     schema, test = table.schema, np.sort(table.split.test)
     order = np.argsort(table.split.test, kind="stable")
     bounds, coverage = fitted.bounds(value)[order], fitted.interval.coverage
-    NumberPredictions(table.sha256, test + 1, table.label[test], value[order], bounds, coverage, loss).write(folder)
+    predictions = NumberPredictions(
+        table.sha256, test + 1, table.label[test], value[order], bounds, coverage, fitted.loss
+    )
+    predictions.write(folder)
     columns, train_label = table.part(table.split.train)
     label = replace(describe_column(schema.label, "number", train_label), kind="label")
     score = replace(describe_column(f"predicted {schema.label}", "number", value), kind="score")
-    return {REFERENCE_FILE: Reference(label, score, _described(schema, columns, rare)).to_json()}
+    return {REFERENCE_FILE: Reference((label,), (score,), _described(schema, columns, rare)).to_json()}
+
+
+def keep_labels(
+    folder: Path, table: LabelledTable, fitted: FittedLabels, probabilities: np.ndarray, rare: int
+) -> dict[str, bytes]:
+    """The same of a model of several labels.
+
+    Args:
+        folder: Of the run.
+        table: It learnt from.
+        fitted: The model.
+        probabilities: Of the test rows [N, L].
+        rare: Texts of fewer training rows are not named in the bundle.
+    """
+    schema, test = table.schema, np.sort(table.split.test)
+    p = probabilities[np.argsort(table.split.test, kind="stable")]
+    LabelPredictions(table.sha256, test + 1, table.label[test], fitted.decide(p), p, schema.classes).write(folder)
+    columns, label = table.part(table.split.train)
+    labels = tuple(
+        class_counts(one.name, {one.no: int((has == 0).sum()), one.yes: int((has == 1).sum())})
+        for one, has in zip(schema.labels, label.T, strict=True)
+    )
+    scores = tuple(
+        replace(describe_column(f"probability of {name}", "number", one), kind="score")
+        for name, one in zip(schema.classes, probabilities.T, strict=True)
+    )
+    return {REFERENCE_FILE: Reference(labels, scores, _described(schema, columns, rare)).to_json()}
 
 
 def reference_of_training(
@@ -93,7 +121,7 @@ def reference_of_training(
     score = replace(describe_column(title, "number", shown), kind="score")
     counts = np.bincount(label, minlength=len(schema.classes)).tolist()
     known = class_counts(schema.label, dict(zip(schema.classes, counts, strict=True)))
-    return Reference(known, score, _described(schema, columns, rare))
+    return Reference((known,), (score,), _described(schema, columns, rare))
 
 
 def _described(schema: Schema, columns: RawColumns, rare: int) -> tuple[ColumnReference, ...]:

@@ -12,21 +12,26 @@ from typing import Any, TypeVar
 import numpy as np
 from ludocast.datamodules.infer import RawColumns
 from ludocast.models.calibration import class_probabilities, cost_threshold, f1_threshold
-from ludocast.models.fitted import FittedClasses, FittedNumbers
+from ludocast.models.fitted import Fitted, FittedClasses, FittedLabels, FittedNumbers
 from ludocast.models.learner import HeldOut, blended
 from ludocast.models.metrics import shown
 from ludocast.models.table.fit import FittedTable
+from ludocast.models.table.search import Searched
 from ludocast.recipes.figures import read_metrics, write_metrics
 from ludocast.recipes.labelled_table import LabelledTable
+from ludocast.recipes.labels_run import label_answers
 from ludocast.recipes.provenance import git_revision, libraries
 from ludocast.serve.bundle import write_bundle
 from ludocast.serve.graph_inputs import schema_inputs
 from ludocast.serve.measured import PLAYERS, Words
+from ludocast.serve.measured_labels import is_shown
 from ludocast.serve.report import Report, build_report
+from ludocast.serve.search_report import search_record
+from ludocast.serve.tasks import Loss
 
 NEXT = "next:   "
 RARE = 5  # with --private, categories of fewer training rows are left out
-Fitted = TypeVar("Fitted", bound=FittedClasses)
+Classifier = TypeVar("Classifier", bound=FittedClasses)
 
 
 def check_costs(missed: float, false_alarm: float) -> None:
@@ -51,7 +56,9 @@ def check_network(members: int, epochs: int | None) -> None:
         raise ValueError(f"--epochs is 1 or more, got {epochs}")
 
 
-def with_threshold(fitted: Fitted, held_out: HeldOut, by: str, cost_missed: float, cost_false_alarm: float) -> Fitted:
+def with_threshold(
+    fitted: Classifier, held_out: HeldOut, by: str, cost_missed: float, cost_false_alarm: float
+) -> Classifier:
     """The model with the threshold of its positive class, by costs or by the highest F1 on held-out rows."""
     positive = fitted.schema.positive_index
     if positive is None:
@@ -62,7 +69,7 @@ def with_threshold(fitted: Fitted, held_out: HeldOut, by: str, cost_missed: floa
     return replace(fitted, threshold=f1_threshold(p, held_out.label == positive))
 
 
-def predict_all(models: Mapping[str, FittedClasses | FittedNumbers], columns: RawColumns) -> dict[str, np.ndarray]:
+def predict_all(models: Mapping[str, Fitted], columns: RawColumns) -> dict[str, np.ndarray]:
     """What models of one fit answer for some rows, which are encoded once for all of them."""
     encoded = next(iter(models.values())).preprocessing.encode(columns)
     return {name: model.predict_encoded(encoded) for name, model in models.items()}
@@ -76,13 +83,14 @@ def choice(found: FittedTable) -> str:
     return "Blend weights (" + ", ".join(f"{part} {w / total:.0%}" for part, w in found.model.weights.items()) + ")"
 
 
-def learner_figures(found: FittedTable, size: int) -> dict[str, Any]:
-    """The leaderboard of held-out rows, for metrics.json."""
+def learner_figures(found: FittedTable, size: int, searched: Searched | None = None) -> dict[str, Any]:
+    """The leaderboard of held-out rows, for metrics.json, and the search, if there was one."""
     rows = [
         {"learner": r.learner, "loss": r.loss, "setting": r.setting, "seconds": round(r.seconds, 3), "failed": r.failed}
         for r in found.leaderboard
     ]
-    return {"learners": rows, "weights": dict(found.model.weights), "graph_bytes": size}
+    search = {} if searched is None else {"search": search_record(searched)}
+    return {"learners": rows, "weights": dict(found.model.weights), "graph_bytes": size, **search}
 
 
 def protocol(table: LabelledTable, choice: str, fitted: FittedClasses, held_out: HeldOut) -> list[str]:
@@ -141,7 +149,7 @@ def class_report(
 def write_run(
     partial: Path,
     table: LabelledTable,
-    fitted: FittedClasses | FittedNumbers,
+    fitted: Fitted,
     metrics: Mapping[str, Any],
     model: bytes,
     name: str,
@@ -164,11 +172,6 @@ def write_run(
     if table.stream is None:  # rows on the disk have their part beside them
         table.split.write(partial / "split.csv")
     write_metrics(partial, metrics)
-    answers: dict[str, Any] = {"task": "regression", "classes": ()}
-    if isinstance(fitted, FittedClasses):
-        answers = {"classes": fitted.classes, "positive": fitted.schema.positive, "threshold": fitted.threshold}
-    else:
-        answers["coverage"] = fitted.interval.coverage
     write_bundle(
         partial / "bundle",
         model,
@@ -182,8 +185,18 @@ def write_run(
         version=version,
         extra_files=extra_files,
         overwrite=True,  # left by a run that was killed after writing it
-        **answers,
+        **_answers(fitted),
     )
+
+
+def _answers(fitted: Fitted) -> dict[str, Any]:
+    """What `write_bundle` has to know of the answers."""
+    if isinstance(fitted, FittedLabels):
+        return label_answers(fitted)
+    if isinstance(fitted, FittedNumbers):
+        loss = Loss(fitted.loss.name, fitted.loss.quantile if fitted.loss.name == "quantile" else None)
+        return {"task": "regression", "classes": (), "coverage": fitted.interval.coverage, "loss": loss}
+    return {"classes": fitted.classes, "positive": fitted.schema.positive, "threshold": fitted.threshold}
 
 
 def print_figures(out: Path) -> None:
@@ -191,6 +204,8 @@ def print_figures(out: Path) -> None:
     measured = read_metrics(out)
     print("\non the test part (95 % interval):")
     for key, entry in measured["metrics"].items():
+        if not is_shown(key):
+            continue
         value, low, high = (shown(entry[side]) for side in ("value", "low", "high"))
         print(f"  {key:<20} {value}  ({low} to {high})")
     if measured.get("best_possible_auc") is not None:

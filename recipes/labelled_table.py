@@ -20,6 +20,7 @@ from ludocast.datamodules.infer import (
     label_values,
     raw_columns,
 )
+from ludocast.datamodules.label_columns import infer_label_schema, label_columns, label_matrix
 from ludocast.datamodules.number_label import Task, is_regression, number_label
 from ludocast.datamodules.read import read_table
 from ludocast.datamodules.row_groups import RowGroups, StreamedTable, open_row_groups
@@ -41,7 +42,7 @@ class LabelledTable:
     Attributes:
         schema: What its columns are.
         columns: In memory.
-        label: Class index of these rows, int64, or the number to predict, float64.
+        label: Class index of these rows, int64, of several labels [N, L], or the number to predict, float64.
         split: Their parts.
         sha256: Of the file, or the folder.
         truth: The true probability of these rows, where it is known.
@@ -67,6 +68,11 @@ class LabelledTable:
             return {name: groups.rows(name.removesuffix("ing")) for name in parts}
         return {name: len(rows) for name, rows in parts.items() if rows is not None}
 
+    @property
+    def validation(self) -> tuple[RawColumns, np.ndarray] | None:
+        """Raw columns and labels of the validation rows in memory; None where training rows are held out in turn."""
+        return None if self.split.validation is None else self.part(self.split.validation)
+
     def test_pieces(self) -> Iterator[tuple[RawColumns, np.ndarray]]:
         """Raw columns and labels of all test rows, some at a time."""
         if self.stream is None:
@@ -81,7 +87,7 @@ class LabelledTable:
 
 def read_labelled_table(
     data: Path,
-    label: str | None,
+    label: str | tuple[str, ...] | None,
     positive: str | None,
     exclude: Sequence[str],
     schema_file: Path | None,
@@ -99,7 +105,7 @@ def read_labelled_table(
 
     Args:
         data: CSV or Parquet file, or a folder of snapshots, whose split is kept.
-        label: The column to predict; None for that of the snapshots.
+        label: The column to predict, or several; None for that of the snapshots.
         positive: The class whose probability is wanted.
         exclude: Columns to leave out.
         schema_file: A schema to follow instead of inferring one.
@@ -178,30 +184,40 @@ def _sampled(groups: RowGroups, positions: dict[str, np.ndarray], seed: int) -> 
 
 def _label(table: pa.Table, schema: Schema) -> np.ndarray:
     missing = frozenset(schema.missing_tokens)
+    if schema.labels:
+        return label_matrix(table, schema.labels, missing)
     if not schema.classes:
         return number_label(table, schema.label, missing)
     return label_index(label_values(table, schema.label, missing), schema)
 
 
 def _schema(
-    table: pa.Table, label: str, positive: str | None, exclude: Sequence[str], file: Path | None, task: Task
-) -> Schema:
+    table: pa.Table, label: str | tuple[str, ...], positive: str | None, exclude: Sequence[str], file: Path | None,
+    task: Task,
+) -> Schema:  # fmt: skip
+    if file is None and isinstance(label, tuple):
+        return infer_label_schema(table, label, positive, exclude)
     if file is None:
+        assert isinstance(label, str)
         return infer_schema(table, label, positive, exclude, task=task)
     schema = read_schema(file)
-    if schema.label != label:
-        raise ValueError(f'{file} is the schema for label "{schema.label}", not for --label "{label}"')
+    asked = ("--label", label) if isinstance(label, str) else ("--labels", ", ".join(label))
+    if (schema.label, bool(schema.labels)) != (asked[1], isinstance(label, tuple)):
+        raise ValueError(f'{file} is the schema for label "{schema.label}", not for {asked[0]} "{asked[1]}"')
     for name in exclude:
         check_column(table, name)
     kept = tuple(replace(c, kind="ignored", reason="excluded") if c.name in exclude else c for c in schema.columns)
     missing = frozenset(schema.missing_tokens)
+    if all(column.kind not in USED_KINDS for column in kept):
+        raise ValueError(f"{file} leaves no column to learn from; give one of them a kind of {', '.join(USED_KINDS)}")
+    if isinstance(label, tuple):
+        labels = schema.labels if positive is None else label_columns(table, label, positive, missing)
+        return replace(schema, columns=kept, labels=labels)
     is_number = not schema.classes if task == "auto" else is_regression(table, label, missing, task)
     classes = () if is_number else label_classes(table, label, missing)
     chosen = positive if positive is not None else schema.positive
     if chosen is not None and chosen not in classes:
         raise ValueError(f'the positive class "{chosen}" is no value of "{label}" in this table: {", ".join(classes)}')
-    if all(column.kind not in USED_KINDS for column in kept):
-        raise ValueError(f"{file} leaves no column to learn from; give one of them a kind of {', '.join(USED_KINDS)}")
     return replace(schema, columns=kept, classes=classes, positive=chosen if len(classes) == 2 else None)
 
 
@@ -238,12 +254,22 @@ def _check_parts(label: np.ndarray, split: Split, schema: Schema) -> None:
             continue
         if not len(rows) and not schema.classes:
             raise ValueError(f"the {name} part (split {split.rule}) has no row; more rows are needed, or another split")
-        absent = set(range(len(schema.classes))) - set(label[rows].tolist())
-        if absent:
+        for column, value in _absent(label[rows], schema):
             raise ValueError(
-                f'the {name} part ({len(rows):,} rows, split {split.rule}) has no row with "{schema.label}" '
-                f'= "{schema.classes[min(absent)]}"; more rows of it are needed, or another split'
+                f'the {name} part ({len(rows):,} rows, split {split.rule}) has no row with "{column}" '
+                f'= "{value}"; more rows of it are needed, or another split'
             )
+
+
+def _absent(label: np.ndarray, schema: Schema) -> Iterator[tuple[str, str]]:
+    """Columns with a value that no row has."""
+    if not schema.labels:
+        known = set(label.tolist())
+        yield from ((schema.label, name) for place, name in enumerate(schema.classes) if place not in known)
+    for one, has in zip(schema.labels, label.T if schema.labels else (), strict=True):
+        yield from (
+            (one.name, value) for value, is_there in ((one.yes, has.any()), (one.no, not has.all())) if not is_there
+        )
 
 
 def _truth(path: Path, table: pa.Table, rows: int) -> np.ndarray:

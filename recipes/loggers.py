@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from ludocast.models.metrics import OF_LABEL
 from ludocast.recipes.figures import figures, plain_figures, read_metrics
 from pytorch_lightning.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger
 
@@ -126,7 +127,7 @@ def check_logger(kind: LoggerName | None) -> None:
 
 def _key(name: str) -> str:
     """A name that all of them take."""
-    return re.sub(r"[^\w\-. /]", "", name.replace("@", "_at_"))
+    return re.sub(r"[^\w\-. /]", "", name.replace("@", "_at_").replace(OF_LABEL, " of "))
 
 
 def _csv(folder: Path, out: Path) -> Logger:  # noqa: ARG001

@@ -18,7 +18,7 @@ from ludocast.models.number_loss import SQUARED, NumberLoss
 PREDICTIONS_FILE = "predictions.parquet"
 USERS_FILE = "users.parquet"
 _KEY = b"ludocast"
-_PROBABILITY = "probability_"
+_LABEL, _PREDICTED, _PROBABILITY = "label_", "predicted_", "probability_"
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,43 @@ class NumberPredictions:
         pq.write_table(table, folder / PREDICTIONS_FILE, compression="zstd")
 
 
-def read_predictions(folder: Path) -> Predictions | NumberPredictions:
-    """Read what `Predictions.write` or `NumberPredictions.write` wrote.
+@dataclass(frozen=True)
+class LabelPredictions:
+    """Answers of a model of several labels on rows whose labels are known.
+
+    Attributes:
+        data_sha256: Of the table.
+        rows: Numbers of the rows in it, from 1, int64 [N].
+        label: 0 or 1, int64 [N, L].
+        predicted: Which labels were answered, bool [N, L].
+        probabilities: float32 [N, L].
+        labels: Names, L.
+    """
+
+    data_sha256: str
+    rows: np.ndarray
+    label: np.ndarray
+    predicted: np.ndarray
+    probabilities: np.ndarray
+    labels: tuple[str, ...]
+
+    def write(self, folder: Path) -> None:
+        """Write as `PREDICTIONS_FILE` of a folder."""
+        columns = {"row": pa.array(self.rows, pa.int64())}
+        for k, name in enumerate(self.labels):
+            columns[f"{_LABEL}{name}"] = pa.array(self.label[:, k] == 1)
+            columns[f"{_PREDICTED}{name}"] = pa.array(self.predicted[:, k])
+            columns[f"{_PROBABILITY}{name}"] = pa.array(self.probabilities[:, k], pa.float32())
+        about = {"data_sha256": self.data_sha256, "labels": self.labels}
+        table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(about, ensure_ascii=False).encode()})
+        pq.write_table(table, folder / PREDICTIONS_FILE, compression="zstd")
+
+
+AnyPredictions = Predictions | NumberPredictions | LabelPredictions
+
+
+def read_predictions(folder: Path) -> AnyPredictions:
+    """Read what a `write` above wrote.
 
     Raises:
         ValueError: If the folder has none, or they are damaged.
@@ -111,6 +146,8 @@ def read_predictions(folder: Path) -> Predictions | NumberPredictions:
         about = json.loads(table.schema.metadata[_KEY])
         if "coverage" in about:
             return _numbers(table, about)
+        if "labels" in about:
+            return _labels(table, about)
         classes, positive = tuple(map(str, about["classes"])), about["positive"]
         names = pa.array(classes, pa.string())
         label, predicted = (
@@ -130,6 +167,17 @@ def _numbers(table: pa.Table, about: Mapping[str, Any]) -> NumberPredictions:
     sha256, coverage = str(about["data_sha256"]), float(about["coverage"])
     loss = NumberLoss(**about["loss"])
     return NumberPredictions(sha256, each["row"], each["label"], each["predicted"], bounds, coverage, loss)
+
+
+def _labels(table: pa.Table, about: Mapping[str, Any]) -> LabelPredictions:
+    names = tuple(map(str, about["labels"]))
+    label, predicted, probabilities = (
+        np.stack([table[f"{begin}{name}"].to_numpy() for name in names], axis=1)
+        for begin in (_LABEL, _PREDICTED, _PROBABILITY)
+    )
+    return LabelPredictions(
+        str(about["data_sha256"]), table["row"].to_numpy(), label.astype(np.int64), predicted, probabilities, names
+    )
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ from ludocast.recipes.recommend_items import read_items
 from ludocast.recipes.run_folder import RunFolder
 from ludocast.recipes.stops import telling_of_stops
 from ludocast.serve.catalogue import Catalogue
-from ludocast.serve.manifest import PairColumns
+from ludocast.serve.manifest_sequences import PairColumns
 from ludocast.serve.recommend_report import Contender, Example, RecommendReport, write_recommend_report
 from scipy import sparse
 

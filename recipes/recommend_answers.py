@@ -16,7 +16,7 @@ from ludocast.datamodules.user_items import UserItems
 from ludocast.models.recommend.cold_start import ColdStart
 from ludocast.models.recommend.ranking import BATCH_SCORES, NOBODY, Recommender, recommend, top_items
 from ludocast.recipes.recommend_cold import PlayerTable
-from ludocast.serve.manifest import PairColumns
+from ludocast.serve.manifest_sequences import PairColumns
 from scipy import sparse
 
 SOME_USERS = 40_960  # that are answered at once: 20 suggestions each take 13 MB, and more as a table

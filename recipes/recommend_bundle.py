@@ -14,7 +14,8 @@ from ludocast.recipes.provenance import git_revision, libraries
 from ludocast.serve.bundle import write_bundle
 from ludocast.serve.catalogue import CATALOGUE_FILE, Catalogue
 from ludocast.serve.graph_cold_start import attribute_inputs
-from ludocast.serve.manifest import Input, PairColumns, SequenceInputs
+from ludocast.serve.manifest import Input
+from ludocast.serve.manifest_sequences import PairColumns, SequenceInputs
 from ludocast.serve.recommend_export import export_recommender
 from ludocast.serve.recommend_names import HISTORY, LENGTH
 

@@ -12,31 +12,36 @@ from typing import Any
 from ludocast.models.comparison import (
     Classified,
     Comparison,
+    LabelAnswers,
     Predicted,
     compare_classifiers,
+    compare_label_answers,
     compare_means,
     compare_predicted,
 )
-from ludocast.models.metrics import shown
+from ludocast.models.metrics import OF_LABEL, shown
 from ludocast.recipes.assignments import SEGMENTS_FILE, agreement, read_assignments
 from ludocast.recipes.figures import METRICS_FILE, figures, read_metrics
 from ludocast.recipes.predictions import (
     PREDICTIONS_FILE,
     USERS_FILE,
+    AnyPredictions,
+    LabelPredictions,
     NumberPredictions,
     Predictions,
     UserScores,
     read_predictions,
     read_user_scores,
 )
-from ludocast.serve.measured import SHORT_TITLES
-from ludocast.serve.measured_numbers import SHORT_NUMBER_TITLES
+from ludocast.serve.evaluation_report import title_of
+from ludocast.serve.measured_labels import is_shown
 
 REPORT_FILE = "report.html"
 SHOWN = ("auc", "log_loss", "ndcg@10", "recall@20", "perplexity", "accuracy", "f1", "r2", "mae", "rmse")
 OF_SEGMENTS = ("silhouette", "stability")
 MOST_SHOWN = 6
 KINDS = {PREDICTIONS_FILE: "classifier", USERS_FILE: "recommender", SEGMENTS_FILE: "segmentation"}
+_WHAT: dict[type, str] = {Predictions: "classes", NumberPredictions: "a number", LabelPredictions: "several labels"}
 DEPTH = 4  # folders below the one that is named
 
 
@@ -96,7 +101,8 @@ def runs_compare(
     Args:
         first: Folder of a run or of an evaluation.
         second: Another one.
-        measure: That the verdict is about; by default AUC, of numbers RMSE, or of recommenders NDCG@10.
+        measure: That the verdict is about, of one of several labels such as auc:churned; by default AUC, of several
+            labels their mean log loss, of numbers RMSE, or of recommenders NDCG@10.
         level: Of the intervals.
         unpaired: Compare models that were tested on different rows, as two samples; differences have to be larger.
         seed: Of the resamples.
@@ -110,19 +116,22 @@ def runs_compare(
         _tell_agreement(first, second)
         return
     found = compared(first, second, level, unpaired, seed)
-    usual = "auc" if "auc" in found else next(iter(found))
+    of_labels = any(OF_LABEL in key for key in found)
+    usual = "log_loss" if of_labels else "auc" if "auc" in found else next(iter(found))
     name = usual if measure is None else measure
     if name not in found:
         raise ValueError(f'--measure is one of {", ".join(found)}, got "{name}"')
     a, b = _names(first, second)
     rows: list[Sequence[str]] = [("measure", a, b, "difference", f"{100 * level:g} % interval", f"{b} is")]
     for key, one in found.items():
+        if key != name and not is_shown(key):
+            continue
         d = one.difference
         said = "not told apart" if one.verdict == "open" else one.verdict
         interval = f"{one.signed(d.low)} to {one.signed(d.high)}"
-        rows.append((_title(key), shown(one.first), shown(one.second), one.signed(d.value), interval, said))
+        rows.append((title_of(key), shown(one.first), shown(one.second), one.signed(d.value), interval, said))
     print_table(rows)
-    print(f"\n{found[name].sentence(a, b, _title(name))}", flush=True)
+    print(f"\n{found[name].sentence(a, b, title_of(name))}", flush=True)
 
 
 def runs_open(run: Path) -> None:
@@ -148,8 +157,15 @@ def compared(first: Path, second: Path, level: float, unpaired: bool, seed: int)
     if _kinds(first, second) == "recommender":
         return _compared_recommenders(first, second, level, unpaired, seed)
     a, b = read_predictions(first), read_predictions(second)
-    if isinstance(a, NumberPredictions) or isinstance(b, NumberPredictions):
+    if type(a) is not type(b):
+        told = [f"{path} tells {_WHAT[type(one)]}" for path, one in ((first, a), (second, b))]
+        raise ValueError(f"{' and '.join(told)}; these have no measure in common")
+    if isinstance(a, NumberPredictions) and isinstance(b, NumberPredictions):
         return _compared_numbers(first, second, a, b, level, unpaired, seed)
+    if isinstance(a, LabelPredictions) and isinstance(b, LabelPredictions):
+        return _compared_labels(first, second, a, b, level, unpaired, seed)
+    assert isinstance(a, Predictions)
+    assert isinstance(b, Predictions)
     if (a.classes, a.positive) != (b.classes, b.positive):
         raise ValueError(f"{first} tells {_told(a)}, {second} {_told(b)}; these do not compare")
     if not unpaired:
@@ -158,19 +174,28 @@ def compared(first: Path, second: Path, level: float, unpaired: bool, seed: int)
 
 
 def _compared_numbers(
-    first: Path, second: Path, a: Predictions | NumberPredictions, b: Predictions | NumberPredictions, level: float,
-    unpaired: bool, seed: int,
-) -> dict[str, Comparison]:  # fmt: skip
-    if isinstance(a, Predictions) or isinstance(b, Predictions):
-        number, other = (first, second) if isinstance(b, Predictions) else (second, first)
-        raise ValueError(f"{number} tells a number and {other} classes; these have no measure in common")
+    first: Path, second: Path, a: NumberPredictions, b: NumberPredictions, level: float, unpaired: bool, seed: int
+) -> dict[str, Comparison]:
     if not unpaired:
         _check_same(first, second, a.data_sha256 == b.data_sha256, _same_rows(a, b))
     both = [Predicted(one.value, one.bounds, one.label, one.loss) for one in (a, b)]
     return compare_predicted(*both, level=level, paired=not unpaired, seed=seed)
 
 
-def _same_rows(a: Predictions | NumberPredictions, b: Predictions | NumberPredictions) -> bool:
+def _compared_labels(
+    first: Path, second: Path, a: LabelPredictions, b: LabelPredictions, level: float, unpaired: bool, seed: int
+) -> dict[str, Comparison]:
+    if a.labels != b.labels:
+        raise ValueError(
+            f"{first} tells the labels {', '.join(a.labels)}, {second} {', '.join(b.labels)}; these do not compare"
+        )
+    if not unpaired:
+        _check_same(first, second, a.data_sha256 == b.data_sha256, _same_rows(a, b))
+    of_a, of_b = (LabelAnswers(one.probabilities, one.label, one.predicted) for one in (a, b))
+    return compare_label_answers(of_a, of_b, a.labels, level=level, paired=not unpaired, seed=seed)
+
+
+def _same_rows(a: AnyPredictions, b: AnyPredictions) -> bool:
     return len(a.rows) == len(b.rows) and bool((a.rows == b.rows).all() and (a.label == b.label).all())
 
 
@@ -247,10 +272,6 @@ def _kind(run: Path) -> str:
 def _names(first: Path, second: Path) -> tuple[str, str]:
     a, b = first.resolve().name, second.resolve().name
     return (a, b) if a != b else (str(first), str(second))
-
-
-def _title(name: str) -> str:
-    return {**SHORT_TITLES, **SHORT_NUMBER_TITLES}.get(name, name.replace("ndcg", "NDCG").replace("_", " "))
 
 
 def run_folders(folder: Path) -> list[Path]:

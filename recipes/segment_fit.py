@@ -154,7 +154,7 @@ def reference_of(found: Found, table: SegmentTable, seed: int) -> Reference:
     columns = tuple(
         describe_column(one.name, one.kind, table.columns[one.name][rows], FEWEST) for one in fitted.schema.inputs
     )
-    return Reference(label, score, columns)
+    return Reference((label,), (score,), columns)
 
 
 def segment_report(

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from ludocast.datamodules.infer import RawColumns
 from ludocast.datamodules.number_label import Task, check_amounts
-from ludocast.models.fitted import FittedClasses, FittedNumbers
+from ludocast.models.fitted import Fitted, FittedClasses, FittedLabels, FittedNumbers
 from ludocast.models.interrupt import StopOnCtrlC
 from ludocast.models.metrics import shown
 from ludocast.models.number_loss import SQUARED, LossName, NumberLoss
@@ -22,7 +22,7 @@ from ludocast.models.table.learners import learner_names
 from ludocast.models.table.search import Searched, search_table
 from ludocast.models.trainer import Accelerator, TrainerSettings, check_settings, quiet_lightning, without_hints
 from ludocast.recipes.experiment import experiment_of
-from ludocast.recipes.kept_answers import keep_answers, keep_numbers
+from ludocast.recipes.kept_answers import keep_answers, keep_labels, keep_numbers
 from ludocast.recipes.labelled_run import (
     RARE,
     check_costs,
@@ -39,23 +39,26 @@ from ludocast.recipes.labelled_run import (
     write_run,
 )
 from ludocast.recipes.labelled_table import LabelledTable, read_labelled_table
+from ludocast.recipes.labels_run import asked_labels, labels_report, with_thresholds
 from ludocast.recipes.loggers import LoggerName, Tracker, check_logger
 from ludocast.recipes.options import check_seed
 from ludocast.recipes.run_folder import RunFolder
 from ludocast.recipes.stops import telling_of_stops
 from ludocast.recipes.table_search import SEARCH, drop_scores, log_trials, search_budget
 from ludocast.serve.graph_table import export_table
+from ludocast.serve.labels_report import write_labels_report
 from ludocast.serve.measured import Words
 from ludocast.serve.number_report import NumberReport, build_number_report, write_number_report
 from ludocast.serve.report import Report, write_report
-from ludocast.serve.search_report import search_part, search_record
+from ludocast.serve.search_report import search_part
 
 LARGE_GRAPH = 20 << 20  # bytes from which on a graph's size is remarked on
 
 
 def train_table(
     data: Path,
-    label: str,
+    label: str | None = None,
+    labels: list[str] | None = None,
     out: Path = Path("run"),
     task: Task = "auto",
     learners: str = "all",
@@ -88,7 +91,7 @@ def train_table(
     version: str | None = None,
     logger: LoggerName | None = None,
 ) -> None:
-    """Train the classic learners on any table, for classes or for a number, and keep the best one.
+    """Train the classic learners on any table, for classes, several labels or a number, and keep the best one.
 
     Writes OUT/report.html (open it in a browser), OUT/metrics.json, OUT/schema.json, OUT/split.csv and OUT/bundle,
     which `ludocast score` and `ludocast serve` take. Each learner is tried on rows that it was not fitted on; the test
@@ -97,10 +100,13 @@ def train_table(
     Example: ludocast train table --data customers.csv --label Churn --positive Yes --entity customer --out run
     Example: ludocast train table --data houses.csv --label price --learners forest,boosting,linear --out run
     Example: ludocast train table --data customers.csv --label Churn --budget 5m --out run
+    Example: ludocast train table --data players.csv --labels buys_skin,buys_pass,plays_event --out run
 
     Args:
         data: CSV or Parquet file.
         label: Column to predict.
+        labels: In place of it several columns of two values each, such as yes and no, to predict all at once: which of
+            them a row has; comma-separated or given again.
         out: Folder of the run; it appears when all is done, and OUT.partial until then.
         task: classification or regression; auto takes numbers of more than 20 distinct values for regression.
         learners: all, or some with commas between them: network, tree, forest, boosting, svm, neural, naive_bayes, knn,
@@ -114,7 +120,8 @@ def train_table(
         budget: Search learners and settings for so long, such as 5m, by trials on held-out rows; the model is then an
             ensemble of the best ones. Needs the extra `tune`.
         trials: Search for so many trials instead, or at most; with trials alone equal seeds give equal results.
-        positive: Value of the label whose probability is wanted, such as yes.
+        positive: Value of the label whose probability is wanted, such as yes; of --labels those that mean yes, with
+            commas between them, where they are not evident.
         exclude: Columns to leave out; comma-separated or given again.
         seed: Equal seeds give equal results.
         schema: A schema.json of an earlier run, perhaps edited, to follow.
@@ -147,19 +154,24 @@ def train_table(
         raise ValueError("--knn-points is 1 or more, --knn-prototypes 0 or more")
     check_network(members, epochs)
     by = number_loss(loss, quantile)
-    may_take = search_budget(budget, trials, resume)
+    may_take = search_budget(budget, trials)
+    if resume and may_take is None:
+        raise ValueError("--resume goes on with a search; give the --budget or --trials that it was begun with")
     # Ctrl-C in a search leaves the trial at hand; else it keeps what a network has learnt.
     stop = (StopOnCtrlC(),) if may_take is None else ()
     trainer = TrainerSettings(accelerator=accelerator, epochs=epochs, callbacks=stop)
     quiet_lightning()
     check_settings(trainer)
+    asked = asked_labels(label, labels)
+    if isinstance(asked, tuple) and task == "regression":
+        raise ValueError("--labels are columns of two values, and --task regression is of a number; leave one out")
     if data.is_dir():
         raise ValueError(f"{data} is a folder; a table is a CSV or Parquet file (snapshots are for `train churn`)")
     folder = RunFolder(out, resume=None if may_take is None else resume, overwrite=overwrite, experiment=experiment)
     rare = RARE if private else 0
     with telling_of_stops(folder):
         table = read_labelled_table(
-            data, label, positive, exclude if exclude is not None else [], schema, split_time, split_group, seed,
+            data, asked, positive, exclude if exclude is not None else [], schema, split_time, split_group, seed,
             encoding, delimiter, None, rare, task=task,
         )  # fmt: skip
         _check_loss(table, by)
@@ -171,36 +183,39 @@ def train_table(
         for warning in table.schema.warnings:
             print(f"note: {warning}", flush=True)
         settings: dict[str, Any] = {
-            "data_sha256": table.sha256, "label": label, "positive": table.schema.positive, "exclude": exclude,
+            "data_sha256": table.sha256, "label": table.schema.label, "exclude": exclude,
             "task": task, "learners": learners, "combine": combine, "seed": seed, "split": table.split.rule,
             "knn_points": knn_points, "knn_prototypes": knn_prototypes, "members": members, "epochs": epochs,
+            "positive": [one.yes for one in table.schema.labels] or table.schema.positive,
             "private": private, "budget": budget, "trials": trials, "loss": loss, "quantile": quantile,
         }  # fmt: skip
         partial = folder.begin(settings)
         tracker = None if logger is None else Tracker(logger, partial, out, experiment.options)
         columns, known = table.part(table.split.train)
-        validation = None if table.split.validation is None else table.part(table.split.validation)
         if tracker is not None:
             trainer = replace(trainer, logger=tracker.stage)
         searched = None
         with without_hints(for_authors=True):
             if may_take is not None:
                 searched = search_table(
-                    table.schema, columns, known, validation, may_take, names=learners, seed=seed, rare=rare,
+                    table.schema, columns, known, table.validation, may_take, names=learners, seed=seed, rare=rare,
                     points=knn_points, prototypes=knn_prototypes, training=Training(members, trainer),
                     loss=by, folder=partial / SEARCH, say=say,
                 )  # fmt: skip
                 found = searched.found
             else:
                 found = fit_table(
-                    table.schema, columns, known, validation, names=learners, combine=combine, seed=seed, rare=rare,
-                    points=knn_points, prototypes=knn_prototypes, training=Training(members, trainer), loss=by,
-                    say=say,
+                    table.schema, columns, known, table.validation, names=learners, combine=combine, seed=seed,
+                    rare=rare, points=knn_points, prototypes=knn_prototypes, training=Training(members, trainer),
+                    loss=by, say=say,
                 )  # fmt: skip
         _print_leaderboard(found)
         model = found.model
+        by_costs = (threshold_by, cost_missed, cost_false_alarm)
         if isinstance(model, FittedClasses):
-            model = with_threshold(model, found.held_out, threshold_by, cost_missed, cost_false_alarm)
+            model = with_threshold(model, found.held_out, *by_costs)
+        elif isinstance(model, FittedLabels):
+            model = with_thresholds(model, found.held_out, *by_costs)
         known_as = out.name if name is None else name
         _write(partial, table, replace(found, model=model), known_as, version, seed, entity, rare, searched)
         if tracker is not None:
@@ -259,16 +274,24 @@ def _write(
         kept = keep_answers(partial, table, probabilities, label, model.decide, rare)
         write_report(report, partial / "report.html", part)
         metrics = report.metrics()
+    elif isinstance(model, FittedLabels):
+        of_labels, p = labels_report(
+            table, model, found.held_out, lambda columns: predict_all(_every(found, name), columns), choice(found),
+            name, seed, entity,
+        )  # fmt: skip
+        kept = keep_labels(partial, table, model, p, rare)
+        write_labels_report(of_labels, partial / "report.html", part)
+        metrics = of_labels.metrics()
     else:
         numbers, value = _number_report(table, found, name, seed)
-        kept = keep_numbers(partial, table, model, value, model.loss, rare)
+        kept = keep_numbers(partial, table, model, value, rare)
         write_number_report(numbers, partial / "report.html", part)
         metrics = numbers.metrics()
-    told = {**learner_figures(found, len(graph)), **({} if searched is None else {"search": search_record(searched)})}
-    write_run(partial, table, model, {**metrics, **told}, graph, name, version, kept)
+    figures = {**metrics, **learner_figures(found, len(graph), searched)}
+    write_run(partial, table, model, figures, graph, name, version, kept)
 
 
-def _every(found: FittedTable, name: str) -> Mapping[str, FittedClasses | FittedNumbers]:
+def _every(found: FittedTable, name: str) -> Mapping[str, Fitted]:
     """Ours and the learners by themselves, but one that ours is."""
     alone = next(iter(found.model.weights)) if len(found.model.weights) == 1 else None
     ours = f"ludocast ({name})" if alone is None else f"{alone} (in the bundle)"

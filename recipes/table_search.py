@@ -1,4 +1,4 @@
-"""`--budget` and `--trials` of `ludocast train table`: a search in place of one try of each learner."""
+"""`--budget` and `--trials` of `ludocast train table|churn`: a search in place of one try of each learner."""
 
 from __future__ import annotations
 
@@ -14,22 +14,19 @@ SEARCH = "search"  # of the run: its trials
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
-def search_budget(budget: str | None, trials: int | None, resume: bool) -> Budget | None:
+def search_budget(budget: str | None, trials: int | None) -> Budget | None:
     """What a search may take; None where none is asked for.
 
     Args:
         budget: A time such as "5m".
         trials: Number of them.
-        resume: Whether a stopped search is to go on.
 
     Raises:
-        ValueError: If it is no time, no trial, or there is no search to go on with.
+        ValueError: If it is no time, or no trial.
     """
     if trials is not None and trials < 1:
         raise ValueError(f"--trials is 1 or more, got {trials}")
     if budget is None and trials is None:
-        if resume:
-            raise ValueError("--resume goes on with a search; give the --budget or --trials that it was begun with")
         return None
     return Budget(None if budget is None else _seconds(budget), trials)
 

@@ -18,7 +18,7 @@ from ludocast.models.table.deep import Training
 from ludocast.models.table.fit import Combine, FittedTable
 from ludocast.models.trainer import Accelerator, TrainerSettings, check_settings, quiet_lightning, without_hints
 from ludocast.models.value.fit import fit_value
-from ludocast.models.value.learners import TWEEDIE, value_learner_names
+from ludocast.models.value.learners import value_learner_names
 from ludocast.recipes.experiment import experiment_of
 from ludocast.recipes.kept_answers import keep_numbers
 from ludocast.recipes.labelled_run import (
@@ -128,11 +128,10 @@ def train_value(
         tracker = None if logger is None else Tracker(logger, partial, out, experiment.options)
         if tracker is not None:
             trainer = replace(trainer, logger=tracker.stage)
-        validation = None if table.split.validation is None else table.part(table.split.validation)
         with without_hints(for_authors=True):
             found = fit_value(
-                table.schema, *table.part(table.split.train), validation, names=learners, combine=combine, seed=seed,
-                rare=rare, training=Training(members, trainer), say=say,
+                table.schema, *table.part(table.split.train), table.validation, names=learners, combine=combine,
+                seed=seed, rare=rare, training=Training(members, trainer), say=say,
             )  # fmt: skip
         print(f"\non held-out rows ({found.held_out.protocol}):")
         for row in found.leaderboard:
@@ -184,7 +183,7 @@ def _write(
     assert isinstance(model, FittedNumbers)
     graph = export_table(model, f"{name}: {table.schema.label}").SerializeToString()
     report, value = _report(table, model, found, name, seed, entity)
-    kept = keep_numbers(partial, table, model, value, TWEEDIE, rare)
+    kept = keep_numbers(partial, table, model, value, rare)
     write_value_report(report, partial / "report.html")
     metrics = {**report.metrics(), **learner_figures(found, len(graph))}
     write_run(partial, table, model, metrics, graph, name, version, kept)

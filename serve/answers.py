@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 from ludocast.serve.manifest import Manifest
+from ludocast.serve.manifest_labels import labels_had
 from ludocast.serve.scorer import Predictions
 
 SCORED = "scored_"
@@ -15,9 +16,12 @@ _ONE = {"distances": "distance", "probabilities": "probability"}
 
 
 def answer_records(manifest: Manifest, found: Predictions) -> list[dict[str, Any]]:
-    """One record a row: label and probabilities, value and bounds, a segment, lists of labels, or items."""
+    """One record a row: label and probabilities, value and bounds, a segment, labels, lists of labels, or items."""
     if manifest.task == "items":
         return [{"items": _items(found, row)} for row in range(len(found.labels))]
+    if manifest.labels is not None:
+        had = zip(labels_had(manifest, found.labels), found.probabilities.tolist(), strict=True)
+        return [{"labels": names, "probabilities": dict(zip(manifest.classes, p, strict=True))} for names, p in had]
     pairs = zip(found.labels.tolist(), found.probabilities.tolist(), strict=True)
     if manifest.has_lists:
         return [{"labels": labels, "probabilities": p.tolist()} for labels, p in pairs]
@@ -49,6 +53,8 @@ def answer_names(manifest: Manifest) -> list[str]:
     if manifest.measures is not None:
         one, more = _ONE[manifest.measures[0]], manifest.measures[1:]
         return [f"{SCORED}{name}" for name in ("segment", *(f"{one}_{name}" for name in manifest.classes), *more)]
+    if manifest.labels is not None:
+        return [f"{SCORED}{what}_{name}" for what in ("label", "probability") for name in manifest.classes]
     names = [f"{SCORED}label", f"{SCORED}probability"]
     if manifest.positive_index is None:
         names += [f"{SCORED}probability_{name}" for name in manifest.classes]
@@ -68,6 +74,11 @@ def classic_names(manifest: Manifest) -> dict[str, str]:
         label, probability = (f"{SCORED}{output}" for output in manifest.outputs)
     if manifest.has_lists or manifest.positive_index is not None:
         return {label: "Scored Labels", probability: "Scored Probabilities"}
+    if manifest.labels is not None:
+        titles = [
+            f'{what} for "{name}"' for what in ("Scored Labels", "Scored Probabilities") for name in manifest.classes
+        ]
+        return dict(zip(answer_names(manifest), titles, strict=True))
     classes = {f"{probability}_{name}": f'Scored Probabilities for Class "{name}"' for name in manifest.classes}
     return {**classes, label: "Scored Labels"}
 
@@ -90,6 +101,8 @@ def answer_columns(manifest: Manifest, found: Predictions, is_text: bool) -> lis
         return [pa.array(found.labels), *(pa.array(bound) for bound in p.T.copy())]
     if manifest.measures is not None:
         return [pa.array(found.labels.tolist(), pa.string()), *(pa.array(measure) for measure in p.T.copy())]
+    if manifest.labels is not None:
+        return [*(pa.array(had) for had in found.labels.T.copy()), *(pa.array(one) for one in p.T.copy())]
     positive = manifest.positive_index
     columns = [
         pa.array(found.labels.tolist(), pa.string()),

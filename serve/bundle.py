@@ -21,20 +21,14 @@ from ludocast.serve.check_answers import check_answers
 from ludocast.serve.check_rows import check_rows
 from ludocast.serve.device import CUDA, providers
 from ludocast.serve.feeds import FeedReader
-from ludocast.serve.manifest import (
-    MODEL_FILE,
-    CheckRows,
-    Input,
-    Manifest,
-    ManifestError,
-    PairColumns,
-    SequenceInputs,
-    StepGraph,
-    parse_manifest,
-)
+from ludocast.serve.manifest import MODEL_FILE, CheckRows, Input, Manifest, parse_manifest
+from ludocast.serve.manifest_labels import LabelValues, labels_had
+from ludocast.serve.manifest_sequences import PairColumns, SequenceInputs, StepGraph
 from ludocast.serve.recommend_names import BECAUSE
 from ludocast.serve.run import run_feeds
 from ludocast.serve.sequence_feeds import SequenceReader
+from ludocast.serve.taker import ManifestError
+from ludocast.serve.tasks import Loss
 
 MANIFEST_FILE = "bundle.json"
 _LARGEST_MANIFEST = 64 << 20
@@ -106,6 +100,8 @@ def write_bundle(
     task: str = "classification",
     coverage: float | None = None,
     measures: Sequence[str] | None = None,
+    loss: Loss | None = None,
+    labels: Sequence[LabelValues] | None = None,
     sequence: SequenceInputs | None = None,
     step: tuple[StepGraph, bytes] | None = None,
     pairs: PairColumns | None = None,
@@ -131,6 +127,8 @@ def write_bundle(
         task: One of `serve.tasks.TASKS`.
         coverage: Of "regression", the share of true values that is to lie within the bounds.
         measures: Of "segments", what is told of each, then "anomaly" where there is a score of the row.
+        loss: Of "regression", by which the number was predicted; None for the squared one.
+        labels: Of "labels", the values and threshold of each, whose names are the classes.
         sequence: What the lists of a row are to each other; None where rows hold no lists.
         step: Of sequences a graph that takes one step, and its content.
         pairs: Of "items" the columns of the table that was learnt from.
@@ -170,6 +168,8 @@ def write_bundle(
         task=task,
         coverage=coverage,
         measures=None if measures is None else tuple(measures),
+        loss=loss,
+        labels=None if labels is None else tuple(labels),
         sequence=sequence,
         step=None if step is None else step[0],
         pairs=pairs,
@@ -237,7 +237,7 @@ def open_step(bundle: Bundle) -> ort.InferenceSession:
 
 def outputs_of(manifest: Manifest) -> dict[str, str]:
     """Names and types of the outputs of the bundle's model."""
-    first = "tensor(float)" if manifest.has_numbers else "tensor(string)"
+    first = {"number": "tensor(float)", "labels": "tensor(bool)"}.get(manifest.kind.answer, "tensor(string)")
     outputs = dict(zip(manifest.outputs, (first, "tensor(float)"), strict=True))
     return outputs | {BECAUSE: "tensor(string)"} if manifest.task == "items" else outputs
 
@@ -315,6 +315,10 @@ def _answered(manifest: Manifest, model: bytes) -> CheckRows:
     label, probabilities = run_rows(open_model(model, manifest), reader_of(manifest), asked)
     if manifest.has_lists:
         return _answered_lists(manifest, rows, label, probabilities)
+    if manifest.labels is not None:
+        if not np.isfinite(probabilities).all():
+            raise ManifestError("the model answers probabilities that are no numbers")
+        return CheckRows(rows, tuple(labels_had(manifest, label)), tuple(map(tuple, probabilities.tolist())))
     if manifest.has_numbers:
         ordered = (probabilities[:, 0] <= label) & (label <= probabilities[:, 1])
         if not (ordered & np.isfinite(probabilities).all(axis=1)).all():

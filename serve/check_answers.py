@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from ludocast.serve.manifest import Manifest, ManifestError
+from ludocast.serve.manifest import Manifest
+from ludocast.serve.taker import ManifestError
 
 TOLERANCE = 1e-4  # between the recorded probabilities of the check rows and those on this machine
 
@@ -21,7 +22,7 @@ def check_answers(manifest: Manifest, label: np.ndarray[Any, Any], probabilities
     Raises:
         ManifestError: With the first row that differs.
     """
-    check = {"lists": _check_lists, "number": _check_numbers}.get(manifest.kind.answer, _check)
+    check = {"lists": _check_lists, "number": _check_numbers, "labels": _check_labels}.get(manifest.kind.answer, _check)
     check(manifest, label, probabilities)
 
 
@@ -35,6 +36,20 @@ def _check_lists(manifest: Manifest, labels: np.ndarray[Any, Any], probabilities
             raise ManifestError(
                 f"it does not reproduce its check rows: row {row + 1} gives {_shown(found, p)} and was recorded with "
                 f"{_shown(list(wanted), list(p_wanted))}; use the onnxruntime it was made with, or export it again"
+            )
+
+
+def _check_labels(manifest: Manifest, labels: np.ndarray[Any, Any], probabilities: np.ndarray[Any, Any]) -> None:
+    wanted = _near(manifest, labels, probabilities)
+    assert manifest.labels is not None
+    of_thresholds = np.abs(wanted - [one.threshold for one in manifest.labels])
+    for row, recorded in enumerate(manifest.check_rows.label):
+        differs = labels[row] != np.isin(manifest.classes, recorded)
+        if (differs & (of_thresholds[row] > TOLERANCE)).any():
+            name = manifest.classes[int(np.flatnonzero(differs)[0])]
+            raise ManifestError(
+                f'it does not reproduce its check rows: row {row + 1} and the label "{name}" are recorded otherwise; '
+                "export the model again"
             )
 
 
@@ -60,9 +75,10 @@ def _shown(labels: list[str], probabilities: list[float]) -> str:
     return f"[{', '.join(pairs[:5])}{', …' if len(pairs) > 5 else ''}]"
 
 
-def _check(manifest: Manifest, label: np.ndarray[Any, Any], probabilities: np.ndarray[Any, Any]) -> None:
+def _near(manifest: Manifest, label: np.ndarray[Any, Any], probabilities: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The recorded probabilities, near which those found have to be."""
     wanted = np.array(manifest.check_rows.probabilities)
-    if probabilities.shape != wanted.shape or label.shape != wanted.shape[:1]:
+    if probabilities.shape != wanted.shape or len(label) != len(wanted):
         raise ManifestError(f"the model answers shape {probabilities.shape}, not {wanted.shape}; export it again")
     distance = np.abs(probabilities - wanted)
     # NaN is not within any distance.
@@ -73,6 +89,11 @@ def _check(manifest: Manifest, label: np.ndarray[Any, Any], probabilities: np.nd
             f"it does not reproduce its check rows: row {row + 1} gives {probabilities[row].tolist()} and was recorded "
             f"with {wanted[row].tolist()}; use the onnxruntime it was made with, or export it again"
         )
+    return wanted
+
+
+def _check(manifest: Manifest, label: np.ndarray[Any, Any], probabilities: np.ndarray[Any, Any]) -> None:
+    wanted = _near(manifest, label, probabilities)
     for row, (found, recorded) in enumerate(zip(label, manifest.check_rows.label, strict=True)):
         if found != recorded and not _close_call(manifest, wanted[row]):
             raise ManifestError(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ludocast.serve.check_sequences import UNSEEN, check_sequences, moment
-from ludocast.serve.manifest import Input, SequenceInputs
+from ludocast.serve.manifest import Input
+from ludocast.serve.manifest_sequences import SequenceInputs
 
 Cell = str | float | bool | None
 # What a row takes from each input: a category's rank and the place of a number between smallest (0) and largest (1).

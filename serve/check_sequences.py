@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 
-from ludocast.serve.manifest import Input, SequenceInputs
+from ludocast.serve.manifest import Input
+from ludocast.serve.manifest_sequences import SequenceInputs
 
 UNSEEN = "(never seen)"
 HOUR = 3_600.0  # seconds

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from ludocast.models.drift import Drift
-from ludocast.models.metrics import LOWER_IS_BETTER, Interval, independent_difference, shown
+from ludocast.models.metrics import OF_LABEL, Interval, independent_difference, is_better_low, shown
 from ludocast.serve.charts import bar_chart
 from ludocast.serve.manifest import Manifest
-from ludocast.serve.measured import SHORT_TITLES, TITLES, Measured
-from ludocast.serve.measured_numbers import NUMBER_TITLES, SHORT_NUMBER_TITLES, MeasuredNumbers
+from ludocast.serve.measured import TITLES, Measured
+from ludocast.serve.measured_labels import LABEL_TITLES, SHORT_LABEL_TITLES, MeasuredLabels, is_shown
+from ludocast.serve.measured_numbers import NUMBER_TITLES, SHORT_NUMBER_TITLES, MeasuredNumbers, loss_of
 from ludocast.serve.page import render_page
 
 SHOWN_BARS = 15
-SHORT = {**SHORT_TITLES, **SHORT_NUMBER_TITLES}
+SHORT = {**SHORT_LABEL_TITLES, **SHORT_NUMBER_TITLES}
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class EvaluationReport:
     manifest: Manifest
     data: str
     rows: int
-    measured: Measured | MeasuredNumbers | None
+    measured: Measured | MeasuredLabels | MeasuredNumbers | None
     drifts: Sequence[Drift] | None
     shares: Mapping[str, tuple[float, float]] | None
     notes: Sequence[str]
@@ -59,7 +60,8 @@ class EvaluationReport:
         """The figures as JSON."""
         now = None if self.measured is None else self.measured.metrics()
         of_classes, of_numbers = ("threshold", "metrics", "gain", "confusion"), ("metrics", "wanted_coverage")
-        kept = {"classification": of_classes, "regression": of_numbers}.get(self.manifest.task, ())
+        of_labels = ("metrics", "labels", "pairs")
+        kept = {"classification": of_classes, "labels": of_labels, "regression": of_numbers}.get(self.manifest.task, ())
         return {
             "evaluation_of": {"name": self.manifest.name, "version": self.manifest.version},
             "data": self.data,
@@ -85,10 +87,13 @@ class EvaluationReport:
         if self.manifest.task == "segments":
             return self._shares_in_words()
         if measured is None:
-            return f"None of the {self.rows:,} rows has a label, so only what the model was asked about can be judged."
-        name = next(name for name in ("auc", "accuracy", "rmse") if name in measured.values)
+            labels = "a label" if self.manifest.labels is None else "all labels"
+            return f"None of the {self.rows:,} rows has {labels}, so only what the model was asked about can be judged."
+        decisive = (loss_of(self.manifest).measure,) if self.manifest.task == "regression" else ("auc", "accuracy")
+        name = next(name for name in decisive if name in measured.values)
         now, then = measured.values[name], self.then().get(name)
-        title, rows = SHORT.get(name, name), measured.rows["test"]
+        title, rows = title_of(name), measured.rows["test"]
+        title = f"mean {title}" if self.manifest.labels is not None else title
         said = f"On {rows:,} labelled rows the {title} is {shown(now.value)} ({shown(now.low)} to {shown(now.high)})"
         if then is None:
             return f"{said}."
@@ -111,7 +116,8 @@ class EvaluationReport:
             return "The bundle keeps nothing of its training's columns, so drift is not told; train again to have it."
         moved = [one for one in self.drifts if one.level != "none"]
         if not moved:
-            among = "segment and score" if self.manifest.task == "segments" else "score and label"
+            usual = "scores and labels" if self.manifest.labels is not None else "score and label"
+            among = "segment and score" if self.manifest.task == "segments" else usual
             return f"None of {len(self.drifts)} columns ({among} among them) has moved more than chance explains."
         names = ", ".join(f'"{one.name}"' for one in moved[:5])
         return f"{len(moved)} of {len(self.drifts)} columns have moved: {names}{', …' if len(moved) > 5 else ''}."
@@ -120,13 +126,21 @@ class EvaluationReport:
         """A sentence for each column that has moved, each measure that is worse, and each of the table."""
         then = self.then()
         worse = [
-            f"{SHORT.get(name, name)} is worse than in training by {shown(abs(one.value), of=then[name].value)} "
+            f"{title_of(name)} is worse than in training by {shown(abs(one.value), of=then[name].value)} "
             f"({' to '.join(shown(end, of=then[name].value) for end in sorted((abs(one.low), abs(one.high))))})"
             for name, one in self.changes().items()
-            if (one.low > 0 if name in LOWER_IS_BETTER else one.high < 0)
+            if is_shown(name)
+            if (one.low > 0 if is_better_low(name) else one.high < 0)
         ]
         moved = [] if self.drifts is None else [one.sentence() for one in self.drifts if one.level != "none"]
         return [*worse, *moved, *self.notes]
+
+
+def title_of(measure: str) -> str:
+    """A measure in few words; of one of several labels, such as "auc:churned", with its name."""
+    name, _, label = measure.partition(OF_LABEL)
+    title = SHORT.get(name, name.replace("ndcg", "NDCG").replace("_", " "))
+    return f"{title} of {label}" if label else title
 
 
 def _is_interval(entry: Any) -> bool:
@@ -155,11 +169,12 @@ def write_evaluation(report: EvaluationReport, path: Path) -> None:
         measured=report.measured,
         shares=report.shares,
         is_number=isinstance(report.measured, MeasuredNumbers),
-        titles={**TITLES, **NUMBER_TITLES},
-        short_titles=SHORT,
+        is_labels=isinstance(report.measured, MeasuredLabels),
+        titles={**(LABEL_TITLES if report.manifest.labels is not None else TITLES), **NUMBER_TITLES},
+        title_of=title_of,
         shown=shown,
         then=report.then(),
-        changes=report.changes(),
+        changes={name: one for name, one in report.changes().items() if is_shown(name)},
         warnings=report.warnings(),
         drifts=report.drifts,
         drift_chart=chart,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from ludocast.datamodules.preprocess import FIRST, MISSING, UNKNOWN, Preprocessing, slopes
-from ludocast.models.fitted import FittedClasses, FittedNumbers
+from ludocast.models.fitted import Fitted, FittedClasses, FittedLabels
 from ludocast.models.segments.segmentation import Segmentation
 from ludocast.serve.graph import GraphBuilder
 from ludocast.serve.graph_learners import add_probabilities
@@ -32,13 +32,13 @@ def add_class_outputs(graph: GraphBuilder, fitted: FittedClasses, logits: str) -
     graph.output(p, "probabilities", TensorProto.FLOAT, ["N", len(fitted.classes)])
 
 
-def preprocessing_metadata(fitted: FittedClasses | FittedNumbers | Segmentation) -> dict[str, str]:
+def preprocessing_metadata(fitted: Fitted | Segmentation) -> dict[str, str]:
     """What a graph holds for `export core`."""
     document = preprocessing_document(fitted)
     return {PREPROCESSING: json.dumps(document, ensure_ascii=False, separators=(",", ":"))}
 
 
-def preprocessing_document(fitted: FittedClasses | FittedNumbers | Segmentation) -> dict[str, Any]:
+def preprocessing_document(fitted: Fitted | Segmentation) -> dict[str, Any]:
     """What a foreign runtime has to do before the core graph, as plain JSON."""
     preprocessing: Preprocessing = fitted.preprocessing
     return {
@@ -84,9 +84,11 @@ def preprocessing_document(fitted: FittedClasses | FittedNumbers | Segmentation)
     }
 
 
-def _answers(fitted: FittedClasses | FittedNumbers | Segmentation) -> dict[str, Any]:
+def _answers(fitted: Fitted | Segmentation) -> dict[str, Any]:
     if isinstance(fitted, FittedClasses):
         return {"classes": list(fitted.classes), "positive": fitted.schema.positive, "threshold": fitted.threshold}
+    if isinstance(fitted, FittedLabels):
+        return {"classes": list(fitted.classes), "thresholds": fitted.thresholds.tolist()}
     if isinstance(fitted, Segmentation):
         return {"classes": list(fitted.names), "measures": list(fitted.measures)}
     return {"classes": [], "coverage": fitted.interval.coverage}

@@ -1,4 +1,4 @@
-"""A small builder of ONNX graphs: values are names, constants are kept once."""
+"""A small builder of ONNX graphs: values are names; equal constants are kept, and equal nodes computed, once."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ class GraphBuilder:
         self._prefix = prefix
         self.nodes: list[onnx.NodeProto] = []
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+        self._known: dict[tuple[object, ...], list[str]] = {}
         self.initializers: list[onnx.TensorProto] = []
         self._inputs: list[onnx.ValueInfoProto] = []
         self.outputs: list[onnx.ValueInfoProto] = []
@@ -73,17 +74,30 @@ class GraphBuilder:
         return self.constant(np.array(values, np.int64))
 
     def several(self, kind: str, count: int, *inputs: str, **attributes: Any) -> list[str]:
-        """Append a node and return the names of its outputs; an input that is not given is ""."""
-        outputs = [f"{self._prefix}v{len(self.nodes)}_{i}" for i in range(count)]
-        self.nodes.append(helper.make_node(kind, list(inputs), outputs, **attributes))
-        return outputs
+        """Append a node, unless an equal one is there, and return the names of its outputs.
+
+        An input that is not given is "".
+        """
+        return self._node(kind, [f"{self._prefix}v{len(self.nodes)}_{i}" for i in range(count)], inputs, attributes)
 
     def op(self, kind: str, *inputs: str, name: str | None = None, **attributes: Any) -> str:
-        """Append a node of one output and return that output's name."""
-        domain = "ai.onnx.ml" if kind in ("LabelEncoder", "TreeEnsembleRegressor") else ""
+        """Append a node of one output, unless an equal one is there, and return that output's name."""
         output = f"{self._prefix}v{len(self.nodes)}" if name is None else name
-        self.nodes.append(helper.make_node(kind, list(inputs), [output], domain=domain, **attributes))
-        return output
+        return self._node(kind, [output], inputs, attributes, is_named=name is not None)[0]
+
+    def _node(
+        self, kind: str, outputs: list[str], inputs: tuple[str, ...], attributes: dict[str, Any], is_named: bool = False
+    ) -> list[str]:
+        # Trees and bodies of loops are never looked for: to tell whether they are equal takes longer than it saves.
+        is_sought = not is_named and all(isinstance(value, int | float | str) for value in attributes.values())
+        key = (kind, len(outputs), inputs, *sorted(attributes.items())) if is_sought else ()
+        if key in self._known:
+            return self._known[key]
+        domain = "ai.onnx.ml" if kind in ("LabelEncoder", "TreeEnsembleRegressor") else ""
+        self.nodes.append(helper.make_node(kind, list(inputs), outputs, domain=domain, **attributes))
+        if is_sought:
+            self._known[key] = outputs
+        return outputs
 
     def model(self, description: str, metadata: dict[str, str]) -> onnx.ModelProto:
         """The finished model, checked; the builder is empty then."""

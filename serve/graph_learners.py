@@ -19,8 +19,8 @@ from ludocast.serve.graph_inputs import EncodedNames
 from onnx import TensorProto
 
 
-def add_network(graph: GraphBuilder, names: EncodedNames, module: TabularModule, scale: float) -> str:
-    """`scale` times the mean logits [N, C] of the members, all of them in batched products.
+def add_network(graph: GraphBuilder, names: EncodedNames, module: TabularModule, scale: float | np.ndarray) -> str:
+    """`scale`, or one for each output, times the mean logits [N, C] of the members, all in batched products.
 
     The inputs x₀ begin with a 1, so that biases are rows of the weights and cost no pass over the values.
     """

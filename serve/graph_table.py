@@ -14,13 +14,14 @@ import numpy as np
 import onnx
 from ludocast.models.calibration import SURE
 from ludocast.models.conformal import Ratios
-from ludocast.models.fitted import FittedClasses, FittedNumbers
+from ludocast.models.fitted import Fitted, FittedClasses, FittedLabels, FittedNumbers
 from ludocast.models.table.amounts import LEAST_AMOUNT, LEAST_LOG, Exponential, Floored
 from ludocast.models.table.bayes import Bayes
 from ludocast.models.table.deep import Network
 from ludocast.models.table.design import Design
 from ludocast.models.table.heads import LEAST_DEVIATION
 from ludocast.models.table.kernel import Kernel
+from ludocast.models.table.label_wise import LabelWise
 from ludocast.models.table.layers import Layers
 from ludocast.models.table.learners import Boosted
 from ludocast.models.table.linear import Linear
@@ -44,19 +45,53 @@ from ludocast.serve.graph_learners import (
 from onnx import TensorProto
 
 
-def export_table(fitted: FittedClasses | FittedNumbers, description: str = "") -> onnx.ModelProto:
-    """The graph of a bundle: a tensor [N, 1] a column in; `label` and `probabilities`, or `value` and `bounds`, out."""
-    assert isinstance(fitted.candidates, Learned)
+def export_table(fitted: Fitted, description: str = "") -> onnx.ModelProto:
+    """The graph of a bundle: a tensor [N, 1] a column in, and the outputs of its task out, see `serve.tasks`."""
+    learned = fitted.candidates
+    assert isinstance(learned, Learned)
     graph = GraphBuilder()
     names = add_preprocessing(graph, fitted.preprocessing, add_inputs(graph, fitted.schema))
-    blunt = fitted.temperature if isinstance(fitted, FittedClasses) else 1.0
-    scale = {name: weight / blunt for name, weight in fitted.weights.items()}
-    scores = _add_scores(graph, names, fitted.candidates, scale)
-    if not isinstance(fitted, FittedClasses):
-        _add_number_outputs(graph, fitted, scores)
+    if isinstance(fitted, FittedLabels):
+        _add_label_outputs(graph, fitted, _add_label_scores(graph, names, learned, fitted.scale))
+    elif isinstance(fitted, FittedClasses):
+        scale = {name: weight / fitted.temperature for name, weight in fitted.weights.items()}
+        add_class_outputs(graph, fitted, _add_scores(graph, names, learned, scale))
     else:
-        add_class_outputs(graph, fitted, scores)
+        _add_number_outputs(graph, fitted, _add_scores(graph, names, learned, fitted.weights))
     return graph.model(description, preprocessing_metadata(fitted))
+
+
+def _add_label_scores(
+    graph: GraphBuilder, names: EncodedNames, learned: Learned, scale: Mapping[str, np.ndarray]
+) -> str:
+    """The sum [N, L] of the learners' logits, those of each label times its scale."""
+    alone = {name: model for name, model in learned.models.items() if isinstance(model, LabelWise)}
+    parts = [
+        add_network(graph, names, model.module, scale[name])
+        for name, model in learned.models.items()
+        if isinstance(model, Network)
+    ]
+    if alone:
+        labels = range(len(next(iter(scale.values()))))
+        each = [
+            _add_scores(
+                graph,
+                names,
+                Learned({name: model.models[k] for name, model in alone.items()}),
+                {name: float(scale[name][k]) for name in alone},
+            )
+            for k in labels
+        ]
+        parts.append(graph.op("Concat", *each, axis=1))
+    return add_up(graph, parts)
+
+
+def _add_label_outputs(graph: GraphBuilder, fitted: FittedLabels, logits: str) -> None:
+    p = graph.op("Sigmoid", logits)
+    count = len(fitted.classes)
+    reached = graph.op("GreaterOrEqual", p, graph.floats(*fitted.thresholds.tolist()))
+    graph.output(reached, "labels", TensorProto.BOOL, ["N", count])
+    graph.output(p, "probabilities", TensorProto.FLOAT, ["N", count])
 
 
 def _add_scores(graph: GraphBuilder, names: EncodedNames, learned: Learned, scale: Mapping[str, float]) -> str:

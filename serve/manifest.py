@@ -6,11 +6,10 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 from ludocast.datamodules.errors import first_line
 from ludocast.serve.json_values import (
-    a_count,
     a_number,
     a_share,
     a_text,
@@ -20,14 +19,16 @@ from ludocast.serve.json_values import (
     shown,
     texts_by_name,
 )
-from ludocast.serve.tasks import OUTPUTS, TASKS, Task, measured, some_measures
+from ludocast.serve.manifest_labels import LabelValues, some_label_values
+from ludocast.serve.manifest_sequences import PairColumns, SequenceInputs, StepGraph, pairs_of, sequence_of, step_of
+from ludocast.serve.taker import ManifestError, Taker
+from ludocast.serve.tasks import OUTPUTS, TASKS, Loss, Task, a_loss, measured, some_measures
 
-FORMAT = 3  # older formats load for ever; a newer one is refused
+FORMAT = 4  # older formats load for ever; a newer one is refused
 SEQUENCES = 2  # the first with sequences; what has none, and an older task, is written as 1, which older releases read
 DTYPES = {"number": "float32", "timestamp": "float64", "category": "string", "boolean": "string"}
 FORMS = ("cell", "list", "words")
 MODEL_FILE = "model.onnx"
-Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -57,65 +58,13 @@ class Input:
 
 
 @dataclass(frozen=True)
-class SequenceInputs:
-    """What the lists of a row are to each other.
-
-    Attributes:
-        length: Tensor of the number of steps of each row, int64 [N].
-        longest: Most steps that are read. Of a longer row the last ones are, but for "tags", where it is refused.
-        time: Column of the steps' times, by which they are sorted; None where their order is that of the list.
-        now: Column of the moment of the question; only steps before it are known. None where there is none.
-        observe: Days before that moment from which on steps are known; None for all.
-        active_within: Days before that moment in which all who were asked about in training had a step.
-        line_end: Word that stands for the end of a line of a text.
-    """
-
-    length: str
-    longest: int
-    time: str | None = None
-    now: str | None = None
-    observe: float | None = None
-    active_within: float | None = None
-    line_end: str | None = None
-
-
-@dataclass(frozen=True)
-class StepGraph:
-    """A graph that takes one step of a sequence, from state to state.
-
-    Its inputs are `state` float [N, state], `last_time` float64 [N, 1] where steps have times (NaN before the first
-    one), and a column [N, 1] for each list of the bundle; where there is a moment of the question that too, and the
-    length, 0 for an answer without a step. Its outputs are those of the bundle and `new_state`.
-
-    Attributes:
-        file: Its name in the bundle.
-        state: Numbers of a state; zeros before the first step.
-    """
-
-    file: str
-    state: int
-
-
-@dataclass(frozen=True)
-class PairColumns:
-    """Columns of the table of pairs from which a recommender learnt: a history is what a user has in it.
-
-    Attributes:
-        user: Of users.
-        item: Of items.
-    """
-
-    user: str
-    item: str
-
-
-@dataclass(frozen=True)
 class CheckRows:
     """Rows made from the inputs, never from players, and what the model answered when the bundle was written.
 
     Attributes:
         rows: Column to value, one mapping a row.
-        label: One a row; a tuple of them where the task's answers are lists; a number where they are numbers.
+        label: One a row; a tuple of them where the task's answers are lists, and of several labels those that the row
+            gets; a number where they are numbers.
         probabilities: One a row and class, or one a label; of numbers the lower and the upper bound.
     """
 
@@ -129,8 +78,9 @@ class Manifest:
     """All that `bundle.json` holds.
 
     `positive` and `threshold` are None where there are not two classes, `coverage` where answers are no numbers: it is
-    the share of true values that is to lie within the bounds. Of "segments" alone `measures` tell what is told of each:
-    "distances" or "probabilities", and "anomaly" behind it where there is a score of the row.
+    the share of true values that is to lie within the bounds; `loss` None stands for the squared one. Of "segments"
+    alone `measures` tell what is told of each: "distances" or "probabilities", and "anomaly" behind it where there is a
+    score of the row. Of "labels" alone `labels` tell the values of each, whose names are the classes.
     """
 
     name: str
@@ -153,6 +103,8 @@ class Manifest:
     pairs: PairColumns | None = None
     coverage: float | None = None
     measures: tuple[str, ...] | None = None
+    loss: Loss | None = None
+    labels: tuple[LabelValues, ...] | None = None
 
     @property
     def kind(self) -> Task:
@@ -206,7 +158,7 @@ class Manifest:
             del fields["sequence"], fields["step"]
             for item in fields["inputs"]:
                 del item["form"]
-        for name in ("pairs", "coverage", "measures"):
+        for name in ("pairs", "coverage", "measures", "loss", "labels"):
             if fields[name] is None:
                 del fields[name]
         number = max(self.kind.format, 1 if self.sequence is None else SEQUENCES)
@@ -215,10 +167,6 @@ class Manifest:
             return json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
         except (TypeError, ValueError) as error:
             raise ValueError(f"bundle.json cannot hold this: {error}; give numbers, text and lists of them") from error
-
-
-class ManifestError(ValueError):
-    """What is wrong with a `bundle.json`, without the name of the bundle."""
 
 
 def parse_manifest(text: str | bytes) -> Manifest:
@@ -247,7 +195,7 @@ def parse_manifest(text: str | bytes) -> Manifest:
 
 
 def _manifest(document: dict[str, Any], version: int, has_sequences: bool) -> Manifest:
-    take = _Taker(document, "")
+    take = Taker(document, "")
     task = take.get("task", a_text)
     known = {name: one for name, one in TASKS.items() if one.format <= version}
     tasks = [name for name, one in known.items() if has_sequences or one.answer != "lists"]
@@ -262,6 +210,9 @@ def _manifest(document: dict[str, Any], version: int, has_sequences: bool) -> Ma
     inputs = _inputs(document, has_sequences, taken)
     files = _files(take.get("files", an_object))
     measures = take.get("measures", some_measures) if kind.answer == "segment" else None
+    labels = take.get("labels", some_label_values) if kind.answer == "labels" else None
+    if labels is not None and len(labels) != len(classes):
+        raise ManifestError('bundle.json: "labels" has to hold one entry a class')
     positive = take.get("positive", optional(a_text))
     if positive is not None and (positive not in classes or len(classes) != 2):
         raise ManifestError('bundle.json: "positive" has to be one of two classes, or null')
@@ -281,11 +232,13 @@ def _manifest(document: dict[str, Any], version: int, has_sequences: bool) -> Ma
         data_sha256=take.get("data_sha256", optional(a_text)),
         git_revision=take.get("git_revision", optional(a_text)),
         task=task,
-        sequence=_sequence(take.get("sequence", an_object), inputs) if has_sequences else None,
-        step=_step(take.get("step", optional(an_object)), files) if has_sequences else None,
-        pairs=_pairs(document) if task == "items" else None,
+        sequence=sequence_of(take.get("sequence", an_object), inputs) if has_sequences else None,
+        step=step_of(take.get("step", optional(an_object)), files) if has_sequences else None,
+        pairs=pairs_of(document) if task == "items" else None,
         coverage=take.get("coverage", a_share) if kind.answer == "number" else None,
         measures=measures,
+        loss=take.get("loss", a_loss) if kind.answer == "number" and "loss" in document else None,
+        labels=labels,
     )
 
 
@@ -293,54 +246,13 @@ def _classes(classes: tuple[str, ...], kind: Task) -> tuple[str, ...]:
     if kind.answer == "number":
         if classes:
             raise ManifestError('bundle.json: "classes" has to be empty where answers are numbers')
-    elif len(classes) < (2 if kind.answer == "class" else 1) or len(set(classes)) != len(classes):
+    elif len(classes) < (2 if kind.answer in ("class", "labels") else 1) or len(set(classes)) != len(classes):
         raise ManifestError('bundle.json: "classes" has to hold two different labels or more')
     return classes
 
 
-def _pairs(document: dict[str, Any]) -> PairColumns:
-    take = _Taker(_Taker(document, "").get("pairs", an_object), "pairs.")
-    return PairColumns(user=take.get("user", a_text), item=take.get("item", a_text))
-
-
-def _sequence(entry: dict[str, Any], inputs: tuple[Input, ...]) -> SequenceInputs:
-    take = _Taker(entry, "sequence.")
-    sequence = SequenceInputs(
-        length=take.get("length", a_text),
-        longest=take.get("longest", a_count),
-        time=take.get("time", optional(a_text)),
-        now=take.get("now", optional(a_text)),
-        observe=take.get("observe", optional(a_number)),
-        active_within=take.get("active_within", optional(a_number)),
-        line_end=take.get("line_end", optional(a_text)),
-    )
-    if all(item.form == "cell" for item in inputs):
-        raise ManifestError('bundle.json: a bundle of sequences has an input of "form" list or words')
-    if sequence.length in {*OUTPUTS, *(item.tensor for item in inputs)}:
-        raise ManifestError('bundle.json: "sequence.length" has the name of an input or output')
-    for what, column, is_list in (("time", sequence.time, True), ("now", sequence.now, False)):
-        item = next((item for item in inputs if item.column == column), None)
-        fits = item is not None and item.kind == "timestamp" and (item.form != "cell") == is_list
-        if column is not None and not fits:
-            form = "list" if is_list else "cell"
-            raise ManifestError(f'bundle.json: "sequence.{what}" has to name a timestamp of form {form}')
-    if sequence.now is not None and sequence.time is None:
-        raise ManifestError('bundle.json: "sequence.now" needs a "sequence.time"')
-    return sequence
-
-
-def _step(entry: dict[str, Any] | None, files: Mapping[str, str]) -> StepGraph | None:
-    if entry is None:
-        return None
-    take = _Taker(entry, "step.")
-    step = StepGraph(file=take.get("file", a_text), state=take.get("state", a_count))
-    if step.file not in files:
-        raise ManifestError(f'bundle.json: "files" does not name {shown(step.file)}, which "step.file" does')
-    return step
-
-
 def _inputs(document: dict[str, Any], has_sequences: bool, taken: set[str]) -> tuple[Input, ...]:
-    entries = _Taker(document, "").get("inputs", list_of(an_object))
+    entries = Taker(document, "").get("inputs", list_of(an_object))
     inputs = tuple(_input(entry, f"inputs[{i}].", has_sequences) for i, entry in enumerate(entries))
     if not inputs:
         raise ManifestError('bundle.json: "inputs" is empty')
@@ -354,7 +266,7 @@ def _inputs(document: dict[str, Any], has_sequences: bool, taken: set[str]) -> t
 
 
 def _input(entry: dict[str, Any], where: str, has_sequences: bool) -> Input:
-    take = _Taker(entry, where)
+    take = Taker(entry, where)
     kind = take.get("kind", a_text)
     if kind not in DTYPES:
         raise ManifestError(f'bundle.json: "{where}kind" has to be one of {", ".join(DTYPES)}, got {shown(kind)}')
@@ -388,9 +300,9 @@ def _files(entries: dict[str, Any]) -> dict[str, str]:
 
 
 def _check_rows(entry: dict[str, Any], kind: Task, classes: int) -> CheckRows:
-    take = _Taker(entry, "check_rows.")
+    take = Taker(entry, "check_rows.")
     rows = take.get("rows", list_of(an_object))
-    labels: dict[str, Callable[[Any], Any]] = {"lists": list_of(a_text), "number": a_number}
+    labels: dict[str, Callable[[Any], Any]] = {"lists": list_of(a_text), "labels": list_of(a_text), "number": a_number}
     label = take.get("label", list_of(labels.get(kind.answer, a_text)))
     probabilities = take.get("probabilities", list_of(list_of(a_number)))
     if not rows or not len(rows) == len(label) == len(probabilities):
@@ -400,19 +312,3 @@ def _check_rows(entry: dict[str, Any], kind: Task, classes: int) -> CheckRows:
     if [len(row) for row in probabilities] != sizes:
         raise ManifestError(f'bundle.json: "check_rows.probabilities" has to hold one number a {of}')
     return CheckRows(rows, label, probabilities)
-
-
-@dataclass(frozen=True)
-class _Taker:
-    """Takes fields of one JSON object; an error says which."""
-
-    entry: Mapping[str, Any]
-    where: str
-
-    def get(self, key: str, check: Callable[[Any], Value]) -> Value:
-        if key not in self.entry:
-            raise ManifestError(f'bundle.json: "{self.where}{key}" is missing')
-        try:
-            return check(self.entry[key])
-        except TypeError as error:
-            raise ManifestError(f'bundle.json: "{self.where}{key}" {error}') from None

@@ -186,7 +186,7 @@ def measure(
         leaderboard=compare(leaderboard, label, index, seed=seed, resamples=resamples),
         gains=_gains(ours[:, index], label == index) if has_curves and index is not None else (),
         confusion=curves.confusion(label, predicted, len(classes)),
-        charts=_charts(leaderboard, label == index, index, words) if has_curves and index is not None else (),
+        charts=class_charts(leaderboard, label == index, index, words) if has_curves and index is not None else (),
         best_possible=best,
     )
 
@@ -196,7 +196,15 @@ def _gains(score: np.ndarray, positive: np.ndarray) -> list[Gain]:
     return [Gain(share, float(part), float(part / share)) for share, part in zip(SHARES, reached, strict=True)]
 
 
-def _charts(leaderboard: Mapping[str, np.ndarray], hit: np.ndarray, positive: int, words: Words) -> list[Markup]:
+def class_charts(leaderboard: Mapping[str, np.ndarray], hit: np.ndarray, positive: int, words: Words) -> list[Markup]:
+    """ROC, precision and recall, calibration, gain and lift.
+
+    Args:
+        leaderboard: Probabilities [N, C] of each candidate, ours first.
+        hit: Which rows are of the positive class, bool [N]; both kinds are there.
+        positive: Its index.
+        words: Of the axes.
+    """
     scores = {name: p[:, positive] for name, p in leaderboard.items()}
     names = list(scores)
     shown = [names[0], *(name for name in names[1:] if "alone" not in name)][:4]

@@ -6,13 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from ludocast.models.metrics import Interval
-from ludocast.models.number_loss import SQUARED, NumberLoss
+from ludocast.models.number_loss import SQUARED, LossName, NumberLoss
 from ludocast.models.number_metrics import NumberStanding, compare_numbers, number_metrics
 from ludocast.serve.charts import Series, dot_chart, line_chart, nice_range, nice_top
+from ludocast.serve.manifest import Manifest
 from ludocast.serve.measured import resamples_of
 from markupsafe import Markup
 
@@ -103,6 +104,15 @@ def _decisive(entry: NumberStanding) -> Interval:
 
 def _behind(entry: NumberStanding) -> Interval | None:
     return entry.rmse_behind if entry.loss is None else entry.loss_behind
+
+
+def loss_of(manifest: Manifest) -> NumberLoss:
+    """By which a bundle's numbers were predicted; the squared one of a bundle that does not tell."""
+    told = manifest.loss
+    if told is None:
+        return SQUARED
+    name = cast(LossName, told.name)
+    return NumberLoss(name) if told.quantile is None else NumberLoss(name, told.quantile)
 
 
 def measure_numbers(

@@ -198,13 +198,24 @@ def _prediction(manifest: Manifest) -> dict[str, Any]:
             "required": ["segment", *manifest.measures],
             "properties": {"segment": segment, measure: each, **dict.fromkeys(more, score)},
         }
+    each_class = {"type": "object", "properties": {name: {"type": "number"} for name in manifest.classes}}
+    if manifest.labels is not None:
+        name = {"type": "string", "enum": list(manifest.classes)}
+        return {
+            "type": "object",
+            "required": ["labels", "probabilities"],
+            "properties": {
+                "labels": {"type": "array", "items": name, "description": "Those that it has; any number of them."},
+                "probabilities": each_class,
+            },
+        }
     return {
         "type": "object",
         "required": ["label", "probability", "probabilities"],
         "properties": {
             "label": {"type": "string", "enum": list(manifest.classes)},
             "probability": {"type": "number", "description": f"Of {manifest.positive or 'the label'}."},
-            "probabilities": {"type": "object", "properties": {name: {"type": "number"} for name in manifest.classes}},
+            "probabilities": each_class,
         },
     }
 

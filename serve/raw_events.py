@@ -18,8 +18,8 @@ from ludocast.datamodules.etl.rules import DAY_MS
 from ludocast.datamodules.feature_state import Definition, Event, FeatureState, features_of, read_definition
 from ludocast.datamodules.schema import MISSING_TOKENS
 from ludocast.serve.bundle import Bundle, read_model
-from ludocast.serve.manifest import ManifestError
 from ludocast.serve.notes import Note, about_rows
+from ludocast.serve.taker import ManifestError
 
 FEATURES_FILE = "features.json"
 EVENTS, AT = "events", "at"

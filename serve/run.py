@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 from ludocast.serve.feeds import Feeds
-from ludocast.serve.manifest import Manifest, ManifestError
+from ludocast.serve.manifest import Manifest
 from ludocast.serve.sequence_feeds import SequenceFeeds
+from ludocast.serve.taker import ManifestError
 
 Run = Callable[[list[str], dict[str, np.ndarray[Any, Any]]], Any]  # as `onnxruntime.InferenceSession.run`
 Array = np.ndarray[Any, Any]
@@ -25,22 +26,25 @@ def run_feeds(run: Run, manifest: Manifest, feeds: Feeds | SequenceFeeds) -> tup
         feeds: Of N rows.
 
     Returns:
-        Objects [N] of str and float32 [N, classes]; where the task's answers are numbers, float32 [N] and their bounds,
-        float32 [N, 2]; where they are lists, objects [N], each a list of str, and objects [N], each float32 of the same
-        length.
+        Objects [N] of str and float32 [N, classes]; of several labels bool [N, classes] and float32 [N, classes]; where
+        the task's answers are numbers, float32 [N] and their bounds, float32 [N, 2]; where they are lists, objects [N],
+        each a list of str, and objects [N], each float32 of the same length.
 
     Raises:
         ManifestError: If the model is another's.
     """
     outputs = list(manifest.outputs)
     labels: Array = np.empty(feeds.rows, np.float32 if manifest.has_numbers else object)
+    if manifest.labels is not None:
+        labels = np.empty((feeds.rows, len(manifest.classes)), np.bool_)
     if not manifest.has_lists:
         probabilities: Array = np.empty((feeds.rows, manifest.widths), np.float32)
         for rows, tensors in feeds.batches():
             label, p = run(outputs, tensors)
             if label.shape != labels[rows].shape or p.shape != probabilities[rows].shape:
                 raise ManifestError(
-                    f"the model answers shapes {label.shape} and {p.shape}, not [N], [N, {manifest.widths}]"
+                    f"the model answers shapes {label.shape} and {p.shape}, not {labels[rows].shape} and "
+                    f"{probabilities[rows].shape}"
                 )
             labels[rows], probabilities[rows] = label, p
         return labels, probabilities

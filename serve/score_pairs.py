@@ -21,7 +21,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from ludocast.datamodules.cells import WHOLE
 from ludocast.serve.batch.answered import Answered
-from ludocast.serve.manifest import Manifest, PairColumns
+from ludocast.serve.manifest import Manifest
+from ludocast.serve.manifest_sequences import PairColumns
 from ludocast.serve.recommend_names import HISTORY
 from ludocast.serve.scorer import Scorer
 from ludocast.serve.suggest_options import SuggestOptions

@@ -29,7 +29,7 @@ class Predictions:
 
     Attributes:
         labels: Objects [N] of str, by the bundle's threshold. Of a task whose answers are lists, each a list of str;
-            where they are numbers, these, float32 [N].
+            where they are numbers, these, float32 [N]; of several labels whether a row has each, bool [N, labels].
         probabilities: float32 [N, classes], in the order of the bundle's classes. Of lists objects [N], each float32
             with one a label; of numbers their lower and upper bounds, float32 [N, 2].
         ignored: Columns that the model does not read.

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from ludocast.models.fitted import FittedClasses, FittedNumbers
+from ludocast.models.fitted import Fitted, FittedNumbers
 from ludocast.models.metrics import shown
 from ludocast.models.table.search import Searched, reason
 from ludocast.models.table.trials import Trial
 from ludocast.serve.charts import dot_chart, nice_range
 from markupsafe import Markup
-
-Model = FittedClasses | FittedNumbers
 
 
 @dataclass(frozen=True)
@@ -114,7 +112,7 @@ def search_record(searched: Searched) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _loss(trial: Trial, model: Model) -> float:
+def _loss(trial: Trial, model: Fitted) -> float:
     """Log loss, or that of a number in the label's unit."""
     return model.loss.in_unit(trial.loss, model.width) if isinstance(model, FittedNumbers) else trial.loss
 
@@ -124,7 +122,7 @@ def _words(trial: Trial) -> str:
     return ", ".join(said) if said else "as without a search"
 
 
-def _tried(own: Sequence[Trial], model: Model) -> Tried:
+def _tried(own: Sequence[Trial], model: Fitted) -> Tried:
     best = min(own, key=lambda one: one.loss)
     whole = [one for one in own if one.state == "whole"]
     return Tried(
@@ -138,7 +136,7 @@ def _tried(own: Sequence[Trial], model: Model) -> Tried:
     )
 
 
-def _curve(trials: Sequence[Trial], model: Model, measure: str) -> Markup:
+def _curve(trials: Sequence[Trial], model: Fitted, measure: str) -> Markup:
     whole = [one for one in trials if one.state == "whole"]
     time, loss = [one.elapsed for one in whole], [_loss(one, model) for one in whole]
     best = [min(loss[: k + 1]) for k in range(len(loss))]

@@ -38,7 +38,8 @@ from ludocast.serve.graph_steps import (
     add_steps,
     number_tensors,
 )
-from ludocast.serve.manifest import Input, SequenceInputs, StepGraph
+from ludocast.serve.manifest import Input
+from ludocast.serve.manifest_sequences import SequenceInputs, StepGraph
 from onnx import TensorProto
 from torch import nn
 

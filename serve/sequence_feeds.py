@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from ludocast.datamodules.cells import CellError
 from ludocast.serve.feeds import RowError, check_columns, refused_cell, refused_rows, uneven_columns
-from ludocast.serve.manifest import Input, Manifest, SequenceInputs
+from ludocast.serve.manifest import Input, Manifest
+from ludocast.serve.manifest_sequences import SequenceInputs
 from ludocast.serve.notes import Note, about_rows, about_steps
 from ludocast.serve.ragged import RaggedValues, flat_values, ragged_values
 from ludocast.serve.suggest_options import OPTIONS

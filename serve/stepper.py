@@ -16,9 +16,10 @@ from ludocast.datamodules.cells import READERS, CellError
 from ludocast.serve.bundle import Bundle, open_step
 from ludocast.serve.check_answers import TOLERANCE
 from ludocast.serve.feeds import refused_rows
-from ludocast.serve.manifest import Input, Manifest, ManifestError
+from ludocast.serve.manifest import Input, Manifest
 from ludocast.serve.scorer import Predictions
 from ludocast.serve.sequence_feeds import SequenceFeeds
+from ludocast.serve.taker import ManifestError
 
 HEADER = struct.Struct("<8sd")  # the model's mark, seconds of the last event
 

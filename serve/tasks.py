@@ -6,11 +6,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ludocast.serve.json_values import a_text, list_of
+from ludocast.serve.json_values import a_share, a_text, an_object, list_of, shown
 
 OUTPUTS = ("label", "probabilities")
 VALUES = ("value", "bounds")
+LOSSES = ("squared", "absolute", "quantile", "poisson", "tweedie")  # by which numbers are predicted
 MEASURES, ANOMALY = ("distances", "probabilities"), "anomaly"  # of "segments"
+
+
+@dataclass(frozen=True)
+class Loss:
+    """By which a number was predicted.
+
+    Attributes:
+        name: One of `LOSSES`.
+        quantile: Of "quantile", the share of the rows that are to lie below what is predicted; None of others.
+    """
+
+    name: str
+    quantile: float | None = None
 
 
 @dataclass(frozen=True)
@@ -20,13 +34,14 @@ class Task:
     Attributes:
         outputs: Names of its two outputs.
         answer: "class", a label and a probability a class; "lists" of labels and probabilities, which only bundles of
-            sequences give; "number", a value and the lower and upper bound of an interval around it; or "segment", a
-            label and a distance or probability a label, then the anomaly score where there is one.
+            sequences give; "number", a value and the lower and upper bound of an interval around it; "segment", a
+            label and a distance or probability a label, then the anomaly score where there is one; or "labels", of each
+            of several labels whether a row has it, and its probability.
         format: Of `bundle.json`, the first that knows the task: a release that does not know it refuses the file.
     """
 
     outputs: tuple[str, str]
-    answer: Literal["class", "lists", "number", "segment"]
+    answer: Literal["class", "lists", "number", "segment", "labels"]
     format: int
 
 
@@ -39,7 +54,21 @@ TASKS = {
     "items": Task(("items", "scores"), "lists", 2),
     "regression": Task(VALUES, "number", 3),
     "segments": Task(("segment", "measures"), "segment", 3),
+    "labels": Task(("labels", "probabilities"), "labels", 4),
 }
+
+
+def a_loss(value: object) -> Loss:
+    """By which a number was predicted.
+
+    Raises:
+        TypeError: If it is something else.
+    """
+    entry = an_object(value)
+    name = entry.get("name")
+    if name not in LOSSES:
+        raise TypeError(f"names one of {', '.join(LOSSES)}, got {shown(name)}")
+    return Loss(name, a_share(entry.get("quantile")) if name == "quantile" else None)
 
 
 def some_measures(value: object) -> tuple[str, ...]:

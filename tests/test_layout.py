@@ -33,7 +33,7 @@ TRAINING_FILES = {
     *("graph_contributions.py", "graph_candidate_network.py", "graph_options.py", "graph_sparse_weights.py"),
     *("graph_segments.py", "segments_export.py", "segments_report.py", "segment_charts.py"),
     *("core_recommend.py", "graph_stable_top.py", "graph_table.py", "number_report.py", "measured_numbers.py"),
-    *("value_report.py", "value_charts.py", "search_report.py"),
+    *("value_report.py", "value_charts.py", "search_report.py", "labels_report.py", "measured_labels.py"),
     *("graph.py", "graph_inputs.py", "graph_learners.py", "graph_events.py", "graph_recurrent.py", "graph_sequence.py"),
     *("graph_steps.py", "sequence_export.py", "core_sequence.py", "graph_players.py", "graph_cold_start.py"),
 }

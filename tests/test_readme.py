@@ -150,6 +150,7 @@ def test_the_blocks_on_runs_run(tmp_path: Path) -> None:
 def test_the_blocks_on_learners_run(tmp_path: Path) -> None:
     run_commands("docs/table.md", tmp_path, fewest=1)
     tasks = {"leaves": "classification", "store": "classification", "minutes": "regression", "purchases": "regression"}
+    tasks["both"] = "labels"
     for run, task in tasks.items():
         assert json.loads((tmp_path / run / "bundle" / "bundle.json").read_text())["task"] == task
     assert (tmp_path / "minutes_now" / "report.html").is_file()

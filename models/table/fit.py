@@ -18,20 +18,21 @@ from ludocast.datamodules.row_group_loader import TrainingStream
 from ludocast.datamodules.row_groups import StreamedTable
 from ludocast.datamodules.schema import Schema
 from ludocast.models.blend import blend_weights
-from ludocast.models.calibration import class_log_loss, fit_temperature
 from ludocast.models.calibration import loss as usual_loss
-from ludocast.models.fitted import FittedClasses, FittedNumbers
-from ludocast.models.learner import HeldOut, Learner, Measure, held_out_rows, least_setting, try_in_turn
+from ludocast.models.fitted import Fitted
+from ludocast.models.learner import HeldOut, Learner, Measure, Setting, chosen_setting, held_out_rows, try_in_turn
 from ludocast.models.number_loss import SQUARED, NumberLoss
 from ludocast.models.ranks import NotFirstError, Ranks
 from ludocast.models.table.deep import AS_USUAL, Training
-from ludocast.models.table.learners import Job, learner_names, learners
+from ludocast.models.table.goal import Sharpness
+from ludocast.models.table.learners import job_of, learner_names, learners
 from ludocast.models.table.model import Model
 from ludocast.models.table.prepared import prepare
+from ludocast.models.threads import threads_for
 from ludocast.models.trainer import ALONE
 
 Combine = Literal["best", "blend"]
-Fitted = TypeVar("Fitted")
+Candidate = TypeVar("Candidate")
 
 
 @dataclass(frozen=True)
@@ -41,14 +42,14 @@ class Row:
     Attributes:
         learner: Its name.
         loss: Mean log loss, or that of a number in the label's unit, of the squared one its root; None where it failed.
-        setting: The one that was chosen.
+        setting: The one that was chosen; of several labels that of each.
         seconds: It took to try and to fit.
         failed: Why it is not there, "" where it is.
     """
 
     learner: str
     loss: float | None
-    setting: float | None
+    setting: Setting | None
     seconds: float
     failed: str = ""
 
@@ -64,8 +65,8 @@ class FittedTable:
         leaderboard: The best first.
     """
 
-    model: FittedClasses | FittedNumbers
-    every: Mapping[str, FittedClasses | FittedNumbers]
+    model: Fitted
+    every: Mapping[str, Fitted]
     held_out: HeldOut
     leaderboard: tuple[Row, ...]
 
@@ -92,7 +93,7 @@ def fit_table(
     Args:
         schema: The table's schema; without classes the label is a number.
         columns: Raw columns of the training rows.
-        label: Class index, int64 [N], or numbers, float64 [N].
+        label: Class index, int64 [N], of several labels 0 or 1, int64 [N, L], or numbers, float64 [N].
         validation: Raw columns and labels of rows held out for good; None: each training row is held out once.
         names: Of learners, a text as `learner_names` reads it, or keys of `LEARNERS`.
         combine: Whether the best one is taken, or a blend by weights.
@@ -110,32 +111,31 @@ def fit_table(
         ValueError: If there is no such learner, all fail, or a text column has too many values for `stream`.
         NotFirstError: In all processes but the first, once the network is trained, which all do together.
     """
-    classes = len(schema.classes)
     ready = prepare(schema, columns, label, validation, seed, rare, loss)
     more = None if stream is None else _training_stream(stream, ready.preprocessing)
     network = replace(training, shown=ready.held, stream=more)
-    job = Job(ready.preprocessing, classes, seed, points, prototypes, network, loss)
-    every = learners(learner_names(names, classes, loss) if isinstance(names, str) else names, job)
-    ranks = training.settings.ranks
-    measure = class_log_loss if classes else loss.of_scores
-    found = try_all(every, ready.encoded, ready.label, ready.held, ready.folds(seed), say, ranks, measure)
+    job = job_of(schema, ready.preprocessing, seed, points, prototypes, network, loss)
+    every = learners(learner_names(names, len(schema.classes), loss) if isinstance(names, str) else names, job)
+    ranks, goal = training.settings.ranks, ready.goal
+    with threads_for(ready.encoded.size):
+        found = try_all(every, ready.encoded, ready.label, ready.held, ready.folds(seed), say, ranks, goal.measure)
     if not ranks.is_first:
         raise NotFirstError
     check_some(found.rows)
     held_out = found.held_out
     # Each is judged as it would be served, calibrated: margins and naive odds are not probabilities.
-    sharp = {name: 1 / fit_temperature(s, held_out.label) if classes else 1.0 for name, s in held_out.logits.items()}
-    losses = {name: measure(scores * sharp[name], held_out.label) for name, scores in held_out.logits.items()}
+    sharp = {name: goal.sharpness(scores, held_out.label) for name, scores in held_out.logits.items()}
+    losses = {name: goal.measure(scores * sharp[name], held_out.label) for name, scores in held_out.logits.items()}
     best = min(losses, key=lambda name: losses[name])
-    weights = {name: float(name == best) for name in losses}
+    parts, scale = {name: float(name == best) for name in losses}, dict[str, Sharpness]()
     if combine == "blend" and len(losses) > 1:
         scale = {name: 1.0 if every[name].calibrated else sharp[name] for name in losses}
         scores = {name: one * scale[name] for name, one in held_out.logits.items()}
-        weights = {name: part * scale[name] for name, part in blend_weights(scores, held_out.label, measure).items()}
+        parts = blend_weights(scores, held_out.label, goal.measure)
     ordered = sorted(losses, key=lambda name: losses[name])
-    shown = {name: one if classes else loss.in_unit(one, ready.width) for name, one in losses.items()}
+    shown = {name: goal.in_unit(one) for name, one in losses.items()}
     return FittedTable(
-        ready.assembled(found.models, weights, held_out),
+        ready.assembled(found.models, parts, held_out, scale),
         {name: ready.assembled(found.models, {name: 1.0}, held_out) for name in ordered},
         held_out,
         ranked(replace(row, loss=shown.get(row.learner)) for row in found.rows),
@@ -198,7 +198,7 @@ def try_all(
     Args:
         every: By name.
         encoded: The training rows.
-        label: Of these, int64 [N] or scaled numbers, float64 [N].
+        label: Of these, int64 [N], of several labels [N, L], or scaled numbers, float64 [N].
         held: Rows held out for good, with their label.
         fold: Where there are none, the fold that holds each training row out, int64 [N].
         say: Is told what happens.
@@ -223,11 +223,11 @@ def try_all(
 
 def attempted(
     name: str,
-    attempt: Callable[[], tuple[Fitted, float | None, np.ndarray]],
+    attempt: Callable[[], tuple[Candidate, Setting | None, np.ndarray]],
     say: Callable[[str], None],
     *,
     survives: bool = True,
-) -> tuple[tuple[Fitted, np.ndarray] | None, Row]:
+) -> tuple[tuple[Candidate, np.ndarray] | None, Row]:
     """What a learner gives, None where it fails, and its row, the loss not told yet.
 
     Args:
@@ -258,7 +258,7 @@ def _try(
     held: tuple[Encoded, np.ndarray] | None,
     fold: np.ndarray | None,
     measure: Measure,
-) -> tuple[Model, float, np.ndarray]:
+) -> tuple[Model, Setting, np.ndarray]:
     """The fitted learner, its setting, and its scores [N, C] on held-out rows under that."""
     if held is not None and learner.only is not None:
         model = learner.fit(encoded, label, learner.only)
@@ -268,5 +268,5 @@ def _try(
     else:
         assert fold is not None
         tried, known = try_in_turn(learner, encoded, label, fold), label
-    setting = least_setting(tried, known, measure)
-    return learner.fit(encoded, label, setting), setting, tried[setting]
+    setting, scores = chosen_setting(tried, known, measure)
+    return learner.fit(encoded, label, setting), setting, scores

@@ -11,7 +11,7 @@ from ludocast.datamodules.number_label import Task, number_label
 from ludocast.datamodules.read import from_frame
 from ludocast.datamodules.schema import Schema
 from ludocast.datamodules.split import inner_split
-from ludocast.models.fitted import FittedClasses, FittedNumbers
+from ludocast.models.fitted import Fitted
 from ludocast.models.number_loss import SQUARED, NumberLoss
 from ludocast.models.table.deep import AS_USUAL, Training
 from ludocast.models.table.fit import Combine, FittedTable, fit_table
@@ -95,6 +95,6 @@ def rows_of_frame(
     return schema, taken, known[train], validation
 
 
-def predict_frame(fitted: FittedClasses | FittedNumbers, frame: pd.DataFrame) -> np.ndarray:
-    """Probabilities float64 [N, classes] of a frame, or values float64 [N]."""
+def predict_frame(fitted: Fitted, frame: pd.DataFrame) -> np.ndarray:
+    """Probabilities float64 [N, classes] of a frame, or [N, labels], or values float64 [N]."""
     return fitted.predict(raw_columns(from_frame(frame), fitted.schema)[0])

@@ -1,6 +1,6 @@
 """What the tabular network predicts: how many outputs it has for it, and by which loss they are trained."""
 
-# M members, B rows of a batch, C outputs
+# M members, B rows of a batch, C outputs, L labels
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Head:
 
     Attributes:
         outputs: C.
-        losses: From outputs [M, B, C] and labels [M, B] to the loss of each row, [M, B].
+        losses: From outputs [M, B, C] and labels [M, B], of several [M, B, L], to the loss of each row, [M, B].
     """
 
     outputs: int
@@ -81,13 +81,21 @@ HEADS: dict[str, Head] = {
 
 
 def head_of(sizes: dict[str, Any]) -> Head:
-    """The head by a table's sizes: of its `classes`, or by the `loss` of a number and its `quantile`."""
+    """The head by a table's sizes: of its `labels` or `classes`, or by the `loss` of a number and its `quantile`."""
     classes: int = sizes["classes"]
+    if sizes.get("labels"):
+        return Head(sizes["labels"], label_losses)
     if classes:
         return Head(1 if classes == 2 else classes, class_losses)
     if sizes["loss"] == "quantile":
         return Head(1, partial(_pinball, quantile=sizes["quantile"]))
     return HEADS[sizes["loss"]]
+
+
+def label_losses(logits_MBL: Tensor, label_MBL: Tensor) -> Tensor:
+    """Cross-entropy [M, B], the mean over labels."""
+    label = label_MBL.to(logits_MBL.dtype)
+    return F.binary_cross_entropy_with_logits(logits_MBL, label, reduction="none").mean(-1)
 
 
 def class_losses(logits_MBC: Tensor, label_MB: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from typing import get_args
 
 import numpy as np
 from ludocast.datamodules.preprocess import Encoded, Preprocessing
+from ludocast.datamodules.schema import Schema
 from ludocast.datamodules.split import CROSS_ROWS
 from ludocast.models.learner import Learner, one_setting
 from ludocast.models.number_loss import SQUARED, LossName, NumberLoss
@@ -22,6 +23,7 @@ from ludocast.models.table.deep import AS_USUAL, Training, network_learner
 from ludocast.models.table.design import HALF, fit_design
 from ludocast.models.table.fit_boosting import Library, fit_boosting, is_installed
 from ludocast.models.table.kernel import fit_kernel
+from ludocast.models.table.label_wise import label_wise
 from ludocast.models.table.layers import fit_neural
 from ludocast.models.table.linear import fit_linear
 from ludocast.models.table.model import Model
@@ -67,12 +69,13 @@ class Job:
 
     Attributes:
         preprocessing: Of the rows.
-        classes: C; 0 where a number is predicted.
+        classes: C; 2 of several labels, 0 where a number is predicted.
         seed: Of everything random.
         points: Rows that nearest neighbours keep at most.
         prototypes: Centres in place of these rows; 0 for none.
         training: Of the network.
         loss: By which a number is predicted; of amounts, in units of their mean, scores are amounts.
+        labels: L, where several labels are predicted; else 0.
     """
 
     preprocessing: Preprocessing
@@ -82,6 +85,21 @@ class Job:
     prototypes: int = 0
     training: Training = AS_USUAL
     loss: NumberLoss = SQUARED
+    labels: int = 0
+
+
+def job_of(
+    schema: Schema,
+    preprocessing: Preprocessing,
+    seed: int,
+    points: int,
+    prototypes: int,
+    training: Training,
+    loss: NumberLoss,
+) -> Job:
+    """The job of a table; see `Job`."""
+    labels = len(schema.labels)
+    return Job(preprocessing, 2 if labels else len(schema.classes), seed, points, prototypes, training, loss, labels)
 
 
 def able(names: Sequence[str], loss: NumberLoss) -> tuple[str, ...]:
@@ -137,13 +155,22 @@ def no_such_learner(name: str, known: Sequence[str]) -> ValueError:
 
 def learners(names: Sequence[str], job: Job) -> dict[str, Learner[Model]]:
     """Learners by name."""
-    return {name: LEARNERS[name](job) for name in names}
+    return {name: of_labels(LEARNERS[name])(job) for name in names}
+
+
+def of_labels(make: Callable[[Job], Learner[Model]]) -> Callable[[Job], Learner[Model]]:
+    """What makes a learner, of several labels one for each; the network learns all of them together."""
+
+    def made(job: Job) -> Learner[Model]:
+        return label_wise(make(job)) if job.labels and make is not deep_learner else make(job)
+
+    return made
 
 
 def deep_learner(job: Job) -> Learner[Model]:
     """The tabular network, which has no setting."""
     by = {"loss": job.loss.name, "quantile": job.loss.quantile}
-    sizes = {**job.preprocessing.sizes, "classes": job.classes, **by}
+    sizes = {**job.preprocessing.sizes, "classes": job.classes, "labels": job.labels, **by}
     return _of_logs(network_learner(sizes, job.seed, job.training), job)
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from ludocast.datamodules.fit_preprocessing import fit_preprocessing
@@ -13,11 +14,10 @@ from ludocast.datamodules.infer import RawColumns
 from ludocast.datamodules.preprocess import Encoded, Preprocessing
 from ludocast.datamodules.schema import Schema
 from ludocast.datamodules.split import folds
-from ludocast.models.calibration import fit_temperature
-from ludocast.models.conformal import Interval, Ratios, fit_interval, fit_ratios
-from ludocast.models.fitted import FittedClasses, FittedNumbers
-from ludocast.models.learner import HeldOut, blended
+from ludocast.models.fitted import Fitted
+from ludocast.models.learner import HeldOut
 from ludocast.models.number_loss import SQUARED, NumberLoss
+from ludocast.models.table.goal import Goal, Sharpness, goal_of
 from ludocast.models.table.model import Model
 
 FOLDS = 5
@@ -39,55 +39,46 @@ class Prepared:
     """Training rows, and rows held out for good where there are such.
 
     Attributes:
-        schema: Of the table; without classes the label is a number.
+        schema: Of the table.
+        goal: What it is learnt for.
         preprocessing: Fitted on the training rows.
         encoded: The training rows.
-        label: Of these, int64 [N], or scaled numbers, float64 [N].
-        centre: Mean of a number's training rows, 0 of classes.
-        width: Their standard deviation, 1 of classes.
+        label: Of these, int64 [N], of several labels [N, L], or scaled numbers, float64 [N].
         held: Rows held out for good, with their label.
-        loss: By which a number is predicted; amounts are divided by their mean alone.
     """
 
     schema: Schema
+    goal: Goal
     preprocessing: Preprocessing
     encoded: Encoded
     label: np.ndarray
-    centre: float
-    width: float
     held: tuple[Encoded, np.ndarray] | None
-    loss: NumberLoss = SQUARED
 
     def folds(self, seed: int, most: int = FOLDS) -> np.ndarray | None:
         """Number of each training row's fold, int64 [N], of so many at most; None where rows are held out for good."""
         if self.held is not None:
             return None
-        count = most if not self.schema.classes else int(min(most, np.bincount(self.label).min()))
-        return folds(self.label, seed, max(min(count, len(self.label)), 2))
+        return folds(self.label, seed, max(min(most, self.goal.rarest(self.label)), 2))
 
     def assembled(
-        self, models: Mapping[str, Model], weights: Mapping[str, float], held_out: HeldOut
-    ) -> FittedClasses | FittedNumbers:
+        self,
+        models: Mapping[str, Model],
+        parts: Mapping[str, float],
+        held_out: HeldOut,
+        sharp: Mapping[str, Sharpness] = MappingProxyType({}),
+    ) -> Fitted:
         """The model of some fitted learners, calibrated on held-out rows.
 
         Args:
             models: By name.
-            weights: Of their scores, above 0 of those that count.
+            parts: How much each counts; some may be 0.
             held_out: Their scores on held-out rows.
+            sharp: What the scores of each are multiplied by before they are weighed; 1 where it is not told.
         """
-        used = {name: weight for name, weight in weights.items() if weight > 0}
+        used = {name: part for name, part in parts.items() if part > 0}
         candidates = Learned({name: models[name] for name in used})
-        scores = blended(held_out.logits, used)
-        if self.schema.classes:
-            temperature = fit_temperature(scores, held_out.label)
-            return FittedClasses(self.schema, self.preprocessing, candidates, used, temperature)
-        score, label = scores[:, 0], held_out.label
-        interval: Interval | Ratios = (
-            fit_ratios(score, label) if self.loss.is_of_amounts else fit_interval(score, label)
-        )
-        return FittedNumbers(
-            self.schema, self.preprocessing, candidates, used, self.centre, self.width, interval, self.loss
-        )
+        scale = {name: sharp.get(name, 1.0) for name in used}
+        return self.goal.model(self.schema, self.preprocessing, candidates, used, scale, held_out)
 
 
 def prepare(
@@ -104,22 +95,13 @@ def prepare(
     Args:
         schema: The table's schema.
         columns: Raw columns of the training rows.
-        label: Class index, int64 [N], or numbers, float64 [N].
+        label: Class index, int64 [N], of several labels 0 or 1, int64 [N, L], or numbers, float64 [N].
         validation: Raw columns and labels of rows held out for good; None: each training row is held out once.
         seed: Of the preprocessing.
         rare: Values of fewer training rows are not kept.
         loss: By which a number is predicted.
     """
-    centre, width = (0.0, 1.0) if schema.classes else (float(label.mean()), float(label.std()))
-    read = label
-    if loss.is_of_amounts:
-        centre, width = 0.0, centre
-        # What the inputs are made by is tame: a category's mean logarithm tells more than its few largest amounts.
-        read = np.log1p(label / width)
-    preprocessing, encoded = fit_preprocessing(schema, columns, read, seed, rare)
-
-    def scaled(values: np.ndarray) -> np.ndarray:
-        return values if schema.classes else (values - centre) / width
-
-    held = None if validation is None else (preprocessing.encode(validation[0]), scaled(validation[1]))
-    return Prepared(schema, preprocessing, encoded, scaled(label), centre, width, held, loss)
+    goal = goal_of(schema, label, loss)
+    preprocessing, encoded = fit_preprocessing(schema, columns, goal.tame(label), seed, rare)
+    held = None if validation is None else (preprocessing.encode(validation[0]), goal.scaled(validation[1]))
+    return Prepared(schema, goal, preprocessing, encoded, goal.scaled(label), held)

@@ -26,7 +26,7 @@ from ludocast.models.number_loss import SQUARED, NumberLoss
 from ludocast.models.table.deep import AS_USUAL, Training
 from ludocast.models.table.fit import FittedTable, Row, ranked
 from ludocast.models.table.kernel import EXACT_ROWS
-from ludocast.models.table.learners import Job, learner_names
+from ludocast.models.table.learners import Job, job_of, learner_names
 from ludocast.models.table.model import Model
 from ludocast.models.table.prepared import FOLDS, Prepared, prepare
 from ludocast.models.table.search_store import TrialStore, draw_settings
@@ -38,9 +38,9 @@ from ludocast.models.table.trials import (
     Trial,
     refit_share,
     run_trial,
-    sharpness,
     with_deadline,
 )
+from ludocast.models.threads import threads_for
 
 # What is tried before the other learners: a name, and which of its first settings, 0 for none. The cheap ones, and what
 # wins most tables; svm and knn are cheap where rows are few.
@@ -107,7 +107,7 @@ def search_table(
     Args:
         schema: The table's schema; without classes the label is a number.
         columns: Raw columns of the training rows.
-        label: Class index, int64 [N], or numbers, float64 [N].
+        label: Class index, int64 [N], of several labels 0 or 1, int64 [N, L], or numbers, float64 [N].
         validation: Raw columns and labels of rows held out for good; None: each training row is held out once.
         budget: When to end.
         names: Of learners, a text as `learner_names` reads it, or keys of `LEARNERS`.
@@ -126,11 +126,12 @@ def search_table(
     wanted = learner_names(names, len(schema.classes), loss) if isinstance(names, str) else names
     start = time.monotonic()
     prepared = prepare(schema, columns, label, validation, seed, rare, loss)
-    job = Job(prepared.preprocessing, len(schema.classes), seed, points, prototypes, training, loss)
+    job = job_of(schema, prepared.preprocessing, seed, points, prototypes, training, loss)
     fold = prepared.folds(seed, FOLDS if len(label) < MANY_ROWS else FOLDS_OF_MANY)
-    inner = InnerFolds(prepared.encoded, prepared.label, fold, prepared.held, loss)
+    inner = InnerFolds(prepared.goal, prepared.encoded, prepared.label, fold, prepared.held)
     with contextlib.ExitStack() as stack:
         place = folder if folder is not None else Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        stack.enter_context(threads_for(prepared.encoded.size))
         return _Search(prepared, inner, job, wanted, budget, TrialStore(place), say, start).run()
 
 
@@ -245,7 +246,7 @@ class _Search:
         if not known:
             return None, 0.0
         scores = self.store.scores(min(known, key=lambda one: one.loss).number)
-        return scores * sharpness(scores, self.folds.held_label), 0.0 if own else FAR
+        return scores * self.folds.goal.sharpness(scores, self.folds.held_label), 0.0 if own else FAR
 
     def _told(self, trial: Trial) -> str:
         best = min(self._whole(), key=lambda one: one.loss, default=None)
@@ -261,7 +262,7 @@ class _Search:
 
     def _shown(self, loss: float) -> float:
         """Log loss, or that of a number in the label's unit, of the squared one its root."""
-        return loss if self.prepared.schema.classes else self.folds.loss.in_unit(loss, self.prepared.width)
+        return self.folds.goal.in_unit(loss)
 
     def _end(self) -> Searched:
         whole, folds = self._whole(), self.folds
@@ -272,21 +273,20 @@ class _Search:
             self.say(f"note: the budget was over before {', '.join(untried)} had been tried")
         candidates = _candidates(whole)
         scores = {one.name: self.store.scores(one.number) for one in candidates}
-        sharp = {name: sharpness(one, folds.held_label) for name, one in scores.items()}
+        sharp = {name: folds.goal.sharpness(one, folds.held_label) for name, one in scores.items()}
         calibrated = {name: one * sharp[name] for name, one in scores.items()}
-        found = blend_weights(calibrated, folds.held_label, folds.measure)
+        found = blend_weights(calibrated, folds.held_label, folds.goal.measure)
         parts = {name: part for name, part in found.items() if part > 0}
         members = [one for one in candidates if one.name in parts]
         self.say("fitting " + ", ".join(f"{one.name} ({parts[one.name]:.0%})" for one in members) + " on all rows")
         models = {one.name: self._fit(one) for one in members}
         kept = {name: scores[name] for name in parts}
         held_out = held_out_rows(kept, folds.held_label, None if folds.fold is None else folds.count)
-        weights = {name: part * sharp[name] for name, part in parts.items()}
         every = {
             one.name: self.prepared.assembled(models, {one.name: 1.0}, held_out)
             for one in sorted(members, key=lambda one: one.loss)
         }
-        model = self.prepared.assembled(models, weights, held_out)
+        model = self.prepared.assembled(models, parts, held_out, sharp)
         return Searched(FittedTable(model, every, held_out, self._leaderboard()), tuple(self.trials), parts)
 
     def _fit(self, trial: Trial) -> Model:

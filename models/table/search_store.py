@@ -136,7 +136,7 @@ def _from_frozen(frozen: Any) -> Trial:
         {name.partition(".")[2]: value for name, value in frozen.params.items()},
         known["state"],
         tuple(frozen.intermediate_values[k] for k in sorted(frozen.intermediate_values)),
-        known["setting"],
+        tuple(known["setting"]) if isinstance(known["setting"], list) else known["setting"],
         known["seconds"],
         known["elapsed"],
         known["failed"],

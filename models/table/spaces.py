@@ -17,6 +17,7 @@ from ludocast.models.table.learners import (
     forest_learner,
     linear_learner,
     neural_learner,
+    of_labels,
     svm_learner,
 )
 from ludocast.models.table.model import Model
@@ -63,8 +64,8 @@ class Space:
 def learner_under(name: str, job: Job, settings: Settings) -> Learner[Model]:
     """A learner under some settings; without any, as a search tries it first."""
     if settings:
-        return SPACES[name].learner(job, settings)
-    return FIRST.get(name, LEARNERS[name])(job)
+        return of_labels(lambda own: SPACES[name].learner(own, settings))(job)
+    return of_labels(FIRST.get(name, LEARNERS[name]))(job)
 
 
 def _patience(rate: float) -> int:

@@ -12,10 +12,9 @@ from typing import Any, Literal
 import numpy as np
 import pytorch_lightning as pl
 from ludocast.datamodules.preprocess import Encoded
-from ludocast.models.calibration import fit_temperature, row_losses
-from ludocast.models.learner import Learner, fold_steps, join, least_setting
-from ludocast.models.number_loss import SQUARED, NumberLoss
+from ludocast.models.learner import Learner, Setting, chosen_setting, fold_steps, join
 from ludocast.models.table.deep import Training
+from ludocast.models.table.goal import Goal
 
 MEASURED_STEPS = 20  # of a network, after which it is known how long one takes
 BEHIND = 2.0  # standard errors by which a trial has to be behind its rival on the same rows to be given up
@@ -32,7 +31,7 @@ class Trial:
         settings: What was set; nothing of a learner as it is without a search.
         state: Whole; pruned, as it fell behind; failed; or late, as the time was over.
         losses: Of all rows held out so far after each fold.
-        setting: The learner's own, which the held-out rows chose; None unless whole.
+        setting: The learner's own, which the held-out rows chose, of several labels for each; None unless whole.
         seconds: It took.
         elapsed: Seconds of the search at its end.
         failed: Why, where it did.
@@ -43,7 +42,7 @@ class Trial:
     settings: Mapping[str, float]
     state: State
     losses: tuple[float, ...]
-    setting: float | None
+    setting: Setting | None
     seconds: float
     elapsed: float
     failed: str = ""
@@ -64,18 +63,18 @@ class InnerFolds:
     """Rows on which learners are tried.
 
     Attributes:
+        goal: What is predicted.
         encoded: The training rows.
-        label: Of these, int64 [N], or scaled numbers, float64 [N].
+        label: Of these, int64 [N], of several labels [N, L], or scaled numbers, float64 [N].
         fold: Number of each row's fold, int64 [N]; None where others are held out for good.
         held: These others and their label.
-        loss: By which a number is predicted.
     """
 
+    goal: Goal
     encoded: Encoded
     label: np.ndarray
     fold: np.ndarray | None
     held: tuple[Encoded, np.ndarray] | None = None
-    loss: NumberLoss = SQUARED
 
     @property
     def count(self) -> int:
@@ -86,14 +85,6 @@ class InnerFolds:
     def held_label(self) -> np.ndarray:
         """Of all held-out rows."""
         return self.label if self.held is None else self.held[1]
-
-    def row_losses(self, scores: np.ndarray, label: np.ndarray) -> np.ndarray:
-        """Of each row, float64 [N], of calibrated scores [N, C]."""
-        return self.loss.of_rows(scores[:, 0], label) if label.dtype.kind == "f" else row_losses(scores, label)
-
-    def measure(self, scores: np.ndarray, label: np.ndarray) -> float:
-        """Their mean."""
-        return float(self.row_losses(scores, label).mean())
 
     def steps(self, learner: Learner[object]) -> Iterator[tuple[np.ndarray, Mapping[float, np.ndarray]]]:
         """Fold by fold, or all at once: which held-out rows, bool [N], and their scores under each own setting."""
@@ -117,7 +108,7 @@ class Outcome:
 
     state: State
     losses: tuple[float, ...]
-    setting: float | None = None
+    setting: Setting | None = None
     scores: np.ndarray | None = None
 
 
@@ -166,11 +157,6 @@ def refit_share(learner: Learner[object], folds: InnerFolds) -> float:
     return folds.count / (folds.count - 1) if learner.hold_out is not None else 1 / (folds.count - 1)
 
 
-def sharpness(scores: np.ndarray, label: np.ndarray) -> float:
-    """What logits are to be multiplied by to be calibrated; 1 of numbers."""
-    return 1.0 if label.dtype.kind == "f" else 1 / fit_temperature(scores, label)
-
-
 def run_trial(
     learner: Learner[object],
     folds: InnerFolds,
@@ -190,7 +176,7 @@ def run_trial(
     Raises:
         FloatingPointError: If it gives numbers that are not finite.
     """
-    label = folds.held_label
+    label, goal = folds.held_label, folds.goal
     joined: dict[float, np.ndarray] = {}
     seen = np.zeros(len(label), bool)
     losses: list[float] = []
@@ -200,14 +186,14 @@ def run_trial(
             raise FloatingPointError("it gives numbers that are not finite")
         join(joined, held, tried)
         seen |= held
-        setting = least_setting({one: scores[seen] for one, scores in joined.items()}, label[seen], folds.measure)
-        mine = joined[setting][seen]
-        mine = mine * sharpness(mine, label[seen])
-        losses.append(folds.measure(mine, label[seen]))
+        tried_so_far = {one: scores[seen] for one, scores in joined.items()}
+        setting, scores = chosen_setting(tried_so_far, label[seen], goal.measure)
+        mine = scores * goal.sharpness(scores, label[seen])
+        losses.append(goal.measure(mine, label[seen]))
         if seen.all():
-            return Outcome("whole", tuple(losses), setting, joined[setting])
-        own = folds.row_losses(mine, label[seen])
-        if rival is not None and _is_behind(own, folds.row_losses(rival[seen], label[seen]), allowed):
+            return Outcome("whole", tuple(losses), setting, scores)
+        own = goal.row_losses(mine, label[seen])
+        if rival is not None and _is_behind(own, goal.row_losses(rival[seen], label[seen]), allowed):
             return Outcome("pruned", tuple(losses))
         if (time.monotonic() - begun) * folds.count / len(losses) > seconds:
             break

@@ -26,6 +26,7 @@ from ludocast.models.table.deep import AS_USUAL, Training
 from ludocast.models.table.fit import Combine, FittedTable, Row, attempted, check_some, ranked
 from ludocast.models.table.learners import Job
 from ludocast.models.table.prepared import FOLDS, Learned, prepare
+from ludocast.models.threads import threads_for
 from ludocast.models.value.learners import LEARNERS, TWEEDIE, Candidate, value_learner_names
 from ludocast.models.value.rows import Rows
 
@@ -61,10 +62,11 @@ def fit_value(
         ValueError: If there is no such learner, or all fail.
     """
     ready = prepare(schema, columns, label, validation, seed, rare, TWEEDIE)
-    preprocessing, mean = ready.preprocessing, ready.width
+    preprocessing, mean = ready.preprocessing, float(label.mean())
     fold = folds(_strata(label), seed, FOLDS) if ready.held is None else None
     rows = Rows(ready.encoded, ready.label, fold, ready.held)
-    found, board = _try_all(value_learner_names(names), rows, Job(preprocessing, 0, seed, training=training), say)
+    with threads_for(ready.encoded.size):
+        found, board = _try_all(value_learner_names(names), rows, Job(preprocessing, 0, seed, training=training), say)
     check_some(board)
     amount = rows.held_amount
     scores = {name: np.maximum(candidate.held_out, LEAST)[:, None] for name, candidate in found.items()}
@@ -84,7 +86,7 @@ def fit_value(
         used = {name: float(weight * amount.sum() / blend.sum()) for name, weight in used.items()}
         interval = fit_ratios(blended(scores, used)[:, 0], amount)
         models = Learned({name: found[name].model for name in used})
-        return FittedNumbers(schema, preprocessing, models, used, 0.0, mean, interval)
+        return FittedNumbers(schema, preprocessing, models, used, 0.0, mean, interval, TWEEDIE)
 
     every = {name: whole({name: 1.0}) for name in sorted(losses, key=lambda name: losses[name])}
     shown = {name: TWEEDIE.in_unit(one, mean) for name, one in losses.items()}

@@ -40,7 +40,6 @@ class Work:
         self.output = output
         self.folder = work_folder(output)
         self.result = self.folder / "output"
-        self.kept = 0
         told = self.folder / _TOLD
         if told.exists() and not resume and not overwrite:
             raise ValueError(
@@ -60,7 +59,6 @@ class Work:
             if changed:
                 self._clear()
                 write_whole(told, json.dumps(wanted, indent=1, ensure_ascii=False).encode())
-            self.kept = sum(1 for _ in self.folder.glob("*.answers"))
         except BaseException:
             self._lock.close()
             raise
@@ -73,7 +71,6 @@ class Work:
     def keep(self, number: int, found: Answered) -> None:
         """Keep the answers to a chunk, whatever happens to this process or machine."""
         write_whole(self._path(number), found.to_buffer())
-        self.kept += 1
 
     def finish(self, more: Mapping[Path, Path]) -> None:
         """Put what was made where it belongs, and leave nothing else.
@@ -91,7 +88,8 @@ class Work:
 
     def stop(self) -> bool:
         """Keep the answers alone; whether there are any."""
-        if self.kept == 0:
+        # What lies there counts: a signal may come right after answers were put there.
+        if not any(self.folder.glob("*.answers")):
             self.remove()
             return False
         _delete(self.result)

@@ -93,6 +93,9 @@ def scored_columns(manifest: Manifest, found: Predictions) -> tuple[list[str], l
     if manifest.measures is not None:
         measured = [[str(value) for value in column] for column in p.T.tolist()[: len(manifest.classes)]]
         return list(classic_names(manifest).values()), [labels, *measured]
+    if manifest.labels is not None:
+        columns = [[str(value) for value in column] for part in (found.labels, p) for column in part.T.tolist()]
+        return list(classic_names(manifest).values()), columns
     positive = manifest.positive_index
     if positive is not None:
         return [_LABELS, _PROBABILITIES], [labels, [str(value) for value in p[:, positive].tolist()]]

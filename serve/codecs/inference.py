@@ -68,7 +68,7 @@ def metadata(manifest: Manifest) -> dict[str, Any]:
         ],
         "outputs": _outputs(manifest),
         "parameters": {"classes": orjson.dumps(manifest.classes).decode()}
-        if manifest.kind.answer in ("class", "segment")
+        if manifest.kind.answer in ("class", "segment", "labels")
         else {},
     }
 
@@ -83,6 +83,9 @@ def _outputs(manifest: Manifest) -> list[dict[str, Any]]:
         measure, *more = manifest.measures
         kinds = {first: ("BYTES", [-1]), measure: ("FP32", [-1, len(manifest.classes)])}
         kinds |= dict.fromkeys(more, ("FP32", [-1]))
+    elif manifest.labels is not None:
+        width = len(manifest.classes)
+        kinds = {first: ("BOOL", [-1, width]), second: ("FP32", [-1, width])}
     else:
         kinds = {
             first: ("BYTES", [-1]), "probability": ("FP32", [-1]), second: ("FP32", [-1, len(manifest.classes)]),
@@ -91,7 +94,7 @@ def _outputs(manifest: Manifest) -> list[dict[str, Any]]:
 
 
 def answer_tensors(manifest: Manifest, found: Predictions) -> dict[str, np.ndarray]:
-    """Names to texts or float32: [N], or [N, T] with "" and 0 behind the end of a shorter list."""
+    """Names to texts, float32 or bool: [N], [N, classes], or [N, T] with "" and 0 behind the end of a shorter list."""
     first, second = manifest.outputs
     if manifest.has_numbers:
         lower, upper = found.probabilities.T.copy()
@@ -100,6 +103,8 @@ def answer_tensors(manifest: Manifest, found: Predictions) -> dict[str, np.ndarr
         measure, *more = manifest.measures
         p, size = found.probabilities, len(manifest.classes)
         return {first: found.labels, measure: p[:, :size], **dict(zip(more, p.T[size:], strict=True))}
+    if manifest.labels is not None:
+        return {first: found.labels, second: found.probabilities}
     if not manifest.has_lists:
         positive = manifest.positive_index
         p = found.probabilities

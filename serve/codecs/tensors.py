@@ -141,10 +141,10 @@ def written(name: str, values: np.ndarray, as_binary: bool) -> tuple[dict[str, A
 
     Args:
         name: Of the output.
-        values: float32, or objects of str.
+        values: float32, bool, or objects of str.
         as_binary: Whether its data follows the JSON.
     """
-    kind = "BYTES" if values.dtype == object else "FP32"
+    kind = "BYTES" if values.dtype == object else "BOOL" if values.dtype == np.bool_ else "FP32"
     entry: dict[str, Any] = {"name": name, "datatype": kind, "shape": list(values.shape)}
     if not as_binary:
         return {**entry, "data": values.ravel().tolist()}, b""

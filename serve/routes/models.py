@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from ludocast.serve.http.message import Request, Response, json_response
@@ -41,6 +42,7 @@ def describe(manifest: Manifest) -> dict[str, Any]:
         "threshold": manifest.threshold,
         "coverage": manifest.coverage,
         "measures": manifest.measures,
+        "labels": None if manifest.labels is None else [asdict(one) for one in manifest.labels],
         "takes_events": FEATURES_FILE in manifest.files,
         "metrics": manifest.metrics,
         "examples": manifest.check_rows.rows,

@@ -21,6 +21,14 @@ function body(model, found) {
       element("ol", { class: "items" }, ...found.items.map((one) => element("li", {}, element("b", {}, one.item),
         one.because && one.because.length ? element("small", {}, ` because of ${one.because.join(", ")}`) : null)))];
   }
+  if (model.labels) {
+    const each = model.classes.map((name, place) => ({ name, p: found.probabilities[name], threshold: model.labels[place].threshold }))
+      .sort((a, b) => b.p - a.p);
+    return [element("p", { class: "verdict" }, element("b", {}, found.labels.length), element("span", {}, `of ${each.length} labels`)),
+      ...each.map(({ name, p, threshold }) => element("div", { class: "label" },
+        element("div", {}, element("span", { class: found.labels.includes(name) ? "tag" : "soft" }, name), ` ${percent(p)}`), meter(p, threshold))),
+      element("p", { class: "soft" }, "A label is answered from its mark on.")];
+  }
   if (found.labels) {
     return [element("h3", {}, model.task === "next" ? "What is likeliest next" : "Of each step"),
       element("ol", { class: "items" }, ...found.labels.map((label, place) =>
@@ -42,20 +50,24 @@ function body(model, found) {
   }
   const p = found.probability;
   const threshold = model.threshold ?? null;
-  const meter = element("div", { class: threshold !== null && p >= threshold ? "meter high" : "meter" }, element("i", {}));
-  meter.firstChild.style.width = `${100 * p}%`;
-  if (threshold !== null) {
-    const mark = element("u", { title: `threshold ${threshold}` });
-    mark.style.left = `${100 * threshold}%`;
-    meter.append(mark);
-  }
   const of = model.positive ?? found.label;
   const rest = model.positive === null
     ? element("ol", { class: "items" }, ...Object.entries(found.probabilities).sort((a, b) => b[1] - a[1])
       .slice(0, MOST).map(([name, one]) => element("li", {}, `${name} ${percent(one)}`))) : null;
-  return [element("p", { class: "verdict" }, element("b", {}, percent(p)), element("span", {}, `probability of ${of}`)), meter,
+  return [element("p", { class: "verdict" }, element("b", {}, percent(p)), element("span", {}, `probability of ${of}`)), meter(p, threshold),
     element("p", { class: "soft" }, "answered: ", element("span", { class: "tag" }, found.label),
       threshold === null ? "" : ` (${model.positive} from ${percent(threshold)} on)`), rest ?? ""];
+}
+
+function meter(p, threshold) {
+  const bar = element("div", { class: threshold !== null && p >= threshold ? "meter high" : "meter" }, element("i", {}));
+  bar.firstChild.style.width = `${100 * p}%`;
+  if (threshold !== null) {
+    const mark = element("u", { title: `threshold ${threshold}` });
+    mark.style.left = `${100 * threshold}%`;
+    bar.append(mark);
+  }
+  return bar;
 }
 
 // Records of the same row with one column changed, and which column and value each has.
@@ -86,22 +98,34 @@ function valuesOf(input) {
 
 // A span a column: the least and the highest probability, value or distance, if that column alone were another.
 export function whatIf(model, now, changes, predictions) {
+  if (!model.labels) return spans(model, now, changes, predictions, null);
+  // Of several labels one at a time, first the likeliest.
+  const names = [...model.classes].sort((a, b) => now.probabilities[b] - now.probabilities[a]);
+  const holder = element("div", {});
+  const choice = element("select", {}, ...names.map((name) => element("option", { value: name }, name)));
+  const draw = () => holder.replaceChildren(spans(model, now, changes, predictions, choice.value) ?? element("p", { class: "soft" }, "No column would."));
+  choice.addEventListener("change", draw);
+  draw();
+  return element("div", {}, element("label", { class: "field" }, "What would change the label ", choice), holder);
+}
+
+function spans(model, now, changes, predictions, label) {
   const isSegment = now.segment !== undefined;
   const isNumber = now.value !== undefined || (isSegment && model.measures[0] === "distances");
-  const score = (one) => isSegment ? one[model.measures[0]][now.segment] : isNumber ? one.value : model.positive !== null ? one.probability : one.probabilities[now.label];
+  const score = (one) => label !== null ? one.probabilities[label] : isSegment ? one[model.measures[0]][now.segment] : isNumber ? one.value : model.positive !== null ? one.probability : one.probabilities[now.label];
   const said = isNumber ? number : percent;
   const current = score(now);
-  const spans = new Map();
+  const found = new Map();
   predictions.forEach((one, place) => {
     const { column, value } = changes[place];
     const p = score(one);
-    const span = spans.get(column) ?? { column, low: current, high: current, lowAt: null, highAt: null };
+    const span = found.get(column) ?? { column, low: current, high: current, lowAt: null, highAt: null };
     if (p < span.low) Object.assign(span, { low: p, lowAt: value });
     if (p > span.high) Object.assign(span, { high: p, highAt: value });
-    spans.set(column, span);
+    found.set(column, span);
   });
   const kinds = new Map(model.inputs.map((input) => [input.column, input.kind]));
-  const shown = [...spans.values()].sort((a, b) => b.high - b.low - (a.high - a.low)).slice(0, MOST).filter((one) => one.high > one.low);
+  const shown = [...found.values()].sort((a, b) => b.high - b.low - (a.high - a.low)).slice(0, MOST).filter((one) => one.high > one.low);
   if (!shown.length) return null;
   const limits = isNumber ? [Math.min(...shown.map((one) => one.low)), Math.max(...shown.map((one) => one.high))] : [0, 1];
   const rows = shown.map((span) => {
@@ -110,7 +134,7 @@ export function whatIf(model, now, changes, predictions) {
     return element("tr", {}, element("th", { scope: "row" }, ...breakable(span.column), element("br"), element("small", {}, text)),
       element("td", {}, drawSpan(span, current, limits, `${span.column}: ${text}`)));
   });
-  return element("div", {}, element("h3", {}, "What would change it"),
+  return element("div", {}, label === null ? element("h3", {}, "What would change it") : "",
     element("p", { class: "soft" }, "Each column alone set to other values of the training; the dot is this row. It tells of the model, not of causes."),
     element("table", { class: "what-if" }, element("tbody", {}, ...rows)));
 }

@@ -56,7 +56,7 @@ async function choose(name) {
 
 function about(one) {
   const what = { items: `suggests among ${count(one.classes.length)} items`, tags: "labels each step", next: "tells what is likely next" }[one.task]
-    ?? (one.coverage !== null ? "predicts a number" : one.measures !== null ? `tells which of ${count(one.classes.length)} segments` : one.positive === null ? `tells ${count(one.classes.length)} classes apart` : `tells how likely ${one.positive} is`);
+    ?? (one.labels !== null ? `tells which of ${count(one.classes.length)} labels a row has` : one.coverage !== null ? "predicts a number" : one.measures !== null ? `tells which of ${count(one.classes.length)} segments` : one.positive === null ? `tells ${count(one.classes.length)} classes apart` : `tells how likely ${one.positive} is`);
   return `version ${one.version}, made ${one.created.slice(0, 10)}; ${what} from ${count(one.inputs.length)} column${one.inputs.length === 1 ? "" : "s"}`;
 }
 
@@ -68,7 +68,7 @@ async function ask() {
     const answer = await predict(of.name, [record]);
     if (number !== asked) return;
     showAnswer(part("answer"), of, answer, null);
-    if (answer.predictions[0].items || answer.predictions[0].labels) return;
+    if (answer.predictions[0].items || (answer.predictions[0].labels && !of.labels)) return;
     const { records, changes } = variations(of, record);
     if (!records.length || records.length > MOST_VARIATIONS) return;
     const others = await predict(of.name, records);

@@ -11,8 +11,9 @@ from pathlib import Path
 from ludocast.serve.backends.frames import Frames, pack_calls, unpack_answers, unpack_inputs
 from ludocast.serve.bundle import read_manifest
 from ludocast.serve.calls import LATE, Answer, Call, Done
-from ludocast.serve.manifest import Manifest, ManifestError
+from ludocast.serve.manifest import Manifest
 from ludocast.serve.observe.inputs import InputCounts, add_counts
+from ludocast.serve.taker import ManifestError
 from ludocast.serve.torchserve.archive import MISSING, write_archive
 from ludocast.serve.torchserve.launch import TOKENS, TorchServe, start_torchserve
 from ludocast.serve.torchserve.ludocast_handler import FRAME

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="here is a GPU")
-@pytest.mark.parametrize("name", ["kernels", "hook"])
+@pytest.mark.parametrize("name", ["kernels", "hook", "training"])
 def test_without_a_gpu_they_say_so_and_end(name: str) -> None:
     command = [sys.executable, "-m", f"benchmarks.gpu.{name}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

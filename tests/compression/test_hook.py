@@ -33,11 +33,15 @@ def follow(rank: int, steps: int, options: dict[str, Any], bucket_mb: float) -> 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 4])
 def test_what_is_sent_and_what_is_kept_is_what_was_given(ranks: int) -> None:
-    everyone = on_ranks(ranks, follow, 4, {}, 0.02)
+    check_nothing_is_lost(on_ranks(ranks, follow, 4, {}, 0.02))
+
+
+def check_nothing_is_lost(everyone: list[list[dict[str, Any]]]) -> None:
+    """Of each rank's steps: averages and residuals are what was given, and all ranks have the same average."""
+    ranks = len(everyone)
     for name in SHAPES:
         kept = torch.zeros(SHAPES[name], dtype=torch.float64)
-        for step in range(4):
-            states = [records[step] for records in everyone]
+        for states in zip(*everyone, strict=True):
             wanted = sum(state["given"][name].double() for state in states) / ranks + kept
             kept = torch.zeros_like(kept)
             if ranks > 1 and name in states[0]["residual"]:

@@ -57,11 +57,14 @@ def test_pieces_add_up() -> None:
 def test_the_file_gives_the_same_back_and_refuses_what_is_none() -> None:
     number = describe_column("x", "number", np.arange(50, dtype=np.float32))
     text = describe_column("y", "category", np.array(["가", "b"] * 9, object))
-    reference = Reference(class_counts("churned", {"no": 30, "yes": 20}), number, (number, text))
+    reference = Reference((class_counts("churned", {"no": 30, "yes": 20}),), (number,), (number, text))
     content = reference.to_json()
     assert read_reference(content) == reference
-    of_a_number = replace(reference, label=replace(number, kind="label"))
+    of_a_number = replace(reference, labels=(replace(number, kind="label"),))
     assert read_reference(of_a_number.to_json()) == of_a_number
+    several = replace(reference, labels=reference.labels * 2, scores=(number, number))
+    assert json.loads(several.to_json())["format"] == 3
+    assert read_reference(several.to_json()) == several
     document = json.loads(content)
     older = {**document, "format": 1, "label": "churned", "classes": {"no": 30, "yes": 20}}
     assert read_reference(json.dumps(older).encode()) == reference

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     counts = frame["left"].value_counts()
     score = describe_column("probability of Y", "number", p.astype(np.float32))
     known = class_counts("left", {"N": int(counts["N"]), "Y": int(counts["Y"])})
-    reference = Reference(known, score, columns)
+    reference = Reference((known,), (score,), columns)
     auc = float(sklearn_metrics.roc_auc_score(frame["left"] == "Y", p))
     return write_logistic(
         tmp_path_factory.mktemp("made") / "bundle",
@@ -284,3 +285,87 @@ def test_trainings_of_a_number_are_listed_and_compared(trained: Path, capsys: py
     assert "linear is better than naive_bayes: MAE" in capsys.readouterr().out
     assert main(["runs", "list", str(trained)]) == 0
     assert capsys.readouterr().out.splitlines()[0].split() == ["run", "when", "rows", "r2", "mae", "rmse"]
+
+
+def delays(rows: int, seed: int) -> pd.DataFrame:
+    """Orders whose days of delay are skewed, and grow with what is known of them."""
+    generator = np.random.default_rng(seed)
+    load = generator.uniform(0, 2, rows)
+    return pd.DataFrame({"load": load.round(3), "days": generator.poisson(np.exp(load)) + 0.0})
+
+
+@pytest.fixture(scope="module")
+def by_losses(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Trainings by two losses, and a table to evaluate them on."""
+    folder = tmp_path_factory.mktemp("orders")
+    delays(900, 1).to_csv(folder / "orders.csv", index=False)
+    delays(500, 2).to_csv(folder / "june.csv", index=False)
+    for name, options in (("high", ["quantile", "--quantile", "0.9"]), ("mean", ["poisson"])):
+        words = ["--data", str(folder / "orders.csv"), "--label", "days", "--learners", "linear", "--entity", "order"]
+        asked = [*words, "--task", "regression", "--loss", *options, "--out", str(folder / name)]
+        assert main(["train", "table", *asked]) == 0
+    return folder
+
+
+def evaluated(folder: Path, run: str, out: Path, *words: str) -> int:
+    named = ["--bundle", str(folder / run / "bundle"), "--data", str(folder / "june.csv"), "--out", str(out)]
+    return main(["evaluate", *named, *words])
+
+
+def test_the_loss_of_the_training_is_told_and_gated(
+    by_losses: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = pd.read_csv(by_losses / "june.csv")
+    for run, name, titled in (
+        ("high", "pinball_loss", "pinball loss"),
+        ("mean", "poisson_deviance", "Poisson deviance"),
+    ):
+        found = Scorer.load(by_losses / run / "bundle").predict(frame).labels
+        by_hand = {
+            "pinball_loss": sklearn_metrics.mean_pinball_loss(frame["days"], found, alpha=0.9),
+            "poisson_deviance": sklearn_metrics.mean_poisson_deviance(frame["days"], found),
+        }[name]
+        gate = f"{name}={by_hand * 0.9}"
+        assert evaluated(by_losses, run, tmp_path / run, "--fail_above", f"{gate},rmse=100") == 1
+        told = capsys.readouterr().out
+        assert f"On 500 labelled rows the {titled} is" in told
+        assert f"failed: {name} is {by_hand:.4f}" in told
+        document = json.loads((tmp_path / run / "metrics.json").read_text(encoding="utf-8"))
+        assert document["metrics"][name]["value"] == pytest.approx(by_hand, rel=1e-6)
+        assert document["metrics"]["rmse"]["value"] > 0
+        assert name in document["changes"]
+    assert evaluated(by_losses, "high", tmp_path / "again") == 0
+    assert main(["runs", "compare", str(tmp_path / "high"), str(tmp_path / "again"), "--measure", "pinball_loss"]) == 0
+    assert "cannot be told apart: pinball loss" in capsys.readouterr().out
+
+
+def test_the_loss_of_another_training_is_no_gate(
+    by_losses: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluated(by_losses, "high", tmp_path / "out", "--fail_above", "poisson_deviance=1") == 2
+    assert "poisson_deviance is not the loss by which the bundle was trained; that is pinball_loss" in (
+        capsys.readouterr().err
+    )
+    frame = pd.read_csv(by_losses / "june.csv")
+    frame.loc[7, "days"] = -1
+    (tmp_path / "mean").symlink_to(by_losses / "mean")
+    frame.to_csv(tmp_path / "june.csv", index=False)
+    assert evaluated(tmp_path, "mean", tmp_path / "out") == 2
+    assert 'the label "days" is below 0 in 1 rows (the first is row 8)' in capsys.readouterr().err
+
+
+def test_a_bundle_that_tells_no_loss_has_the_squared_one(
+    by_losses: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(by_losses / "high", tmp_path / "old")
+    told = tmp_path / "old" / "bundle" / "bundle.json"
+    document = json.loads(told.read_text(encoding="utf-8"))
+    assert document.pop("loss") == {"name": "quantile", "quantile": 0.9}
+    told.write_text(json.dumps(document), encoding="utf-8")
+    shutil.copy(by_losses / "june.csv", tmp_path)
+    assert evaluated(tmp_path, "old", tmp_path / "out") == 0
+    assert "On 500 labelled rows the RMSE is" in capsys.readouterr().out
+    for wrong in ({"name": "huge"}, {"name": "quantile", "quantile": 2}, "squared"):
+        told.write_text(json.dumps({**document, "loss": wrong}), encoding="utf-8")
+        assert evaluated(tmp_path, "old", tmp_path / "again") == 2
+        assert 'bundle.json: "loss" ' in capsys.readouterr().err

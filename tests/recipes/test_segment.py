@@ -16,8 +16,9 @@ import pyarrow.csv as csv
 import pytest
 from ludocast.datamodules.simulate_segments import simulate_segments
 from ludocast.serve.client import Client
-from ludocast.serve.manifest import ManifestError, parse_manifest
+from ludocast.serve.manifest import parse_manifest
 from ludocast.serve.scorer import Scorer
+from ludocast.serve.taker import ManifestError
 from sklearn.metrics import adjusted_rand_score
 
 from ludocast.__main__ import main

@@ -201,7 +201,7 @@ def test_what_is_no_search_is_a_sentence(
 
 def test_a_budget_is_given_in_seconds_minutes_or_hours() -> None:
     for text, seconds in (("90s", 90), ("5m", 300), ("1.5h", 5_400), ("1d", 86_400)):
-        budget = search_budget(text, None, False)
+        budget = search_budget(text, None)
         assert budget is not None
         assert budget.seconds == seconds
-    assert search_budget(None, None, False) is None
+    assert search_budget(None, None) is None

@@ -50,6 +50,7 @@ def test_from_a_table_to_a_bundle_that_answers_as_was_measured(
     inside = (found.probabilities[:, 0] <= label) & (label <= found.probabilities[:, 1])
     assert metrics["metrics"]["coverage"]["value"] == pytest.approx(inside.mean(), abs=0.01)
     assert (found.probabilities[:, 0] >= 0).all()
+    assert json.loads((run / "bundle" / "bundle.json").read_text())["loss"] == {"name": "tweedie", "quantile": None}
     assert [entry["name"] for entry in metrics["leaderboard"]][-1] == "the mean"
     assert len(metrics["tenths"]) == 10
     page = (run / "report.html").read_text(encoding="utf-8")

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 from ludocast.serve.bundle import write_bundle
 from ludocast.serve.manifest import Input
+from ludocast.serve.manifest_labels import LabelValues
 from onnx import TensorProto, helper, numpy_helper
 
 ORIGIN = 1_700_000_000  # 2023-11-14T22:13:20Z
@@ -142,6 +143,22 @@ def write_segments(folder: Path) -> Path:
     fields: dict[str, Any] = {"inputs": [SOFTMAX_INPUT], "classes": ["1", "2"], "task": "segments"}
     model = graph.model([SOFTMAX_INPUT], outputs)
     write_bundle(folder, model, name="segments", measures=("distances", "anomaly"), **fields)
+    return folder
+
+
+def write_labels(folder: Path) -> Path:
+    """A bundle of "labels": of 2 age and of -age (missing is 0), from 0.5 and from 0.7 on."""
+    graph = _Graph()
+    x = graph.part(Term(SOFTMAX_INPUT, weight=1.0))
+    p = graph.op("Sigmoid", [graph.op("Mul", [x, graph.constant(np.array([[2, -1]], np.float32))])], "probabilities")
+    graph.op("GreaterOrEqual", [p, graph.constant(np.array([0.5, 0.7], np.float32))], "labels")
+    outputs: list[tuple[str, int, list[str | int]]] = [
+        ("labels", TensorProto.BOOL, ["N", 2]),
+        ("probabilities", TensorProto.FLOAT, ["N", 2]),
+    ]
+    values = [LabelValues("no", "yes", 0.5), LabelValues("0", "1", 0.7)]
+    fields: dict[str, Any] = {"inputs": [SOFTMAX_INPUT], "classes": ["old", "young"], "task": "labels"}
+    write_bundle(folder, graph.model([SOFTMAX_INPUT], outputs), name="labels", labels=values, **fields)
     return folder
 
 

@@ -9,7 +9,7 @@ from ludocast.models.recommend.item_item import EASE
 from ludocast.models.recommend.item_vectors import item_vectors
 from ludocast.recipes.recommend_bundle import write_recommend_bundle
 from ludocast.serve.catalogue import Catalogue
-from ludocast.serve.manifest import PairColumns
+from ludocast.serve.manifest_sequences import PairColumns
 
 from tests.models.recommend.made import random_history
 

@@ -18,7 +18,7 @@ from ludocast.models.recommend.stored_weights import store_at
 from ludocast.recipes.recommend_bundle import write_recommend_bundle
 from ludocast.serve.graph import GraphBuilder
 from ludocast.serve.graph_stable_top import add_stable_top
-from ludocast.serve.manifest import PairColumns
+from ludocast.serve.manifest_sequences import PairColumns
 from ludocast.serve.scorer import Scorer
 from onnx import TensorProto
 

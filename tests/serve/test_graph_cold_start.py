@@ -22,7 +22,7 @@ from ludocast.models.trainer import TrainerSettings
 from ludocast.recipes.recommend_bundle import write_recommend_bundle
 from ludocast.serve import score_pairs
 from ludocast.serve.graph_cold_start import attribute_inputs
-from ludocast.serve.manifest import PairColumns
+from ludocast.serve.manifest_sequences import PairColumns
 from ludocast.serve.openapi import openapi
 from ludocast.serve.recommend_export import export_recommender
 from ludocast.serve.scorer import Scorer

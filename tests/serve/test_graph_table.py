@@ -11,7 +11,7 @@ import pytest
 from ludocast.datamodules.infer import RawColumns, describe, infer_schema, label_index, label_values, raw_columns
 from ludocast.datamodules.number_label import number_label
 from ludocast.datamodules.read import from_frame
-from ludocast.models.fitted import FittedClasses, FittedNumbers
+from ludocast.models.fitted import Fitted, FittedClasses, FittedNumbers
 from ludocast.models.number_loss import SQUARED, NumberLoss
 from ludocast.models.table.deep import Training
 from ludocast.models.table.fit import FittedTable, fit_table
@@ -95,6 +95,7 @@ def test_the_core_graph_equals_training_without_ml_operators(case: tuple[FittedT
         if isinstance(fitted, FittedClasses):
             np.testing.assert_allclose(answer[0], wanted, atol=TOLERANCE, err_msg=who)
             continue
+        assert isinstance(fitted, FittedNumbers)
         np.testing.assert_allclose(answer[0], wanted, atol=TOLERANCE * fitted.width, err_msg=who)
         np.testing.assert_allclose(answer[1], fitted.bounds(wanted), atol=3 * TOLERANCE * fitted.width, err_msg=who)
 
@@ -134,7 +135,7 @@ def test_texts_times_or_numbers_alone_and_few_rows(kept: list[str], rows: int, c
         equal(fitted, columns)
 
 
-def equal(fitted: FittedClasses | FittedNumbers, columns: RawColumns) -> None:
+def equal(fitted: Fitted, columns: RawColumns) -> None:
     """On all rows, hostile ones, and one alone."""
     session = ort.InferenceSession(export_table(fitted).SerializeToString(), providers=["CPUExecutionProvider"])
     who = str(dict(fitted.weights))
@@ -145,6 +146,7 @@ def equal(fitted: FittedClasses | FittedNumbers, columns: RawColumns) -> None:
         if isinstance(fitted, FittedClasses):
             np.testing.assert_allclose(second, wanted, atol=TOLERANCE, err_msg=who)
             continue
+        assert isinstance(fitted, FittedNumbers)
         # An exponential makes a difference of logarithms a share of the amount.
         share = TOLERANCE if fitted.loss.is_of_amounts else 0.0
         np.testing.assert_allclose(first, wanted, rtol=share, atol=TOLERANCE * fitted.width, err_msg=who)

@@ -12,7 +12,7 @@ from ludocast.models.recommend.ranking import Recommender, recommend
 from ludocast.models.recommend.rerank import Reranker, RerankSettings
 from ludocast.models.recommend.signals import Signals
 from ludocast.recipes.recommend_bundle import LONGEST, write_recommend_bundle
-from ludocast.serve.manifest import PairColumns
+from ludocast.serve.manifest_sequences import PairColumns
 from ludocast.serve.scorer import Scorer
 from scipy import sparse
 

@@ -6,20 +6,14 @@ import copy
 import json
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import pytest
-from ludocast.serve.manifest import (
-    FORMAT,
-    CheckRows,
-    Input,
-    Manifest,
-    ManifestError,
-    PairColumns,
-    SequenceInputs,
-    StepGraph,
-    parse_manifest,
-)
+from ludocast.models.number_loss import LossName
+from ludocast.serve.manifest import FORMAT, CheckRows, Input, Manifest, parse_manifest
+from ludocast.serve.manifest_sequences import PairColumns, SequenceInputs, StepGraph
+from ludocast.serve.taker import ManifestError
+from ludocast.serve.tasks import LOSSES
 
 # Written by the first release. It is never edited: a bundle of any older format has to load for ever.
 FORMAT_1 = """{
@@ -372,3 +366,7 @@ def test_columns_of_pairs_are_kept_and_needed_by_items_alone() -> None:
         with pytest.raises(ManifestError, match="pairs"):
             parse_manifest(json.dumps({**document, "pairs": pairs}))
     assert "pairs" not in json.loads(WANTED_2.to_json())
+
+
+def test_the_losses_of_bundles_are_those_of_trainings() -> None:
+    assert get_args(LossName) == LOSSES

@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 from ludocast.serve.bundle import Bundle, write_bundle
 from ludocast.serve.client import Client
-from ludocast.serve.manifest import ManifestError, parse_manifest
+from ludocast.serve.manifest import parse_manifest
 from ludocast.serve.scorer import Scorer
+from ludocast.serve.taker import ManifestError
 
 from ludocast.__main__ import main
 from tests.serve.listening import ask, served

@@ -145,6 +145,26 @@ def test_a_changed_input_is_not_gone_on_with(bundle: Path, tmp_path: Path, capsy
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "out.csv"]
 
 
+def test_answers_that_are_on_the_disk_are_kept_wherever_the_signal_comes(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, output = tmp_path / "in.csv", tmp_path / "out.csv"
+    write_players(source, 100)
+    unlink = Path.unlink
+
+    def interrupted(path: Path, missing_ok: bool = False) -> None:
+        unlink(path, missing_ok)
+        if ".answers." in path.name:  # the hidden file, gone by then, of answers that were put in their place just now
+            monkeypatch.undo()
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Path, "unlink", interrupted)
+    assert score(bundle, source, output) == 130
+    assert "go on with:" in capsys.readouterr().err
+    assert [path.name for path in sorted((tmp_path / "out.csv.partial").glob("*.answers"))] == ["000000000.answers"]
+    assert score(bundle, source, output, "--resume") == 0
+
+
 def command(bundle: Path, source: Path, output: Path, *words: str) -> list[str]:
     words = ("--bundle", str(bundle), "--input", str(source), "--output", str(output), *words)
     return [sys.executable, "-m", "ludocast", "score", *words]

@@ -13,7 +13,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from ludocast.datamodules.schema import MISSING_TOKENS
-from ludocast.serve.manifest import CheckRows, Input, Manifest, SequenceInputs
+from ludocast.serve.manifest import CheckRows, Input, Manifest
+from ludocast.serve.manifest_sequences import SequenceInputs
 from ludocast.serve.notes import sentences
 from ludocast.serve.sequence_feeds import BATCH_ROWS, BATCH_STEPS, SequenceFeeds, SequenceReader
 

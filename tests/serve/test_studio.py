@@ -16,7 +16,7 @@ import pytest
 
 from ludocast.__main__ import main
 from tests.serve.listening import ROOT, listening
-from tests.serve.logistic import by_hand, write_logistic, write_numbers, write_segments, write_softmax
+from tests.serve.logistic import by_hand, write_labels, write_logistic, write_numbers, write_segments, write_softmax
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright")
 CHROMIUM = shutil.which("chromium")
@@ -37,7 +37,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def url(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("served")
-    others = write_softmax(folder / "three"), write_numbers(folder / "numbers"), write_segments(folder / "segments")
+    others = [write_softmax(folder / "three"), write_numbers(folder / "numbers"), write_segments(folder / "segments")]
+    others.append(write_labels(folder / "labels"))
     with listening(bundle, *others, options=("--jobs", str(folder / "jobs"))) as found:
         yield found
 
@@ -158,6 +159,22 @@ def test_a_segment_is_shown_with_distances_and_what_would_change_them(page: Any)
     assert said.index("2 0.5") < said.index("1 2.5")  # the nearest first
     page.locator("#answer .what-if").wait_for()
     assert "3 at -2" in page.locator("#answer .what-if").inner_text()
+
+
+def test_several_labels_are_shown_and_what_would_change_each(page: Any) -> None:
+    page.get_by_label("Model").select_option("labels")
+    page.locator("#model-about", has_text="tells which of 2 labels a row has").wait_for()
+    field(page, "age").fill("-0.5")
+    page.get_by_role("button", name="Predict").click()
+    page.locator("#answer .verdict", has_text="of 2 labels").wait_for()
+    # Of old 1 / (1 + e), of young 1 / (1 + 1 / √e), which is below its threshold of 0.7.
+    said = page.locator("#answer").inner_text()
+    assert said.startswith("0")
+    assert said.index("young 62.2 %") < said.index("old 26.9 %")
+    page.locator("#answer .what-if").wait_for()
+    assert "88.1 % at -2" in page.locator("#answer .what-if").inner_text()
+    page.get_by_label("What would change the label").select_option("old")
+    assert "98.2 % at 2" in page.locator("#answer .what-if").inner_text()
 
 
 def test_pasted_rows_become_a_job_and_its_result_a_download(page: Any, bundle: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from ludocast.recipes.recommend_bundle import write_recommend_bundle
 from ludocast.serve.bundle import write_bundle
 from ludocast.serve.catalogue import Catalogue
 from ludocast.serve.diversity import diverse_order
-from ludocast.serve.manifest import PairColumns
+from ludocast.serve.manifest_sequences import PairColumns
 from ludocast.serve.scorer import Scorer
 from ludocast.serve.suggest_options import SuggestOptions
 

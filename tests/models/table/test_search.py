@@ -16,8 +16,9 @@ from ludocast.datamodules.schema import Schema
 from ludocast.models.calibration import loss
 from ludocast.models.fitted import FittedClasses, FittedNumbers
 from ludocast.models.learner import Learner
-from ludocast.models.number_loss import LossName, NumberLoss
+from ludocast.models.number_loss import SQUARED, LossName, NumberLoss
 from ludocast.models.table.deep import AS_USUAL
+from ludocast.models.table.goal import NumberGoal
 from ludocast.models.table.learners import LEARNERS, Job
 from ludocast.models.table.prepared import prepare
 from ludocast.models.table.search import Budget, Searched, first_trials, search_table
@@ -94,6 +95,7 @@ def test_the_ensembles_graph_equals_training(searched: tuple[Searched, Path, int
         if isinstance(model, FittedClasses):
             np.testing.assert_allclose(answers[1], model.predict(rows), atol=1e-5)
         else:
+            assert isinstance(model, FittedNumbers)
             np.testing.assert_allclose(answers[0], model.predict(rows), atol=1e-5 * model.width)
 
 
@@ -133,7 +135,7 @@ def test_a_trial_is_given_up_once_it_is_clearly_behind() -> None:
     truth = generator.normal(size=(500, 1))
     encoded = Encoded(truth.astype(np.float32), np.zeros((500, 0), np.int64), truth.astype(np.float32))
     label = truth[:, 0] + 0.5 * generator.normal(size=500)
-    folds = InnerFolds(encoded, label, np.arange(500) % 5)
+    folds = InnerFolds(NumberGoal(SQUARED, 0.0, 1.0), encoded, label, np.arange(500) % 5)
     good = run_trial(learner(lambda x: x), folds, None)
     assert good.state == "whole"
     assert good.losses[-1] == pytest.approx(float(np.mean((label - encoded.numbers[:, 0]) ** 2)))
@@ -153,7 +155,7 @@ def test_a_trial_is_given_up_once_it_is_clearly_behind() -> None:
 def test_a_network_for_which_there_is_no_time_is_given_up() -> None:
     schema, columns, label = table(2)
     ready = prepare(schema, columns, label, None, 0, 0)
-    folds = InnerFolds(ready.encoded, ready.label, ready.folds(0))
+    folds = InnerFolds(ready.goal, ready.encoded, ready.label, ready.folds(0))
     network = LEARNERS["network"](Job(ready.preprocessing, 2, training=with_deadline(AS_USUAL, 0.0)))
     with pytest.raises(LateError):
         run_trial(network, folds, None)
