@@ -4,7 +4,6 @@ import json
 import math
 import multiprocessing as mp
 import subprocess
-import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +19,7 @@ from benchmarks.compression.contestants import WIDTHS
 from benchmarks.compression.cost import METHODS, Cluster, Costs, Shape, link_bytes, rank_bytes, speed_up, step_seconds
 from benchmarks.compression.heat import colour, number
 from benchmarks.compression.points import Kernel, Point
+from tests.warm.start import warm_python
 
 ROOT = Path(__file__).parents[2]
 KERNEL = Kernel("avx512", 0.7, 0.2, 6.0)

@@ -11,6 +11,7 @@ import pytest
 from jsonargparse import auto_cli
 
 from ludocast.__main__ import COMMANDS, flat, main, parser_words
+from tests.warm.start import warm_python
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -15,7 +15,6 @@ import socket
 import sys
 import threading
 import traceback
-from typing import Any
 
 MODULES = (
     "torch.distributed.run", "lightgbm", "optuna", "ludocast.recipes.churn", "ludocast.recipes.evaluate",
@@ -53,7 +52,7 @@ def watched(connection: socket.socket) -> list[str]:
     process = os.fork()
     if process == 0:
         connection.close()
-        return prepared(request, files)
+        return prepared(request["words"], request["folder"], request["environment"], files)
     for file in files:
         os.close(file)
     with contextlib.suppress(OSError):  # who asked may be gone
@@ -71,16 +70,16 @@ def end_with(connection: socket.socket, process: int) -> None:
         os.kill(process, signal.SIGKILL)
 
 
-def prepared(request: dict[str, Any], files: list[int]) -> list[str]:
+def prepared(words: list[str], folder: str, environment: dict[str, str], files: list[int]) -> list[str]:
     """Words of the command; folder, environment and streams are as they would be for a Python that began here."""
     for number, file in enumerate(files):
         os.dup2(file, number)
         os.close(file)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # what starts in the background has it ignored
     os.environ.clear()
-    os.environ.update(request["environment"])
-    os.chdir(request["folder"])
-    sys.executable, *words = request["words"]
+    os.environ.update(environment)
+    os.chdir(folder)
+    sys.executable, *words = words
     if words[0] == "-u":
         words.pop(0)
         sys.stdout.reconfigure(write_through=True)  # type: ignore[union-attr]
