@@ -130,6 +130,7 @@ class FittedNumbers:
         width: Their standard deviation: a value is centre + width · score.
         interval: Around a score.
         loss: By which it was fitted.
+        lowest: Label below which neither a value nor a bound is, in float32; minus infinity where there is none.
     """
 
     schema: Schema
@@ -140,6 +141,7 @@ class FittedNumbers:
     width: float
     interval: Interval | Ratios
     loss: NumberLoss = SQUARED
+    lowest: float = -np.inf
 
     def predict(self, columns: RawColumns) -> np.ndarray:
         """Values float64 [N] of raw columns."""
@@ -151,12 +153,13 @@ class FittedNumbers:
 
     def values(self, scores: Mapping[str, np.ndarray]) -> np.ndarray:
         """Values float64 [N] of the candidates' scores [N, 1]."""
-        return np.asarray(self.centre + self.width * blended(scores, self.weights)[:, 0])
+        return np.maximum(self.centre + self.width * blended(scores, self.weights)[:, 0], self.lowest)
 
     def bounds(self, values: np.ndarray) -> np.ndarray:
         """Lower and upper bound of each value, float64 [N, 2]."""
         score = (values - self.centre) / self.width
-        return np.asarray(values[:, None] + self.width * self.interval.offsets(score))
+        lower, upper = values + self.width * self.interval.offsets(score).T
+        return np.column_stack([np.maximum(lower, self.lowest), upper])
 
 
 Fitted = FittedClasses | FittedLabels | FittedNumbers

@@ -20,9 +20,9 @@ from ludocast.models.metrics import (
     standings,
 )
 
-# Of all labels: what `NAMES` tell is the mean over labels (macro); `micro_auc` and `micro_f1` take all cells together, as
-# if each were a row; a row is right in `subset_accuracy` where all its labels are; `hamming_loss` is the share of cells
-# that are wrong.
+# Of all labels: what `NAMES` tell is the mean over labels (macro); `micro_auc` and `micro_f1` take all cells together,
+# as if each were a row; a row is right in `subset_accuracy` where all its labels are; `hamming_loss` is the share of
+# cells that are wrong.
 LABEL_NAMES = (
     *(name for name in NAMES if name != "accuracy"),
     "micro_auc",

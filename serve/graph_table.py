@@ -114,6 +114,8 @@ def _add_scores(graph: GraphBuilder, names: EncodedNames, learned: Learned, scal
 def _add_number_outputs(graph: GraphBuilder, fitted: FittedNumbers, scores: str) -> None:
     score = graph.op("Cast", scores, to=TensorProto.DOUBLE)
     value = graph.op("Add", graph.op("Mul", score, graph.doubles(fitted.width)), graph.doubles(fitted.centre))
+    if np.isfinite(fitted.lowest):
+        value = graph.op("Max", value, graph.doubles(fitted.lowest))
     interval = fitted.interval
     if isinstance(interval, Ratios):
         ratio = _add_lines(graph, graph.op("Log", score), interval.knots, interval.ratio)
@@ -121,6 +123,8 @@ def _add_number_outputs(graph: GraphBuilder, fitted: FittedNumbers, scores: str)
     else:
         offset = _add_lines(graph, score, interval.knots, interval.offset * fitted.width)
         bounds = graph.op("Add", value, _around(graph, offset, 0.0))
+        if np.isfinite(fitted.lowest):
+            bounds = graph.op("Max", bounds, graph.doubles(fitted.lowest, -np.inf))
     flat = graph.op("Squeeze", graph.op("Cast", value, to=TensorProto.FLOAT), graph.ints(1))
     graph.output(flat, "value", TensorProto.FLOAT, ["N"])
     graph.output(graph.op("Cast", bounds, to=TensorProto.FLOAT), "bounds", TensorProto.FLOAT, ["N", 2])

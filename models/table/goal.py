@@ -12,7 +12,7 @@ import numpy as np
 from ludocast.datamodules.preprocess import Preprocessing
 from ludocast.datamodules.schema import Schema
 from ludocast.models.calibration import fit_temperature, row_losses
-from ludocast.models.conformal import Interval, Ratios, fit_interval, fit_ratios
+from ludocast.models.conformal import Interval, Ratios, fit_interval, fit_ratios, lowest_of_many
 from ludocast.models.fitted import Fitted, FittedClasses, FittedLabels, FittedNumbers, Scores
 from ludocast.models.learner import HeldOut, blended
 from ludocast.models.number_loss import NumberLoss
@@ -152,11 +152,14 @@ class NumberGoal:
         loss: By which it is predicted.
         centre: Mean of the label's training rows, 0 of amounts.
         width: Their standard deviation, of amounts their mean.
+        lowest: The number below which there is none, where many rows have it, so that none is predicted; else minus
+            infinity, as it is of amounts, which are above 0 anyway.
     """
 
     loss: NumberLoss
     centre: float
     width: float
+    lowest: float = -np.inf
 
     def scaled(self, label: np.ndarray) -> np.ndarray:
         """float64 [N]."""
@@ -197,11 +200,13 @@ class NumberGoal:
     ) -> FittedNumbers:
         """See `Goal`."""
         score, label = blended(held_out.logits, parts)[:, 0], held_out.label
-        interval: Interval | Ratios = (
-            fit_ratios(score, label) if self.loss.is_of_amounts else fit_interval(score, label)
-        )
+        interval: Interval | Ratios
+        if self.loss.is_of_amounts:
+            interval = fit_ratios(score, label)
+        else:
+            interval = fit_interval(score, label, lowest=(self.lowest - self.centre) / self.width)
         return FittedNumbers(
-            schema, preprocessing, candidates, dict(parts), self.centre, self.width, interval, self.loss
+            schema, preprocessing, candidates, dict(parts), self.centre, self.width, interval, self.loss, self.lowest
         )
 
 
@@ -218,4 +223,6 @@ def goal_of(schema: Schema, label: np.ndarray, loss: NumberLoss) -> Goal:
     if schema.classes:
         return ClassGoal()
     mean = float(label.mean())
-    return NumberGoal(loss, 0.0, mean) if loss.is_of_amounts else NumberGoal(loss, mean, float(label.std()))
+    if loss.is_of_amounts:
+        return NumberGoal(loss, 0.0, mean)
+    return NumberGoal(loss, mean, float(label.std()), lowest_of_many(label))

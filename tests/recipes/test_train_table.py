@@ -13,7 +13,6 @@ import torch
 from ludocast.datamodules.fit_preprocessing import fit_preprocessing
 from ludocast.datamodules.infer import infer_schema, raw_columns
 from ludocast.datamodules.read import from_frame
-from ludocast.models.conformal import fit_interval
 from ludocast.models.learner import Learner
 from ludocast.models.table.fit import try_all
 from ludocast.models.table.learners import Job, learners
@@ -234,49 +233,3 @@ def test_by_the_command_line_the_others_go_on_where_one_fails(
     assert "constant" in failed.pop("catboost")
     assert failed == {"naive_bayes": "", "tree": ""}
     assert "catboost     left out: " in said
-
-
-def test_intervals_hold_what_they_promise_where_the_noise_grows() -> None:
-    """90 % of new rows, in each fifth of the predictions as well, of errors that grow tenfold along them."""
-    generator = np.random.default_rng(0)
-
-    def rows(count: int) -> tuple[np.ndarray, np.ndarray]:
-        score = generator.uniform(0, 1, count)
-        return score, score + (0.1 + 0.9 * score) * generator.normal(size=count)
-
-    interval = fit_interval(*rows(4_000))
-    score, label = rows(20_000)
-    low, high = interval.offsets(score).T
-    inside = (score + low <= label) & (label <= score + high)
-    assert 0.88 < inside.mean() < 0.92
-    for part in np.array_split(np.argsort(score), 5):
-        assert 0.86 < inside[part].mean() < 0.94
-
-
-@pytest.mark.parametrize("kind", ["counts", "amounts with many zeros", "noise that grows"])
-@pytest.mark.parametrize("rows", [900, 4_000])
-def test_intervals_hold_no_more_than_they_promise(kind: str, rows: int) -> None:
-    """The lower bound of a count lies along a line; interpolated between neighbourhoods it used to hold 95 %."""
-    held = []
-    for seed in range(20):
-        g = np.random.default_rng(seed)
-        x = g.normal(size=rows + 4_000)
-        if kind == "counts":
-            score = 0.3 + 2.7 / (1 + np.exp(-x))
-            label = g.poisson(score).astype(float)
-        elif kind == "amounts with many zeros":
-            score = 0.4 * np.exp(x)
-            label = np.where(g.random(len(x)) < 0.4, np.exp(x + 0.3 * g.normal(size=len(x))), 0.0)
-        else:
-            score, label = x, x + np.exp(x) * g.normal(size=len(x))
-        offset = fit_interval(score[:rows], label[:rows]).offsets(score[rows:])
-        residual = (label - score)[rows:]
-        held.append(np.mean((residual >= offset[:, 0]) & (residual <= offset[:, 1])))
-    assert 0.895 < np.mean(held) < 0.915
-
-
-def test_an_interval_of_few_rows_is_that_of_the_ranks() -> None:
-    """Of 39 rows the 5 % rank is ⌊40 · 0.05⌋ = 2: the second lowest and the second highest residual."""
-    score = np.zeros(39)
-    interval = fit_interval(score, np.arange(39.0) - 19)
-    assert interval.offsets(np.array([0.0])).tolist() == [[-18.0, 18.0]]
