@@ -50,13 +50,9 @@ def fitted_table(
     schema = describe(schema, columns, np.flatnonzero(~held_out))
     if loss.is_of_amounts:
         label = np.round(np.exp((label - label.mean()) / label.std()))  # counts, many of them 0
-<<<<<<< HEAD
-    known, asked = ({name: values[part] for name, values in columns.items()} for part in (~held_out, held_out))
-=======
     if lumped:
         label = np.maximum(label, np.quantile(label, 0.3))  # many rows have the lowest number
-    validation = None if rows < 2_000 else (columns, label)  # once is enough of many rows
->>>>>>> main
+    known, asked = ({name: values[part] for name, values in columns.items()} for part in (~held_out, held_out))
     found = fit_table(
         schema,
         known,
