@@ -70,7 +70,7 @@ def test_a_lowest_label_that_many_have_is_within_in_each_tenth() -> None:
         both = [fit_interval(*known, lowest=lowest) for lowest in (0.0, -np.inf)]
         for shares, interval, lowest in zip((told, untold), both, (0.0, -np.inf), strict=True):
             inside = within(interval, *new, lowest)
-            shares.append([inside[part].mean() for part in tenths])
+            shares.append([float(inside[part].mean()) for part in tenths])
         bounds = [new[0][:, None] + one.offsets(new[0]) for one in both]
         lower.append(np.maximum(bounds[0][:, 0], 0).max())
         widths.append([(bounds[0][:, 1]).mean(), (bounds[1][:, 1] - bounds[1][:, 0]).mean()])
