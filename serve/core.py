@@ -26,12 +26,12 @@ def export_core(bundle: Path, out: Path, overwrite: bool = False) -> None:
     """Write OUT/model_core.onnx and OUT/preprocessing.json of a bundle.
 
     The core graph takes `numbers` (float [N, D]), `codes` (int64 [N, S]) and `raw` (float [N, R]), as far as the model
-    reads them, and gives `probabilities`, or `value` and `bounds`, or of segments `measures`, whose least distance or
-    largest probability tells the segment. preprocessing.json tells how to make these of a
-    row's columns: of `numbers` each, taken to within its knots, is (x - knot) * slope + score of the knot below, 0
-    where missing; then come the missing flags and the scaled mean labels; a code is the number of its value, or that of
-    unknown or missing; `raw` are the plain numbers (NaN where missing; times in units since an origin) and the mean
-    labels. A number as a key is the float32 in JSON's form, -0 as 0.0.
+    reads them, and gives `probabilities` (of several labels `labels` too), or `value` and `bounds`, or of segments
+    `measures`, whose least distance or largest probability tells the segment. preprocessing.json tells how to make
+    these of a row's columns: of `numbers` each, taken to within its knots, is (x - knot) * slope + score of the
+    knot below, 0 where missing; then come the missing flags and the scaled mean labels; a code is the number of its
+    value, or that of unknown or missing; `raw` are the plain numbers (NaN where missing; times in units since an
+    origin) and the mean labels. A number as a key is the float32 in JSON's form, -0 as 0.0.
     Of sequences it takes `tokens` (int64 [N, T]), `numbers` (float [N, T, D]), `steps` (int64 [N], those that are real)
     and `last_age` (float [N, 1]), as far as the model reads them. Of a recommender it takes `codes` (int64 [N, T], the
     places of a history's items in the catalogue), `length` (int64 [N]) and the options `allowed`, `exclude_owned` and

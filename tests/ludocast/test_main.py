@@ -11,6 +11,7 @@ import pytest
 from jsonargparse import auto_cli
 
 from ludocast.__main__ import COMMANDS, flat, main, parser_words
+from tests.warm.start import warm_python
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -114,7 +115,7 @@ def test_the_first_word_of_several_commands_lists_them(capsys: pytest.CaptureFix
 def test_every_command_explains_itself() -> None:
     for name in ("score", "serve", "simulate", "train churn", "export core"):
         done = subprocess.run(
-            [sys.executable, "-m", "ludocast", *name.split(), "--help"],
+            [warm_python(), "-m", "ludocast", *name.split(), "--help"],
             cwd=ROOT, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
@@ -133,7 +134,7 @@ def test_help_shows_options_under_their_headings(capsys: pytest.CaptureFixture[s
 
 def test_help_of_training_teaches() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "ludocast", "train", "churn", "--help"],
+        [warm_python(), "-m", "ludocast", "train", "churn", "--help"],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     text = " ".join(done.stdout.split())

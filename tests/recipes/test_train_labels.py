@@ -20,6 +20,7 @@ from tests.serve.listening import ask, served
 from tests.serve.made_labels import LABELS, made_labels
 
 NAMES = ",".join(LABELS)
+OTHER = ["--private", "true", "--logger", "csv"]
 
 
 def said(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
@@ -36,7 +37,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFrame]:
     frame.to_csv(folder / "rows.csv", index=False)
     words = ["train", "table", "--data", str(folder / "rows.csv"), "--labels", NAMES, "--entity", "player"]
     assert main([*words, "--learners", "logistic,boosting", "--out", str(folder / "run")]) == 0
-    assert main([*words, "--learners", "tree", "--threshold_by", "f1", "--out", str(folder / "other")]) == 0
+    assert main([*words, "--learners", "tree", "--threshold_by", "f1", *OTHER, "--out", str(folder / "other")]) == 0
     return folder, frame
 
 
@@ -158,6 +159,9 @@ def test_the_report_tells_each_label(made: tuple[Path, pd.DataFrame]) -> None:
     for name in LABELS:
         assert f"<summary>{name}: how well" in page
     assert "Which labels come together" in page
+    told = pd.read_csv(next((folder / "other" / "logs").rglob("metrics.csv")))
+    measured = json.loads((folder / "other" / "metrics.json").read_text())["metrics"]
+    assert told["test/auc of pass"].iloc[-1] == pytest.approx(measured["auc:pass"]["value"])
     document = json.loads((folder / "run" / "metrics.json").read_text())
     pairs = {frozenset((one["first"], one["second"])): one for one in document["pairs"]}
     split = pd.read_csv(folder / "run" / "split.csv")
