@@ -28,6 +28,6 @@ def test_a_bars_interval_does_not_reach_its_name() -> None:
     page = bar_chart("x", ["small", "large"], [0.01, 0.1], [0.03, 0.01], "share")
     lines = re.findall(r'<line class="axis" x1="([^"]*)" x2="([^"]*)"', page)
     name_ends = float(re.findall(r'<text class="name" x="([^"]*)"', page)[0])
-    assert float(lines[0][0]) == pytest.approx(150) > name_ends
+    assert float(lines[0][0]) > name_ends
     widths = [float(end) - float(begin) for begin, end in lines[:2]]
     assert widths[0] == pytest.approx(3 * widths[1], abs=0.5)
