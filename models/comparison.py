@@ -144,8 +144,7 @@ def compare_label_answers(
     }
     names = label_measure_names(labels)
     keep = [k for k, name in enumerate(names) if name.partition(OF_LABEL)[0] != "ece"]
-    # A measure of all labels hangs on the rarer values of all of them: a rare label is but one in L of it.
-    of_all = min(sum(rarest.values()), *(len(one.label) for one in both))
+    of_all = min(rows_of_mean(list(rarest.values())), *(len(one.label) for one in both))
     counts = [rarest.get(names[k].partition(OF_LABEL)[2], of_all) for k in keep]
     tails = {names[k]: _tail(level, count, count - 1) for k, count in zip(keep, counts, strict=True)}
     return _compared(tails, [one[keep] for one in values], [one[:, keep] for one in drawn], level)
@@ -233,6 +232,16 @@ def _resampled(
             values.append(statistic(np.ones((1, count)))[0])
             drawn.append(bootstrap(statistic, count, own_seed, resamples))
     return values, drawn
+
+
+def rows_of_mean(rows: Sequence[int]) -> int:
+    """As how many rows those of several labels count, where a measure is the mean of theirs.
+
+    With variances that are as 1 / n each, the degrees of freedom of their sum (Satterthwaite 1946, equation 17): about
+    that of the rarest label where it makes most of the sum, that of all together where they are alike.
+    """
+    each = 1 / np.array(rows, np.float64)
+    return round(float(each.sum() ** 2 / (each**3).sum()))
 
 
 def _freedom(values: np.ndarray) -> float:

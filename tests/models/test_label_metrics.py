@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from ludocast.models.calibration import row_losses
-from ludocast.models.comparison import LabelAnswers, compare_label_answers
+from ludocast.models.comparison import LabelAnswers, compare_label_answers, rows_of_mean
 from ludocast.models.importance import label_importance
 from ludocast.models.label_metrics import (
     compare_labels,
@@ -103,6 +103,12 @@ def test_models_of_labels_are_compared_on_the_same_rows() -> None:
     same = compare_label_answers(ours_again, ours_again, NAMES, resamples=50)
     assert {one.verdict for one in same.values()} == {"open"}
     assert not [name for name in found if name.startswith("ece")]
+
+
+def test_a_mean_of_labels_counts_as_many_rows_as_its_variance_knows() -> None:
+    assert rows_of_mean([48] * 5) == 240  # alike: all together
+    assert rows_of_mean([8, 100_000]) == 8  # the rare one makes the sum's variance
+    assert rows_of_mean([10, 20]) == 20  # 0.15² / (0.1³ + 0.05³)
 
 
 def test_importance_tells_which_label_a_column_is_for() -> None:
