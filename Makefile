@@ -1,5 +1,5 @@
 # Two commands do everything on a machine with Python 3.11 or newer: `make demo` and `make test`.
-.PHONY: demo test test-slow test-floors format clean
+.PHONY: demo test mypy pyright test-slow test-floors format clean
 .DELETE_ON_ERROR:
 
 VENV := .venv
@@ -16,9 +16,11 @@ demo: $(VENV)/.train ## makes a game, trains, scores, serves, asks once
 test: $(VENV)/.dev ## every check and the fast tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/pyright
+	$(MAKE) --no-print-directory -j2 mypy pyright
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+
+mypy pyright: $(VENV)/.dev ## checks of types, side by side in `make test`
+	$(BIN)/$@
 
 test-slow: $(VENV)/.dev ## the tests that take minutes
 	$(BIN)/pytest -q -m slow

@@ -2,12 +2,13 @@
 
 Each model sees the true log odds of a row, or the true mean of a number, through normal noise of its own, so two of
 equal noise are equally good whatever the measure. The numbers' own noise is normal, or they are log-normal (what is
-seen is the mean of the logarithm), of which a few rows make most of the squared error. Equal pairs should be told apart
-at the stated rate (5 %, half of it each way); of different ones the share that is told apart is the power, and the
-worse model should never be called the better one.
+seen is the mean of the logarithm), of which a few rows make most of the squared error. Of five labels the log odds
+share a part. Equal pairs should be told apart at the stated rate (5 %, half of it each way); of different ones the
+share that is told apart is the power, and the worse model should never be called the better one.
 
     python benchmarks/verdicts.py                   # of classes
     python benchmarks/verdicts.py --of numbers
+    python benchmarks/verdicts.py --of labels
 """
 
 from __future__ import annotations
@@ -21,12 +22,20 @@ from ludocast.models.comparison import (
     COMPARED_NUMBERS,
     Classified,
     Comparison,
+    LabelAnswers,
     Predicted,
     compare_classifiers,
+    compare_label_answers,
     compare_predicted,
 )
 
-MEASURES = {"classes": ("auc", "log_loss", "brier", "accuracy"), "numbers": COMPARED_NUMBERS}
+MEASURES = {
+    "classes": ("auc", "log_loss", "brier", "accuracy"),
+    "numbers": COMPARED_NUMBERS,
+    "labels": ("log_loss", "auc", "micro_f1", "subset_accuracy", "log_loss:a", "auc:a"),
+}
+LABELS = ("a", "b", "c", "d", "e")
+LABEL_RATES = {"each 24 % positive": (-1.6,) * 5, "4 % to 76 % positive": (-4.2, -2.5, -1.6, 0.0, 1.6)}
 BASE_RATES = {"24 % positive": -1.6, "4 % positive": -4.2}
 Draw = Callable[[np.random.Generator, int, tuple[float, float]], Callable[..., dict[str, Comparison]]]
 
@@ -44,6 +53,21 @@ def classifiers(
     return partial(compare_classifiers, *found)
 
 
+def labellers(
+    shifts: tuple[float, ...], generator: np.random.Generator, rows: int, noises: tuple[float, float]
+) -> Callable[..., dict[str, Comparison]]:
+    """The same of two models of several labels."""
+    shared, own = generator.normal(size=(rows, 1)), generator.normal(size=(rows, len(shifts)))
+    logit = np.array(shifts) + 1.5 * np.sqrt(0.5) * (shared + own)
+    label = (generator.random(logit.shape) < 1 / (1 + np.exp(-logit))).astype(np.int64)
+    found = []
+    for noise in noises:
+        p = 1 / (1 + np.exp(-(logit + generator.normal(0, noise, logit.shape))))
+        found.append(LabelAnswers(p, label, p >= 0.5))
+    first, second = found
+    return partial(compare_label_answers, first, second, LABELS)
+
+
 def regressions(
     is_heavy: bool, generator: np.random.Generator, rows: int, noises: tuple[float, float]
 ) -> Callable[..., dict[str, Comparison]]:
@@ -57,6 +81,7 @@ def regressions(
 
 CASES: dict[str, dict[str, Draw]] = {
     "classes": {words: partial(classifiers, shift) for words, shift in BASE_RATES.items()},
+    "labels": {words: partial(labellers, shifts) for words, shifts in LABEL_RATES.items()},
     "numbers": {"normal": partial(regressions, False), "log-normal": partial(regressions, True)},
 }
 

@@ -15,6 +15,23 @@ from ludocast.datamodules.schema import MISSING_TOKENS, Column, Kind, Schema
 
 ID_SHARE = 0.95  # a text column with more distinct values a row than this names rows, it does not describe them
 CODE_VALUES = 128  # a number column with at most this many distinct values may be a code: number AND category
+NOTATIONS = (  # how people write cells that then are texts to us; a column of one of them alone is told of
+    (
+        re.compile(r"^[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?$"),
+        "numbers with a comma, so they are taken for texts; write them with a decimal point and without thousands "
+        '(in pandas: read_csv(path, sep=";", decimal=","))',
+    ),
+    (
+        re.compile(r"^[+-]?\d{1,3}(,\d{3})*(\.\d+)?$"),
+        "numbers with thousands between commas, so they are taken for texts; write them without "
+        '(in pandas: read_csv(path, thousands=","))',
+    ),
+    (
+        re.compile(r"^\d{1,2}[./-]\d{1,2}[./-]\d{4}( \d{1,2}:\d{2}(:\d{2})?)?$"),
+        "dates that do not begin with the year, so they are taken for texts; write them as 2026-01-31 "
+        "(in pandas: to_datetime(column, dayfirst=True), or dayfirst=False)",
+    ),
+)
 _ISO_DATE = re.compile(r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?$")
 
 RawColumns = dict[str, np.ndarray]
@@ -100,8 +117,22 @@ def infer_columns(table: pa.Table, exclude: Sequence[str], missing: frozenset[st
             kind, reason = "ignored", "excluded"
         if kind in ("id", "ignored") and name not in exclude:
             warnings.append(f'column "{name}" is left out: {reason}')
+        notation = other_notation(table[name], missing) if kind in ("id", "category") else None
+        if notation is not None:
+            warnings.append(f'column "{name}" holds {notation}')
         columns.append(Column(name, kind, reason))
     return columns, warnings
+
+
+def other_notation(column: pa.ChunkedArray, missing: frozenset[str]) -> str | None:
+    """What to tell of a column whose texts are numbers or dates as people write them; None of others."""
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        return None
+    unique = [str(value).strip() for value in python_values(pc.unique(column)) if not _is_missing(value, missing)]
+    for pattern, sentence in NOTATIONS:
+        if unique and all(pattern.match(value) for value in unique):
+            return sentence
+    return None
 
 
 def check_column(table: pa.Table, name: str) -> None:
@@ -152,7 +183,11 @@ def label_classes(table: pa.Table, label: str, missing: frozenset[str]) -> tuple
     if len(classes) < 2:
         raise ValueError(f'the label "{label}" is always "{classes[0]}"; learning needs two values or more')
     if len(classes) > 100:
-        raise ValueError(f'the label "{label}" has {len(classes):,} distinct values; a class label has at most 100')
+        notation = other_notation(table[label], missing)
+        reason = "" if notation is None else f"; it holds {notation}"
+        raise ValueError(
+            f'the label "{label}" has {len(classes):,} distinct values; a class label has at most 100{reason}'
+        )
     if counts.min() < 3:
         rare = classes[int(counts.argmin())]
         raise ValueError(
@@ -168,6 +203,8 @@ def _kind(column: pa.ChunkedArray, missing: frozenset[str]) -> tuple[Kind, str]:
         kind_of_type = column.type
     if pa.types.is_nested(kind_of_type) or pa.types.is_binary(kind_of_type):
         return "ignored", f"values of type {kind_of_type} are neither numbers nor categories"
+    if pa.types.is_duration(kind_of_type) or pa.types.is_time(kind_of_type):
+        return "ignored", f"values of type {kind_of_type}; give them as numbers, such as hours"
     unique = [value for value in python_values(pc.unique(column)) if not _is_missing(value, missing)]
     if not unique:
         return "ignored", "missing in every row"

@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 LONGEST_CELL = 1_000_000  # characters; longer ones come from a quote that was never closed
 BLOCK_BYTES = 32 << 20  # a row has to fit into one block of the CSV reader
 
+# What `ludocast score` reads, or many programs write, and training does not; taken for CSV they would puzzle.
+OTHER_FORMATS = {
+    **dict.fromkeys((".jsonl", ".ndjson", ".json"), "a JSON file"),
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), "a spreadsheet"),
+    **dict.fromkeys((".gz", ".bz2", ".xz", ".zst", ".zip"), "a compressed file"),
+}
+
 
 def read_table(
     path: str | Path, encoding: str = "utf-8", delimiter: str | None = None, columns: Sequence[str] | None = None
@@ -41,6 +48,8 @@ def read_table(
     path = Path(path)
     check_file(path)
     is_parquet = path.suffix.lower() in (".parquet", ".pq")
+    if path.suffix.lower() in OTHER_FORMATS:
+        raise ValueError(f"{path} is {OTHER_FORMATS[path.suffix.lower()]}; a table to learn from is CSV or Parquet")
     table = _read_parquet(path, columns) if is_parquet else _read_csv(path, encoding, delimiter)
     check_names(table.column_names, path)
     if table.num_rows == 0:

@@ -7,6 +7,7 @@ import importlib
 import inspect
 import json
 import os
+import re
 import sys
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -107,6 +108,7 @@ COMMANDS = {
     },
 }
 MISSING_PART = "this command needs the training part: pip install 'ludocast[train]'"
+KINDS = {"<class 'int'>": "a whole number", "<class 'float'>": "a number", "<class 'bool'>": "true or false"}
 TRAINING_MODULES = ("torch", "ibis", "duckdb", "pytorch_lightning", "pandas", "sklearn", "onnx", "scipy", "jinja2")
 
 
@@ -185,7 +187,8 @@ def _run(name: str, options: list[str]) -> int:
             code = auto_cli(
                 function, description=_description(function), args=parser_words(function, options),
                 formatter_class=_formatter(getattr(function, "groups", {})), prog=f"ludocast {name}",
-                as_positional=COMMANDS[name].positional, parser_mode="json",
+                as_positional=COMMANDS[name].positional, parser_mode="json", parser_class=_parser(),
+                allow_abbrev=False, config_help="A JSON file of options, by their names.",
             )  # fmt: skip
     except KeyboardInterrupt:
         return 130
@@ -207,7 +210,7 @@ def _documentation(of: Callable[..., Any]) -> str:
 
 
 def _formatter(groups: Mapping[str, str]) -> type:
-    """Shows a command's description as it is written, and its options under headings.
+    """Shows a command's description as it is written, and its options under headings, without Python's names of types.
 
     Args:
         groups: Heading by option, as `flat` notes them.
@@ -220,14 +223,82 @@ def _formatter(groups: Mapping[str, str]) -> type:
         def add_arguments(self, actions: Iterable[Action]) -> None:
             sections: dict[str, list[Action]] = {"": []}
             for action in actions:
-                sections.setdefault(groups.get(action.dest, ""), []).append(action)
+                if action.dest != "print_config":  # of the parser's own, and no help to anybody
+                    sections.setdefault(groups.get(action.dest, ""), []).append(action)
             super().add_arguments(sections.pop(""))
             for heading, of_section in sections.items():
                 self.end_section()
                 self.start_section(heading)
                 super().add_arguments(of_section)
 
+        def add_usage(self, usage: str | None, actions: Iterable[Action], *args: Any, **kwargs: Any) -> None:
+            words = [self._format_action_invocation(one) for one in actions if one.required]
+            super().add_usage(
+                " ".join(["%(prog)s", *words, "[options]"]) if usage is None else usage, [], *args, **kwargs
+            )
+
+        def _format_action_invocation(self, action: Action) -> str:
+            if not action.option_strings:
+                return action.dest
+            name = ", ".join(_dashed(flag) for flag in action.option_strings if not flag.endswith("+"))
+            is_switch = getattr(action, "_typehint", action.type) is bool and not action.default
+            if is_switch or action.nargs == 0:
+                return name
+            listed = _is_list(getattr(action, "_typehint", None))
+            return f"{name} {f'{action.dest.upper()},…' if listed else self._format_args(action, action.dest.upper())}"
+
+        def _get_help_string(self, action: Action) -> str:
+            text = action.help if action.help is not None else ""
+            if action.required:
+                return f"{text} (required)" if action.option_strings else text
+            hidden = action.default is None or action.default is False or action.nargs == 0
+            return text if hidden or action.dest in ("help", "config") else f"{text} (default: %(default)s)"
+
     return Formatter
+
+
+def _parser() -> type[Any]:
+    """A parser that says in one sentence what is wrong with the words of a command."""
+    from jsonargparse import ArgumentParser
+
+    class Parser(ArgumentParser):  # type: ignore[misc, unused-ignore]
+        def error(self, message: str, ex: Exception | None = None) -> typing.NoReturn:  # noqa: ARG002
+            flags = [_dashed(flag) for action in self._actions for flag in action.option_strings if flag[-1] != "+"]
+            _refuse(f"{said_plainly(message, flags)}; `{self.prog} --help` explains the options")
+            self.exit(2)
+
+    return Parser
+
+
+def _dashed(flag: str) -> str:
+    return flag.replace("_", "-")
+
+
+def said_plainly(message: str, flags: Sequence[str]) -> str:
+    """What the parser objects to, in the words of the command line.
+
+    Args:
+        message: As the parser has it.
+        flags: The options that there are, with dashes.
+    """
+    unknown = re.match(r"unrecognized arguments: (\S+)", message)
+    if unknown is not None:
+        word = unknown[1].partition("=")[0]
+        if not word.startswith("-"):
+            return f'"{word}" belongs to no option'
+        near = get_close_matches(_dashed(word), flags, n=1)
+        return f"there is no option {word}" + (f"; did you mean {near[0]}?" if near else "")
+    absent = re.match(r"the following arguments are required: (.*)", message, re.DOTALL)
+    if absent is not None:
+        names = [name.strip() for name in absent[1].split(",")]
+        named = [_dashed(f"--{name}") if _dashed(f"--{name}") in flags else name.upper() for name in names]
+        return f"missing: {', '.join(named)}"
+    wrong = re.match(r'Parser key "([^"]+)":.*?Expected a ([^\n]*?)(\. Got|\n).*?value: (.*)', message, re.DOTALL)
+    if wrong is not None:
+        choices = re.findall(r"'([^']*)'", wrong[2]) if "Literal[" in wrong[2] else []
+        wanted = f"one of {', '.join(choices)}" if choices else KINDS.get(wrong[2], wrong[2])
+        return f'{_dashed(f"--{wrong[1]}")} is {wanted}, got "{wrong[4].strip()}"'
+    return " ".join(message.split())
 
 
 def _load(command: Command) -> Callable[..., Any]:

@@ -144,7 +144,9 @@ def compare_label_answers(
     }
     names = label_measure_names(labels)
     keep = [k for k, name in enumerate(names) if name.partition(OF_LABEL)[0] != "ece"]
-    counts = [rarest.get(names[k].partition(OF_LABEL)[2], min(rarest.values())) for k in keep]
+    # A measure of all labels hangs on the rarer values of all of them: a rare label is but one in L of it.
+    of_all = min(sum(rarest.values()), *(len(one.label) for one in both))
+    counts = [rarest.get(names[k].partition(OF_LABEL)[2], of_all) for k in keep]
     tails = {names[k]: _tail(level, count, count - 1) for k, count in zip(keep, counts, strict=True)}
     return _compared(tails, [one[keep] for one in values], [one[:, keep] for one in drawn], level)
 

@@ -45,7 +45,7 @@ from ludocast.recipes.labelled_table import MOST_ROWS, LabelledTable, read_label
 from ludocast.recipes.log_options import LogOptions, SnapshotOptions
 from ludocast.recipes.loggers import LoggerName, Tracker, check_logger
 from ludocast.recipes.options import check_seed
-from ludocast.recipes.run_folder import RunFolder
+from ludocast.recipes.run_folder import RunFolder, quoted
 from ludocast.recipes.stops import telling_of_stops
 from ludocast.recipes.table_search import SEARCH, drop_scores, log_trials, search_budget
 from ludocast.serve.graph_table import export_table
@@ -346,5 +346,5 @@ def _print_summary(out: Path, snapshots: Path | None) -> None:
     if snapshots is None:
         print_next(out, "players.csv")
         return
-    print(f"{NEXT}ludocast snapshots --log LOG --like {snapshots} --at end --out today")
+    print(f"{NEXT}ludocast snapshots --log LOG --like {quoted(snapshots)} --at end --out today")
     print_next(out, "today", " " * len(NEXT))

@@ -21,6 +21,7 @@ from ludocast.recipes.figures import read_metrics, write_metrics
 from ludocast.recipes.labelled_table import LabelledTable
 from ludocast.recipes.labels_run import label_answers
 from ludocast.recipes.provenance import git_revision, libraries
+from ludocast.recipes.run_folder import quoted
 from ludocast.serve.bundle import write_bundle
 from ludocast.serve.graph_inputs import schema_inputs
 from ludocast.serve.measured import PLAYERS, Words
@@ -215,8 +216,8 @@ def print_figures(out: Path) -> None:
 
 def print_next(out: Path, table: str | Path, begin: str = NEXT) -> None:
     """What to do with the bundle of a run."""
-    print(f"{begin}ludocast score --bundle {out / 'bundle'} --input {table} --output scored.csv")
-    print(f"        ludocast serve --bundle {out / 'bundle'}", flush=True)
+    print(f"{begin}ludocast score --bundle {quoted(out / 'bundle')} --input {quoted(table)} --output scored.csv")
+    print(f"        ludocast serve --bundle {quoted(out / 'bundle')}", flush=True)
 
 
 def say(sentence: str) -> None:

@@ -50,7 +50,7 @@ from ludocast.recipes.recommend_cold import (
     read_players,
 )
 from ludocast.recipes.recommend_items import read_items
-from ludocast.recipes.run_folder import RunFolder
+from ludocast.recipes.run_folder import RunFolder, quoted
 from ludocast.recipes.stops import telling_of_stops
 from ludocast.serve.catalogue import Catalogue
 from ludocast.serve.manifest_sequences import PairColumns
@@ -348,4 +348,4 @@ def _print_summary(out: Path, report: RecommendReport) -> None:
         found = ours.evaluation.metrics[name]
         print(f"  {name:<12} {found.value:.4f}  ({found.low:.4f} to {found.high:.4f})")
     print(f"\nreport:      {out / 'report.html'}\nsuggestions: {out / 'suggestions.parquet'}")
-    print(f"bundle:      {out / 'bundle'}\nnext:        ludocast serve --bundle {out / 'bundle'}", flush=True)
+    print(f"bundle:      {out / 'bundle'}\nnext:        ludocast serve --bundle {quoted(out / 'bundle')}", flush=True)

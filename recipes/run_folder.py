@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -113,3 +114,8 @@ class RunFolder:
         for parent in self._made:
             with contextlib.suppress(OSError):  # never made, or in use by others meanwhile
                 parent.rmdir()
+
+
+def quoted(path: str | Path) -> str:
+    """A path as a shell takes it, for commands that are printed to be copied."""
+    return shlex.quote(str(path))

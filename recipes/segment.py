@@ -16,7 +16,7 @@ from ludocast.recipes.figures import write_metrics
 from ludocast.recipes.loggers import LoggerName, Tracker, check_logger
 from ludocast.recipes.options import check_seed
 from ludocast.recipes.provenance import git_revision, libraries
-from ludocast.recipes.run_folder import RunFolder
+from ludocast.recipes.run_folder import RunFolder, quoted
 from ludocast.recipes.segment_fit import (
     drift_to,
     earlier_run,
@@ -174,5 +174,5 @@ def _tell(report: SegmentReport, out: Path, data: Path) -> None:
     if report.drift is not None:
         print(report.drift.sentence())
     print(f"\nreport: {out / 'report.html'}\nbundle: {out / 'bundle'}")
-    print(f"next:   ludocast score --bundle {out / 'bundle'} --input {data} --output scored.csv")
-    print(f"        ludocast serve --bundle {out / 'bundle'}", flush=True)
+    print(f"next:   ludocast score --bundle {quoted(out / 'bundle')} --input {quoted(data)} --output scored.csv")
+    print(f"        ludocast serve --bundle {quoted(out / 'bundle')}", flush=True)

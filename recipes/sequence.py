@@ -26,7 +26,7 @@ from ludocast.recipes.experiment import experiment_of
 from ludocast.recipes.loggers import LoggerName, Tracker, check_logger
 from ludocast.recipes.options import check_seed
 from ludocast.recipes.provenance import digest
-from ludocast.recipes.run_folder import RunFolder
+from ludocast.recipes.run_folder import RunFolder, quoted
 from ludocast.recipes.sequence_bundle import write_sequence_bundle
 from ludocast.recipes.sequence_data import DataOptions, source_of
 from ludocast.recipes.sequence_output import leaving_predictions, write_json, write_network
@@ -219,7 +219,7 @@ def train_sequence(
         flush=True,
     )
     if (out / "bundle").is_dir():
-        print(f"bundle:   {out / 'bundle'}\nnext:     ludocast serve --bundle {out / 'bundle'}", flush=True)
+        print(f"bundle:   {out / 'bundle'}\nnext:     ludocast serve --bundle {quoted(out / 'bundle')}", flush=True)
 
 
 def _figure(entry: Any) -> float:

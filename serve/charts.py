@@ -71,12 +71,12 @@ def bar_chart(
     """Horizontal bars, names beside them; negative values go to the left of the line; differences have a sign."""
     row, label_width = 26, 150
     height = row * len(names) + 34
-    low = min(0.0, *values, 0.0)
+    low = min(0.0, *(value - deviation for value, deviation in zip(values, spread, strict=True)))
     high = max(1e-9, *(value + deviation for value, deviation in zip(values, spread, strict=True)))
     scale = (WIDTH - label_width - 62) / (high - low)
     zero = label_width - low * scale
     sign_shown = "+" if is_difference else ""
-    digits = int(np.clip(3 - np.floor(np.log10(max(1e-9, *values, -low))), 0, 3))
+    digits = int(np.clip(3 - np.floor(np.log10(max(1e-9, *map(abs, values)))), 0, 3))
     body = []
     for i, (name, value, deviation) in enumerate(zip(names, values, spread, strict=True)):
         y = i * row + 6

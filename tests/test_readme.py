@@ -10,13 +10,14 @@ import shlex
 import shutil
 import socket
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 from ludocast.serve.scorer import Scorer
+
+from tests.warm.start import warm_python
 
 ROOT = Path(__file__).parent.parent
 
@@ -62,14 +63,14 @@ def run_blocks(document: str, folder: Path, fewest: int = 4) -> tuple[str, dict[
 def run_commands(document: str, folder: Path, fewest: int) -> tuple[str, dict[str, str]]:
     """Runs the blocks of sh and python; the document, and the environment in which they ran."""
     (folder / "configs").symlink_to(ROOT / "configs")
-    (folder / "ludocast").write_text(f'#!/bin/sh\nexec {sys.executable} -m ludocast "$@"\n')
+    (folder / "ludocast").write_text(f'#!/bin/sh\nexec {warm_python()} -m ludocast "$@"\n')
     (folder / "ludocast").chmod(0o755)
     environment = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     text = (ROOT / document).read_text(encoding="utf-8")
     blocks = re.findall(r"```(sh|python)\n(.*?)```", text, flags=re.DOTALL)
     assert len(blocks) >= fewest
     for kind, block in blocks:
-        command = ["sh", "-ec", block] if kind == "sh" else [sys.executable, "-c", block]
+        command = ["sh", "-ec", block] if kind == "sh" else [warm_python(), "-c", block]
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{block}\n{done.stdout[-1500:]}\n{done.stderr[-1500:]}"
     return text, environment

@@ -49,7 +49,7 @@ class Trait:
             much = "much " if abs(self.delta) >= LARGE else ""
             word = more if self.delta > 0 else less
             return f"{self.column} {much}{word} ({self.middle} {told(self.inside)} against {told(self.outside)})"
-        what = f"{self.column} missing" if self.value == "" else f"{self.column} {self.value}"
+        what = f"{self.column} missing" if self.value == "" else f"{self.column} = {self.value}"
         often = "more" if self.delta > 0 else "less"
         return f"{what} {often} often ({percent(self.inside)} against {percent(self.outside)})"
 

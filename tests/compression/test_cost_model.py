@@ -4,7 +4,6 @@ import json
 import math
 import multiprocessing as mp
 import subprocess
-import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +19,7 @@ from benchmarks.compression.contestants import WIDTHS
 from benchmarks.compression.cost import METHODS, Cluster, Costs, Shape, link_bytes, rank_bytes, speed_up, step_seconds
 from benchmarks.compression.heat import colour, number
 from benchmarks.compression.points import Kernel, Point
+from tests.warm.start import warm_python
 
 ROOT = Path(__file__).parents[2]
 KERNEL = Kernel("avx512", 0.7, 0.2, 6.0)
@@ -208,7 +208,7 @@ def test_colours_and_numbers() -> None:
 
 @pytest.mark.parametrize("with_points", [False, True])
 def test_the_command_says_that_it_is_a_model(tmp_path: Path, with_points: bool) -> None:
-    command = [sys.executable, "-m", "benchmarks.compression.model", "--svg", str(tmp_path)]
+    command = [warm_python(), "-m", "benchmarks.compression.model", "--svg", str(tmp_path)]
     if with_points:
         points.add(tmp_path / "points.json", _synthetic())
         command += ["--points", str(tmp_path / "points.json")]
@@ -229,7 +229,7 @@ def test_the_command_says_that_it_is_a_model(tmp_path: Path, with_points: bool) 
 def test_wrong_points_are_one_sentence(tmp_path: Path) -> None:
     path = tmp_path / "points.json"
     path.write_text(json.dumps({"format": 1, "points": []}))
-    command = [sys.executable, "-m", "benchmarks.compression.model", "--points", str(path)]
+    command = [warm_python(), "-m", "benchmarks.compression.model", "--points", str(path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == "there is no point of a method that communicates\n"

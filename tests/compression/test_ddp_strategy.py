@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ludocast.compression.strategy import IN_WORDS, OneBitDDPStrategy, TorchHookDDPStrategy, ddp_strategy
+
+from tests.warm.start import warm_python
 
 PROGRAM = Path(__file__).parent / "ddp_strategy_run.py"
 STEPS, WARMUP = 6, 3
@@ -21,7 +22,7 @@ Found = dict[str, dict[str, Any]]
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
     out = tmp_path_factory.mktemp("found") / "found.json"
-    words = [sys.executable, str(PROGRAM), str(out), str(STEPS), "powersgd", "fp16", "none", "onebit"]
+    words = [warm_python(), str(PROGRAM), str(out), str(STEPS), "powersgd", "fp16", "none", "onebit"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     found: Found = json.loads(out.read_text())

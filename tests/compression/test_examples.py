@@ -11,6 +11,8 @@ from pathlib import Path
 
 import torch
 
+from tests.warm.start import warm_python
+
 TEXT = (Path(__file__).parent.parent.parent / "docs" / "compression.md").read_text(encoding="utf-8")
 
 
@@ -22,7 +24,7 @@ def run(folder: Path, program: str) -> str:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         shlex.split(command), cwd=folder, capture_output=True, text=True, timeout=300, check=False,
-        env={**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", "PYTHON_EXEC": warm_python()},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout

@@ -16,13 +16,15 @@ import pytest
 import torch
 from ludocast.compression.residuals import consolidate
 
+from tests.warm.start import warm_python
+
 PROGRAM = Path(__file__).parent / "lightning_run.py"
 
 
 def train(folder: Path, epochs: int, devices: int, resume: Path | None = None) -> dict[str, Any]:
     folder.mkdir(exist_ok=True)
     resumed = "none" if resume is None else str(resume)
-    words = [sys.executable, str(PROGRAM), str(folder), str(epochs), str(devices), resumed]
+    words = [warm_python(), str(PROGRAM), str(folder), str(epochs), str(devices), resumed]
     done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     # A thread of gloo that is still at work while Python ends would abort the process now and then.

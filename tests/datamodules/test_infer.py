@@ -118,3 +118,44 @@ def test_single_column_auc_by_hand() -> None:
     # Pairs (positive, negative): (1,2) wrong, (1,3) wrong, (4,2), (4,3) right: 0.5; a falling column is as telling.
     assert single_column_auc(np.array([1, 2, 3, 4], np.float32), np.array([1, 0, 0, 1])) == 0.5
     assert single_column_auc(np.array([4, 2, 1, 3], np.float32), np.array([0, 1, 1, 0])) == 1.0
+
+
+def test_numbers_and_dates_in_another_notation_are_told() -> None:
+    n = range(60)
+    table = pa.table(
+        {
+            "price": [f"1.{i + 100},50" for i in n],
+            "weight": [f"{i % 7},5" for i in n],
+            "coins": [f"{1 + i % 9},{i + 100}.5" for i in n],
+            "since": [f"{1 + i % 28:02d}.12.2025" for i in n],
+            "version": [f"1.{i % 3}.7" for i in n],
+            "tags": [("a,b", "a")[i % 2] for i in n],
+            "y": [("0", "1")[i % 2] for i in n],
+        }
+    )
+    told = [warning for warning in infer_schema(table, "y", "1").warnings if "taken for texts" in warning]
+    assert [warning.partition(",")[0] for warning in told] == [
+        'column "price" holds numbers with a comma',
+        'column "weight" holds numbers with a comma',
+        'column "coins" holds numbers with thousands between commas',
+        'column "since" holds dates that do not begin with the year',
+    ]
+
+
+def test_durations_and_times_of_day_are_left_out_with_a_reason() -> None:
+    n = range(10)
+    table = pa.table(
+        {
+            "played": pa.array(n, pa.duration("s")),
+            "at": pa.array(n, pa.time32("s")),
+            "level": pa.array(n),
+            "y": [("0", "1")[i % 2] for i in n],
+        }
+    )
+    schema = infer_schema(table, "y", "1")
+    assert [column.kind for column in schema.columns] == ["ignored", "ignored", "number"]
+    assert (
+        'column "played" is left out: values of type duration[s]; give them as numbers, such as hours'
+        in schema.warnings
+    )
+    raw_columns(table, schema)

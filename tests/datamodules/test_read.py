@@ -240,3 +240,12 @@ def test_a_frames_own_types_are_kept() -> None:
     }  # fmt: skip
     with pytest.raises(ValueError, match="the frame has the column name 'n' twice"):
         from_frame(pd.DataFrame([[1, 2]], columns=["n", "n"]))
+
+
+@pytest.mark.parametrize(
+    ("name", "what"), [("rows.jsonl", "a JSON file"), ("t.XLSX", "a spreadsheet"), ("t.csv.gz", "a compressed file")]
+)
+def test_formats_that_training_does_not_read_are_told_by_name(tmp_path: Path, name: str, what: str) -> None:
+    (tmp_path / name).write_bytes(b"a,b\n1,2\n")
+    with pytest.raises(ValueError, match=f"is {what}; a table to learn from is CSV or Parquet"):
+        read_table(tmp_path / name)

@@ -11,6 +11,7 @@ import pytest
 from jsonargparse import auto_cli
 
 from ludocast.__main__ import COMMANDS, flat, main, parser_words
+from tests.warm.start import warm_python
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -114,7 +115,7 @@ def test_the_first_word_of_several_commands_lists_them(capsys: pytest.CaptureFix
 def test_every_command_explains_itself() -> None:
     for name in ("score", "serve", "simulate", "train churn", "export core"):
         done = subprocess.run(
-            [sys.executable, "-m", "ludocast", *name.split(), "--help"],
+            [warm_python(), "-m", "ludocast", *name.split(), "--help"],
             cwd=ROOT, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
@@ -127,20 +128,32 @@ def test_help_shows_options_under_their_headings(capsys: pytest.CaptureFixture[s
     options = capsys.readouterr().out.partition("\noptions:\n")[2]
     sections = {part.partition(":")[0]: part for part in options.split("\n\n")[1:]}
     assert "--bundle" in options.split("\n\n")[0]
-    assert "--tls_key" in sections["Where the server listens, and how it ends"]
-    assert "--keep_jobs" in sections["Jobs, which score whole tables in the background"]
+    assert "--tls-key" in sections["Where the server listens, and how it ends"]
+    assert "--keep-jobs" in sections["Jobs, which score whole tables in the background"]
 
 
 def test_help_of_training_teaches() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "ludocast", "train", "churn", "--help"],
+        [warm_python(), "-m", "ludocast", "train", "churn", "--help"],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     text = " ".join(done.stdout.split())
     assert "one row a player" in text
     assert "Example: ludocast train churn --data players.csv" in text
-    for option in ("--split_time", "--cost_missed", "--resume", "--private", "--schema"):
-        assert option in text or option.replace("_", "-") in text
+    for option in (
+        "--split-time SPLIT_TIME ",
+        "--cost-missed COST_MISSED ",
+        "--resume ",
+        "--private ",
+        "--schema SCHEMA ",
+    ):
+        assert option in text
+    assert (
+        "Name of the model in the bundle; by default that of OUT. --version" in text
+    )  # no type, and no default of None
+    assert "What it costs to act on one who would have stayed. (default: 1.0)" in text
+    assert "class '" not in text
+    assert "Literal" not in text
 
 
 @pytest.mark.parametrize("module", ["torch", "pandas"])
@@ -175,3 +188,26 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     os.close(writing)
     assert done.stderr == ""
     assert done.returncode == 141
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--data", "x", "--learner", "tree"], "there is no option --learner; did you mean --learners?"),
+        (["--data", "x", "churned"], '"churned" belongs to no option'),
+        (["--label", "y"], "missing: --data"),
+        (["--data", "x", "--seed", "many"], '--seed is a whole number, got "many"'),
+        (["--data", "x", "--trials", "many"], '--trials is a whole number, got "many"'),
+        (["--data", "x", "--cost-missed", "much"], '--cost-missed is a number, got "much"'),
+        (["--data", "x", "--task", "regresion"],
+         '--task is one of auto, classification, regression, got "regresion"'),
+        (["--data", "x", "--logger", "paper"], '--logger is one of mlflow, tensorboard, csv, got "paper"'),
+    ],
+)  # fmt: skip
+def test_wrong_words_are_told_in_one_sentence(
+    words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "table", *words])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == f"error: {sentence}; `ludocast train table --help` explains the options\n"

@@ -6,7 +6,6 @@ import json
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from ludocast.__main__ import main
 from tests.serve.listening import ask, served
+from tests.warm.start import warm_python
 
 ROW = {
     "level": 60, "days_played": 27, "night_share": 0.3, "spent": 700, "subscribed": True, "country": "KR",
@@ -282,7 +282,7 @@ def test_segments_have_no_labels(folder: Path, tmp_path: Path, capsys: Any, word
 
 def test_ctrl_c_leaves_nothing(folder: Path, tmp_path: Path) -> None:
     words = ["segment", "--data", str(folder / "players.csv"), "--exclude", "player_id", "--out", "run"]
-    run = subprocess.Popen([sys.executable, "-m", "ludocast", *words], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    run = subprocess.Popen([warm_python(), "-m", "ludocast", *words], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     assert run.stdout is not None
     assert any("trying segments" in line for line in run.stdout)
     run.send_signal(signal.SIGINT)

@@ -70,6 +70,7 @@ def killed_and_resumed(folder: Path, options: tuple[str, ...], kills: int, seed:
 
 
 def interruptible(arguments: list[str], told: Path) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests that run in the background have it ignored
     with told.open("w", buffering=1) as file, contextlib.redirect_stdout(file):
         code = main(arguments)
     raise SystemExit(code)

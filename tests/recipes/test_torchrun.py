@@ -15,6 +15,8 @@ import torch
 from ludocast.datamodules.simulate import simulate
 from ludocast.models.ranks import Ranks, started_ranks
 
+from tests.warm.start import warm_python
+
 ROOT = Path(__file__).parent.parent.parent
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "ludocast"]
 OPTIONS = [
@@ -25,8 +27,15 @@ ONEBIT = ["--epochs", "4", "--compression", "onebit", "--name", "n"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
+def warm_environment() -> dict[str, str]:
+    """For a torchrun whose processes have imported everything."""
+    return {**ENVIRONMENT, "PYTHON_EXEC": warm_python()}
+
+
 def run(command: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=300)
+    return subprocess.run(
+        command, cwd=cwd, env=warm_environment(), capture_output=True, text=True, check=False, timeout=300
+    )
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +78,7 @@ def test_what_cannot_be_used_ends_both_processes_with_one_sentence(game: Path, o
 def test_a_killed_process_ends_the_other_and_the_resumed_run_is_the_unbroken_one(game: Path) -> None:
     command = [*TORCHRUN, *OPTIONS, *ONEBIT, "--out", "cut"]
     with (game / "errors").open("w") as errors:
-        launcher = subprocess.Popen(command, cwd=game, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=errors)
+        launcher = subprocess.Popen(command, cwd=game, env=warm_environment(), stdout=subprocess.DEVNULL, stderr=errors)
     checkpoint = game / "cut.partial" / "checkpoints" / "folds" / "last.ckpt"
     while not checkpoint.exists() and launcher.poll() is None:
         time.sleep(0.01)
@@ -94,7 +103,7 @@ def test_a_yaml_file_with_the_onebit_strategy_trains_on_two_processes(game: Path
         "    class_path: ludocast.compression.strategy.OneBitDDPStrategy\n    init_args: {warmup_steps: 1}\n"
     )
     files = ["--config", str(ROOT / "configs" / "churn.yaml"), "--config", "two.yaml"]
-    done = run([sys.executable, "-m", "ludocast", "fit", *files], tmp_path)
+    done = run([warm_python(), "-m", "ludocast", "fit", *files], tmp_path)
     assert done.returncode == 0, done.stderr
     checkpoint = torch.load(next(tmp_path.rglob("*.ckpt")), weights_only=False)
     states = checkpoint["ludocast_onebit"]

@@ -20,14 +20,16 @@ from ludocast.datamodules.simulate import simulate
 from ludocast.recipes.predictions import Predictions, read_predictions
 from ludocast.serve.scorer import Scorer
 
+from tests.warm.start import warm_python
+
 ROOT = Path(__file__).parent.parent.parent
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 OPTIONS = ["--label", "churned", "--positive", "yes", "--exclude", "player_id", "--members", "2"]
 
 
-def run(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "ludocast", *words]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+def run(*words: str, cwd: Path, python: str | None = None) -> subprocess.CompletedProcess[str]:
+    command = [warm_python() if python is None else python, "-m", "ludocast", *words]
+    return subprocess.run(command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,7 @@ def game(tmp_path_factory: pytest.TempPathFactory) -> Path:
     simulate(1200, folder / "data", seed=1)
     done = run(
         "train", "churn", "--data", "data/players.csv", *OPTIONS, "--epochs", "2", "--out", "run",
-        "--truth", "data/truth.csv", cwd=folder,
+        "--truth", "data/truth.csv", cwd=folder, python=sys.executable,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "report: run/report.html" in done.stdout
@@ -119,23 +121,12 @@ def test_no_players_row_is_in_the_bundle(game: Path) -> None:
 
 
 def test_a_killed_run_goes_on_where_it_stopped(game: Path) -> None:
-    words = [
-        "train",
-        "churn",
-        "--data",
-        "data/players.csv",
-        *OPTIONS,
-        "--model",
-        "network",
-        "--epochs",
-        "6",
-        "--name",
-        "n",
-    ]
+    few = (game / "data" / "players.csv").read_text().splitlines()[:401]
+    (game / "few.csv").write_text("\n".join(few))
+    words = ["train", "churn", "--data", "few.csv", *OPTIONS, "--model", "network", "--epochs", "3", "--name", "n"]
     assert run(*words, "--out", "whole", cwd=game).returncode == 0
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "ludocast", *words, "--out", "cut"]
-    process = subprocess.Popen(command, cwd=game, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, cwd=game, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     checkpoint = game / "cut.partial" / "checkpoints" / "folds" / "last.ckpt"
     for _ in range(1200):
         if checkpoint.exists():

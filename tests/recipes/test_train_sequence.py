@@ -23,6 +23,7 @@ from sklearn.metrics import roc_auc_score
 
 from ludocast.__main__ import main
 from tests.recipes.made_events import make_files
+from tests.warm.start import warm_python
 
 ROOT = Path(__file__).parent.parent.parent
 LOG = ["--data", "events.csv", "--player", "player_id", "--time", "time"]
@@ -221,7 +222,7 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 
 
 def two_processes(game: Path, module: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    known = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
+    known = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHON_EXEC": warm_python(), **environment}
     command = [*TORCHRUN, "--", module, "train", "sequence", *words]
     return subprocess.run(command, cwd=game, env=known, capture_output=True, text=True, timeout=300)
 

@@ -87,7 +87,7 @@ def check(claim: str, columns: RawColumns, inside: np.ndarray) -> int:
             )
         assert mannwhitneyu(a, b).pvalue < LEVEL
         return 1
-    text = re.fullmatch(r"(\S+) (\S+) (more|less) often \((\S+) % against (\S+) %\)", claim)
+    text = re.fullmatch(r"(\S+) = (\S+) (more|less) often \((\S+) % against (\S+) %\)", claim)
     assert text is not None, claim
     has = columns[text[1]] == text[2]
     a, b = has[inside].mean(), has[~inside].mean()
@@ -118,7 +118,7 @@ def test_columns_that_say_the_same_are_told_once() -> None:
         ("spent", None, ("paid",)),
         ("noisy", None, ()),
     ]
-    assert told[0].words() == "plan gold more often (100 % against 0 %), along with same"
+    assert told[0].words() == "plan = gold more often (100 % against 0 %), along with same"
     many = Trait("a", None, 0.9, 0.0, 3.0, 0.0, alike=("b", "c", "d", "e", "f"))
     assert many.words() == "a much higher (median 3 against 0), along with b, c, d and 2 more"
 
