@@ -79,7 +79,7 @@ def evaluate(
     Args:
         bundle: Folder of the bundle, RUN/bundle of a training.
         data: Table with the columns that the bundle reads: CSV, Parquet, JSON Lines, XLSX, or a folder of Parquet.
-        label: Column with the outcome; by default that of the training, if the table has it.
+        label: Column with the outcome; by default that of the training, if the table has it, of several labels always.
         out: Folder of what is written.
         fail_below: Measures and the least that they may be, such as auc=0.8 or r2=0.6, or of one of several labels
             auc:churned=0.8; comma-separated or given again.

@@ -137,6 +137,13 @@ def test_evaluate_on_other_rows(made: tuple[Path, pd.DataFrame], capsys: pytest.
     code, _, error = said([*words, "--out", str(folder / "some")], capsys)
     assert code != 0
     assert 'the table lacks the label "pass"' in error
+    code, _, error = said([*words, "--label", "skin", "--out", str(folder / "one")], capsys)
+    assert code != 0
+    assert "found by their names (skin, pass, event); leave --label out" in error
+    known_rows = [*words, "--data", str(folder / "rows.csv"), "--fail_below", "auc:nobody=0.5"]
+    code, _, error = said([*known_rows, "--out", str(folder / "gate")], capsys)
+    assert code != 0
+    assert "auc:nobody is no measure of the bundle's task, labels" in error
 
 
 def test_runs_are_compared(made: tuple[Path, pd.DataFrame], capsys: pytest.CaptureFixture[str]) -> None:

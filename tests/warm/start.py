@@ -8,10 +8,8 @@ and limits (`ulimit`) do not hold for it. Some tests of each command begin a Pyt
 
 from __future__ import annotations
 
-import atexit
 import functools
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -29,7 +27,6 @@ def warm_python() -> str:
     server = subprocess.Popen(
         command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
     )
-    atexit.register(shutil.rmtree, folder)
     assert server.stdout is not None
     assert server.stdout.readline() == "ready\n"
     program = folder / "python"
