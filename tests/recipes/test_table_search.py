@@ -53,7 +53,6 @@ def killed_and_resumed(folder: Path, options: tuple[str, ...], kills: int, seed:
         how = ["--resume"] if begun else ["--overwrite"] if partial.exists() else []
         process = context().Process(target=main, args=(words(folder, *options, *how),))
         process.start()
-        assert process.pid is not None
         if attempt == kills:
             process.join()
             break
@@ -61,7 +60,7 @@ def killed_and_resumed(folder: Path, options: tuple[str, ...], kills: int, seed:
         while process.is_alive() and time.monotonic() < end:
             time.sleep(0.005)
         hits += process.is_alive()
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()  # nothing where it has ended by itself
         process.join()
         if (folder / "run").exists():
             break

@@ -20,7 +20,12 @@ HERE = Path(__file__).parent
 
 @functools.cache
 def warm_python() -> str:
-    """Path of the program, to be used as sys.executable is; its server starts now and ends with this process."""
+    """Path of the program, to be used as sys.executable is; its server starts now and ends with this process.
+
+    Elsewhere than on Linux it is sys.executable itself: what macOS's own libraries have begun does not outlive a fork.
+    """
+    if sys.platform != "linux":
+        return sys.executable
     folder = Path(tempfile.mkdtemp(prefix="warm-"))
     environment = {**os.environ, "PYTHONPATH": str(HERE.parent.parent), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(HERE / "server.py"), str(folder / "socket")]
