@@ -113,7 +113,7 @@ def test_killed_many_times_it_goes_on_to_the_same_model(tmp_path: Path, seed: in
 def test_neither_label_nor_features_of_the_test_part_change_the_model(tmp_path: Path) -> None:
     frame = made_frame(2, 300)
     frame["when"] = np.arange(len(frame))
-    options = ("--split_time", "when", "--exclude", "when", *FAST, "--trials", "8")
+    options = ("--split-time", "when", "--exclude", "when", *FAST, "--trials", "8")
     for name in ("clean", "poisoned"):
         (tmp_path / name).mkdir()
         if name == "poisoned":
