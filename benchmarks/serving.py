@@ -72,7 +72,7 @@ def app(name: str) -> Command:
 def ours(*options: str) -> Command:
     return lambda start: [
         *("python", "-m", "ludocast", "serve", "--bundle", str(start.bundle), "--port", str(start.port), *options),
-        *("--access_log", "off"),  # as the others have none
+        *("--access-log", "off"),  # as the others have none
     ]
 
 

@@ -42,7 +42,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=1)
     asked = parser.parse_args()
     manifest = parse_manifest((Path(asked.bundle) / "bundle.json").read_text(encoding="utf-8"))
-    words = ["--bundle", asked.bundle, "--port", "0", "--access_log", "off", "--workers", str(asked.workers)]
+    words = ["--bundle", asked.bundle, "--port", "0", "--access-log", "off", "--workers", str(asked.workers)]
     server = subprocess.Popen([sys.executable, "-m", "ludocast", "serve", *words], stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
     where = re.search(r"http://([\d.]+):(\d+)", server.stdout.readline())

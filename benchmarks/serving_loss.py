@@ -173,7 +173,7 @@ class Served:
     """A server process."""
 
     def __init__(self, bundle: Path, *options: str) -> None:
-        words = ["serve", "--bundle", str(bundle), "--port", "0", "--access_log", "off", *options]
+        words = ["serve", "--bundle", str(bundle), "--port", "0", "--access-log", "off", *options]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "ludocast", *words],
             stdout=subprocess.PIPE,
@@ -301,7 +301,7 @@ async def reloads(bundle: Path, count: int, other: Path, workers: int) -> bool:
     bundles = [bundle.resolve(), other.resolve()]
     root = Path(os.path.commonpath(bundles))
     questions, tally, draw = Questions(bundles), Tally(), random.Random(4)
-    server = Served(bundle, "--workers", str(workers), "--models_folder", str(root))
+    server = Served(bundle, "--workers", str(workers), "--models-folder", str(root))
     name = _admin(server.port, "")["models"][0]["name"]
     load = Load(server.port, questions, tally, 16)
     begun = time.monotonic()

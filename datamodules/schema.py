@@ -90,8 +90,10 @@ def read_schema(path: Path) -> Schema:
     """Read a schema that `Schema.write` wrote and a person may have edited.
 
     Raises:
-        ValueError: If the file is no schema, or a kind is unknown.
+        ValueError: If there is no such file, it is no schema, or a kind is unknown.
     """
+    if not path.exists():
+        raise ValueError(f"there is no schema {path}")
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         for name in ("columns", "classes", "missing_tokens"):

@@ -121,6 +121,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = follow(lambda: _main(words)) if recipe and is_follower() else _main(words)
         sys.stdout.flush()
         return code
+    except KeyboardInterrupt:  # also while a command is imported, which takes seconds
+        return 130
     except BrokenPipeError:
         # The reader of our output has gone; nothing more can be said to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -190,8 +192,6 @@ def _run(name: str, options: list[str]) -> int:
                 as_positional=COMMANDS[name].positional, parser_mode="json", parser_class=_parser(),
                 allow_abbrev=False, config_help="A JSON file of options, by their names.",
             )  # fmt: skip
-    except KeyboardInterrupt:
-        return 130
     except ValueError as error:
         return _refuse(str(error))
     except BrokenPipeError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from ludocast.models.label_metrics import LABEL_NAMES, label_measure_names
@@ -71,10 +72,10 @@ def evaluate(
     of segments how their shares have moved too. OUT gets report.html, metrics.json and, with labels,
     predictions.parquet.
 
-    In a pipeline --fail_below auc=0.8 makes the exit code 1 where the AUC is lower, and --fail_above drift=0.25 where
+    In a pipeline --fail-below auc=0.8 makes the exit code 1 where the AUC is lower, and --fail-above drift=0.25 where
     a column's stability index (PSI) is higher and chance does not explain it.
 
-    Example: ludocast evaluate --bundle run/bundle --data june.csv --fail_below auc=0.8
+    Example: ludocast evaluate --bundle run/bundle --data june.csv --fail-below auc=0.8
 
     Args:
         bundle: Folder of the bundle, RUN/bundle of a training.
@@ -117,14 +118,16 @@ def evaluate(
 
 def _gates(below: list[str] | None, above: list[str] | None) -> list[Gate]:
     found = []
-    for option, words, is_least in (("--fail_below", below, True), ("--fail_above", above, False)):
+    for option, words, is_least in (("--fail-below", below, True), ("--fail-above", above, False)):
         for word in words if words is not None else ():
             name, text = word.rsplit("=", 1) if "=" in word else (word, "")  # a label's name may hold one, too
             if name.partition(OF_LABEL)[0] not in GATED:
-                raise ValueError(f'{option} names one of {", ".join(GATED)}, got "{name}"')
+                near = get_close_matches(name, GATED, n=1)
+                hint = f'; did you mean "{near[0]}"?' if near else ""
+                raise ValueError(f'{option} names one of {", ".join(GATED)}, got "{name}"{hint}')
             is_low = name == DRIFT or is_better_low(name)
             if is_low == is_least:
-                other = "--fail_above" if is_least else "--fail_below"
+                other = "--fail-above" if is_least else "--fail-below"
                 better = "low" if is_low else "high"
                 raise ValueError(f"{name} is better {better}: give it to {other}")
             try:

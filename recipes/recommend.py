@@ -161,11 +161,11 @@ def train_recommend(
         ("epochs", epochs),
     ):  # fmt: skip
         if number < 1:
-            raise ValueError(f"--{option} is 1 or more, got {number}")
+            raise ValueError(f"--{option.replace('_', '-')} is 1 or more, got {number}")
     if model == "als":
         raise ValueError("--model als has no graph for a bundle; it takes part in the leaderboard of --model auto")
     if at_least is not None and value is None:
-        raise ValueError("--at_least is a weight; name its column with --value")
+        raise ValueError("--at-least is a weight; name its column with --value")
     quiet_lightning()
     folder = RunFolder(out, resume=None, overwrite=overwrite, experiment=experiment)
     every = read_user_items(data, user, item, value, time, at_least, encoding, delimiter)

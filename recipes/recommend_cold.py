@@ -160,7 +160,7 @@ def read_catalogue(
         try:
             check_enough(int((rows >= 0).sum()))
         except TooFewError as error:
-            raise ValueError(f"{error}, so --new_items always cannot be; give auto or never") from error
+            raise ValueError(f"{error}, so --new-items always cannot be; give auto or never") from error
     _, told = item_features(attributes, rows[rows >= 0])
     ids = attributes.ids.to_numpy()[new[fits]].astype(data.items.dtype)
     return ItemCatalogue(rows, attributes, ids, new[fits], (*notes, *told))

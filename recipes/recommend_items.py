@@ -51,10 +51,10 @@ def read_items(
     ids = [str(one) for one in data.items.tolist()]
     if path is None:
         if name is not None or category is not None:
-            raise ValueError("--item_name and --item_category are columns of a table of items; name it with --items")
+            raise ValueError("--item-name and --item-category are columns of a table of items; name it with --items")
         return ItemTable(ids)
     table = read_table(path, encoding, delimiter)
-    named = {"--item_name": name, "--item_category": category}
+    named = {"--item-name": name, "--item-category": category}
     wanted = [item, *(column for column in named.values() if column is not None)]
     if set(wanted) - set(table.column_names):
         what = "".join(f" and {option}" for option, column in named.items() if column is not None)

@@ -194,7 +194,7 @@ def train_sequence(
             _fit(module, source, trainer, settings.epochs)
         if not all(bool(tensor.isfinite().all()) for tensor in module.state_dict().values()):
             raise ValueError(
-                f"the training has diverged, its weights are no numbers; a lower --learning_rate than "
+                f"the training has diverged, its weights are no numbers; a lower --learning-rate than "
                 f"{settings.learning.learning_rate:g} may help, with --overwrite"
             )
         if not ranks.is_first:
@@ -292,15 +292,15 @@ def _settings(
     check_seed(seed)
     for name in ("epochs", "batch", "tbptt_steps"):
         if training[name] is not None and training[name] < 1:
-            raise ValueError(f"--{name} is 1 or more, got {training[name]}")
+            raise ValueError(f"--{name.replace('_', '-')} is 1 or more, got {training[name]}")
     if training["tbptt_steps"] is not None and task in WHOLE:
-        raise ValueError(f"--task {task} takes whole sequences, as {WHOLE[task]}; leave --tbptt_steps out")
+        raise ValueError(f"--task {task} takes whole sequences, as {WHOLE[task]}; leave --tbptt-steps out")
     if training["window"] is not None and (task != "tag" or training["window"] < 0):
         raise ValueError("--window is 0 or more neighbouring words and goes with --task tag; leave it out")
     if (training["is_tied"] or training["softmax"] is not None) and task in ("churn", "tag"):
         raise ValueError(f"--tie-weights and --softmax go with --task language and next, not {task}; leave them out")
     if learning_rate is not None and not learning_rate > 0:
-        raise ValueError(f"--learning_rate is above 0, got {learning_rate:g}")
+        raise ValueError(f"--learning-rate is above 0, got {learning_rate:g}")
     given = {name: value for name, value in training.items() if value is not None}
     default = replace(DEFAULTS[task], **given)
     size = replace(default.network, **{name: value for name, value in network.items() if value is not None})

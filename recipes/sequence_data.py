@@ -136,7 +136,7 @@ def _folder_source(task: Task, options: DataOptions, seed: int) -> SequenceSourc
     named, rules = document["log"], document["rules"]
     for name in WINDOWS:
         if getattr(options, name) not in (getattr(DataOptions, name), rules[name]):
-            raise ValueError(f"--{name} of the sequences in {folder} is {rules[name]}; leave it out")
+            raise ValueError(f"--{name.replace('_', '-')} of the sequences in {folder} is {rules[name]}; leave it out")
     for role in ("player", "time", "event"):
         if getattr(options, role) not in (None, named.get(role)):
             raise ValueError(f'--{role} of the sequences in {folder} is "{named.get(role)}"; leave it out')

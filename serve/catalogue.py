@@ -76,7 +76,7 @@ class Catalogue:
             ValueError: If there are no categories, or none of that name.
         """
         if self.categories is None:
-            raise ValueError('"category": this model knows none; train with --items and --item_category')
+            raise ValueError('"category": this model knows none; train with --items and --item-category')
         known, number = self._numbered
         for value in values:
             if value not in known:

@@ -31,7 +31,7 @@ class Listening:
         if not 0 <= self.drain < math.inf:
             raise ValueError(f"--drain is 0 or more seconds, got {self.drain}")
         if (self.tls_certificate is None) != (self.tls_key is None):
-            raise ValueError("--tls_certificate and --tls_key belong together; give both")
+            raise ValueError("--tls-certificate and --tls-key belong together; give both")
 
 
 @dataclass(frozen=True)

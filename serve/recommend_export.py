@@ -78,7 +78,7 @@ def export_recommender(
     if stored_bytes(model) > TWO_GB:
         raise ValueError(
             f"{len(item_models(model))} matrices of {len(texts):,} × {len(texts):,} items pass the 2 GB of one "
-            "model.onnx; leave rare items out (--users_of_item), store fewer bits (--weights_precision float16 or "
+            "model.onnx; leave rare items out (--users-of-item), store fewer bits (--weights-precision float16 or "
             "int8), or take a model of one matrix (--model ease_weighted)"
         )
     graph = GraphBuilder()

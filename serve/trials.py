@@ -25,7 +25,7 @@ class Trials:
 
     def __post_init__(self) -> None:
         if self.models_folder is not None and not self.models_folder.is_dir():
-            raise ValueError(f"--models_folder: there is no folder {self.models_folder}")
+            raise ValueError(f"--models-folder: there is no folder {self.models_folder}")
         if self.canary is not None:
             _read_canary(self.canary)
 

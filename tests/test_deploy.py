@@ -59,7 +59,7 @@ def test_containers_start_the_server_with_options_that_it_has() -> None:
     assert {option.removeprefix("--") for option in options} <= set(inspect.signature(flat(serve)).parameters)
     # Beyond loopback a key is asked for.
     assert "--keys" in more
-    assert "--no_auth" not in options
+    assert "--no-auth" not in options
 
 
 def test_containers_are_given_the_time_that_the_server_needs_to_end() -> None:

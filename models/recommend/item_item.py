@@ -72,7 +72,7 @@ class ItemItem(ABC):
         """The weights of so many neighbours of each item."""
         raise ValueError(
             f"{type(self).__name__} has no sparse form, and a number for each pair of items has room for "
-            f"{dense_items():,} items here, not for {len(products.owners):,}; leave rare items out (--users_of_item)"
+            f"{dense_items():,} items here, not for {len(products.owners):,}; leave rare items out (--users-of-item)"
         )
 
     def scores(self, history: sparse.csr_matrix) -> np.ndarray:

@@ -59,11 +59,11 @@ class Batch:
 
     def __post_init__(self) -> None:
         if self.on_error not in ON_ERROR:
-            raise ValueError(f'--on_error is one of {", ".join(ON_ERROR)}, got "{self.on_error}"')
+            raise ValueError(f'--on-error is one of {", ".join(ON_ERROR)}, got "{self.on_error}"')
         if self.resume and STREAM in (self.input, self.output):
             raise ValueError("--resume needs files: what went through standard input or output is gone")
         if self.output == STREAM and self.on_error != "fail" and self.bad_rows is None:
-            raise ValueError("name a side file for the bad rows with --bad_rows")
+            raise ValueError("name a side file for the bad rows with --bad-rows")
 
     @property
     def input_kind(self) -> str:

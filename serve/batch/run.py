@@ -136,7 +136,7 @@ class Run:
             if value is not None:
                 raise ValueError(f"{name} is for tables of one row an answer; suggestions have columns of their own")
         if batch.on_error != "fail":
-            raise ValueError("--on_error is for tables of one row an answer; a user without rows has no suggestions")
+            raise ValueError("--on-error is for tables of one row an answer; a user without rows has no suggestions")
         if batch.is_folder:
             raise ValueError("suggestions go into one file; name --output with .parquet")
         options, told = self.scorer.known_options(batch.suggest)

@@ -97,7 +97,7 @@ def file_in(folder: Path | None, given: object) -> Path:
         RefusedError: 403 if there is no such folder or the place is outside of it, 422 if it is no path.
     """
     if folder is None:
-        raise RefusedError(403, "this server scores no files of its own (--job_files); send the table as the body")
+        raise RefusedError(403, "this server scores no files of its own (--job-files); send the table as the body")
     if not isinstance(given, str) or not given or "\0" in given:
         raise RefusedError(422, "expected the path of a file below the server's folder of files")
     root = folder.resolve()

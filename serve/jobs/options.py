@@ -34,11 +34,11 @@ class JobOptions:
         if self.jobs is not None and not self.jobs.absolute().parent.is_dir():
             raise ValueError(f"--jobs: there is no folder {self.jobs.absolute().parent}")
         if self.job_files is not None and not self.job_files.is_dir():
-            raise ValueError(f"--job_files: there is no folder {self.job_files}")
+            raise ValueError(f"--job-files: there is no folder {self.job_files}")
         if min(self.job_processes, self.largest_job, self.job_memory) < 1:
-            raise ValueError("--job_processes, --largest_job and --job_memory are 1 or more")
+            raise ValueError("--job-processes, --largest-job and --job-memory are 1 or more")
         if self.seconds <= 0:
-            raise ValueError(f'--keep_jobs is a time such as 7d, 12h or 30m, got "{self.keep_jobs}"')
+            raise ValueError(f'--keep-jobs is a time such as 7d, 12h or 30m, got "{self.keep_jobs}"')
 
     @property
     def seconds(self) -> float:

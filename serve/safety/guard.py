@@ -178,16 +178,16 @@ def guard_of(address: str, access: Access) -> Guard:
     """
     if access.keys is not None:
         if access.no_auth:
-            raise ValueError("--keys asks for keys and --no_auth for none; give one of them")
+            raise ValueError("--keys asks for keys and --no-auth for none; give one of them")
         return KeyGuard(access.keys)
     is_loopback = ipaddress.ip_address(address.partition("%")[0]).is_loopback
     if not is_loopback and not access.no_auth:
         raise ValueError(
             f"{address} can be reached from other machines; make a key (ludocast keys add NAME) and give --keys FILE, "
-            "or let everybody predict with --no_auth"
+            "or let everybody predict with --no-auth"
         )
     if not is_loopback:
-        print(f"WARNING: --no_auth: whoever reaches {address} may call this server, without a key", file=sys.stderr)
+        print(f"WARNING: --no-auth: whoever reaches {address} may call this server, without a key", file=sys.stderr)
     return OpenGuard(is_loopback)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from jsonargparse import auto_cli
 
-from ludocast.__main__ import COMMANDS, flat, main, parser_words
+from ludocast.__main__ import COMMANDS, Command, flat, main, parser_words
 from tests.warm.start import warm_python
 
 ROOT = Path(__file__).parent.parent.parent
@@ -211,3 +211,12 @@ def test_wrong_words_are_told_in_one_sentence(
         main(["train", "table", *words])
     assert ended.value.code == 2
     assert capsys.readouterr().err == f"error: {sentence}; `ludocast train table --help` explains the options\n"
+
+
+def test_ctrl_c_while_a_command_is_imported_leaves_no_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "stopped_while_imported.py").write_text("raise KeyboardInterrupt\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(COMMANDS, "stopped", Command("stopped_while_imported:run", "is stopped"))
+    assert main(["stopped"]) == 130

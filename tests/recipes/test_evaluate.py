@@ -99,7 +99,7 @@ def test_what_has_moved_is_told_and_fails_where_it_is_asked_to(
     data, out = tmp_path / "june.parquet", tmp_path / "evaluation"
     frame.to_parquet(data)
     asked = ["evaluate", "--bundle", str(bundle), "--data", str(data), "--out", str(out)]
-    gates = ["--fail-below", "auc=0.8,accuracy=0.01", "--fail_above", "drift=0.2"]
+    gates = ["--fail-below", "auc=0.8,accuracy=0.01", "--fail-above", "drift=0.2"]
     assert main([*asked, *gates]) == 1
     told = capsys.readouterr().out
     assert "AUC is worse than in training by" in told
@@ -138,8 +138,8 @@ def test_an_old_bundle_and_one_class_and_three_classes(tmp_path: Path, capsys: p
     told = capsys.readouterr().out
     assert "the accuracy is" in told
     assert "keeps nothing of its training's columns, so drift is not told" in told
-    assert main([*asked, "--out", str(tmp_path / "gated"), "--fail_above", "drift=0.1"]) == 2
-    assert main([*asked, "--out", str(tmp_path / "gated"), "--fail_below", "auc=0.1"]) == 2
+    assert main([*asked, "--out", str(tmp_path / "gated"), "--fail-above", "drift=0.1"]) == 2
+    assert main([*asked, "--out", str(tmp_path / "gated"), "--fail-below", "auc=0.1"]) == 2
     assert not (tmp_path / "gated").exists()
     assert not (tmp_path / "gated.partial").exists()
     three = write_softmax(tmp_path / "three")
@@ -159,10 +159,10 @@ def test_an_old_bundle_and_one_class_and_three_classes(tmp_path: Path, capsys: p
     [
         (["--label", "lefft"], 'did you mean "left"'),
         (["--label", "plan"], "is it another column?"),
-        (["--fail_below", "acu=0.5"], "one of auc, average_precision, log_loss"),
-        (["--fail_below", "log_loss=0.5"], "better low: give it to --fail_above"),
-        (["--fail_above", "auc=0.5"], "better high: give it to --fail_below"),
-        (["--fail_below", "auc"], "a name and a number such as auc=0.8"),
+        (["--fail-below", "acu=0.5"], "one of auc, average_precision, log_loss"),
+        (["--fail-below", "log_loss=0.5"], "better low: give it to --fail-above"),
+        (["--fail-above", "auc=0.5"], "better high: give it to --fail-below"),
+        (["--fail-below", "auc"], "a name and a number such as auc=0.8"),
         (["--data", "nothing.csv"], "there is no file nothing.csv"),
     ],
 )
@@ -218,7 +218,7 @@ def test_a_number_is_evaluated_beside_its_training(
     data, out = tmp_path / "june.csv", tmp_path / "evaluation"
     asked.to_csv(data, index=False)
     words = ["evaluate", "--bundle", str(trained / "linear" / "bundle"), "--data", str(data), "--out", str(out)]
-    assert main([*words, "--fail_above", "rmse=15,drift=0.25", "--fail_below", "r2=0.9"]) == 0
+    assert main([*words, "--fail-above", "rmse=15,drift=0.25", "--fail-below", "r2=0.9"]) == 0
     told = capsys.readouterr().out
     assert "chance explains the difference" in told
     assert "None of 4 columns (score and label among them) has moved" in told
@@ -249,7 +249,7 @@ def test_a_number_that_has_moved_fails_its_gate(
     data, out = tmp_path / "june.csv", tmp_path / "evaluation"
     prices(600, 3, size=160, noise=60).to_csv(data, index=False)
     words = ["evaluate", "--bundle", str(trained / "linear" / "bundle"), "--data", str(data), "--out", str(out)]
-    assert main([*words, "--fail_above", "rmse=15", "--fail_below", "coverage=0.85"]) == 1
+    assert main([*words, "--fail-above", "rmse=15", "--fail-below", "coverage=0.85"]) == 1
     told = capsys.readouterr().out
     assert "RMSE is worse than in training by" in told
     for name in ("size", "price", "predicted price"):
@@ -261,9 +261,9 @@ def test_a_number_that_has_moved_fails_its_gate(
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--fail_below", "auc=0.5"], "auc is no measure of the bundle's task, regression"),
+        (["--fail-below", "auc=0.5"], "auc is no measure of the bundle's task, regression"),
         (["--label", "place"], 'the label "place", row 1: '),
-        (["--fail_below", "rmse=5"], "rmse is better low: give it to --fail_above"),
+        (["--fail-below", "rmse=5"], "rmse is better low: give it to --fail-above"),
     ],
 )
 def test_bad_input_to_a_number_is_one_sentence(
@@ -326,7 +326,7 @@ def test_the_loss_of_the_training_is_told_and_gated(
             "poisson_deviance": sklearn_metrics.mean_poisson_deviance(frame["days"], found),
         }[name]
         gate = f"{name}={by_hand * 0.9}"
-        assert evaluated(by_losses, run, tmp_path / run, "--fail_above", f"{gate},rmse=100") == 1
+        assert evaluated(by_losses, run, tmp_path / run, "--fail-above", f"{gate},rmse=100") == 1
         told = capsys.readouterr().out
         assert f"On 500 labelled rows the {titled} is" in told
         assert f"failed: {name} is {by_hand:.4f}" in told
@@ -342,7 +342,7 @@ def test_the_loss_of_the_training_is_told_and_gated(
 def test_the_loss_of_another_training_is_no_gate(
     by_losses: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert evaluated(by_losses, "high", tmp_path / "out", "--fail_above", "poisson_deviance=1") == 2
+    assert evaluated(by_losses, "high", tmp_path / "out", "--fail-above", "poisson_deviance=1") == 2
     assert "poisson_deviance is not the loss by which the bundle was trained; that is pinball_loss" in (
         capsys.readouterr().err
     )

@@ -246,7 +246,7 @@ def evaluated(folder: Path, data: Path, out: Path, *words: str) -> tuple[int, di
 def test_an_old_bundle_tells_how_far_segments_have_moved(folder: Path, tmp_path: Path, capsys: Any) -> None:
     table, _ = simulate_segments(1500, 9, (1, 2, 3, 4, 5))
     csv.write_csv(table, tmp_path / "march.csv")
-    code, same = evaluated(folder, folder / "players.csv", tmp_path / "same", "--fail_above", "drift=0.1")
+    code, same = evaluated(folder, folder / "players.csv", tmp_path / "same", "--fail-above", "drift=0.1")
     assert code == 0
     assert {one["level"] for one in same["drift"]} == {"none"}
     told = json.loads((folder / "run" / "metrics.json").read_text())["segments"]
@@ -254,7 +254,7 @@ def test_an_old_bundle_tells_how_far_segments_have_moved(folder: Path, tmp_path:
         assert now["name"] == then["name"]
         assert now["then"] == pytest.approx(then["share"])
         assert now["now"] == pytest.approx(then["share"])
-    code, moved = evaluated(folder, tmp_path / "march.csv", tmp_path / "moved", "--fail_above", "drift=0.1")
+    code, moved = evaluated(folder, tmp_path / "march.csv", tmp_path / "moved", "--fail-above", "drift=0.1")
     assert code == 1
     assert 'columns have moved: "segment"' in capsys.readouterr().out
     labels = Scorer.load(folder / "run" / "bundle").predict(table).labels
@@ -271,7 +271,7 @@ def test_an_old_bundle_tells_how_far_segments_have_moved(folder: Path, tmp_path:
     ("words", "sentence"),
     [
         (["--label", "device"], "segments have no labels to be measured by"),
-        (["--fail_below", "auc=0.8"], "auc is no measure of the bundle's task, segments"),
+        (["--fail-below", "auc=0.8"], "auc is no measure of the bundle's task, segments"),
     ],
 )
 def test_segments_have_no_labels(folder: Path, tmp_path: Path, capsys: Any, words: list[str], sentence: str) -> None:

@@ -106,7 +106,7 @@ def test_who_leaves_by_columns_of_players_too(inputs: str, capsys: pytest.Captur
 @pytest.mark.parametrize("pause", [None, 30.0])
 def test_the_next_event(pause: float | None) -> None:
     options = [] if pause is None else ["--pause", str(pause)]
-    scorer = train("next", *LOG, "--event", "event", "--tbptt_steps", "9", *options)
+    scorer = train("next", *LOG, "--event", "event", "--tbptt-steps", "9", *options)
     source = NextEventSource(LogColumns(Path("events.csv"), "player_id", "time", "event"), pause)
     test, log = source.read().test, source.log.read()
     names = np.array(log.tokens().to_pylist(), object)

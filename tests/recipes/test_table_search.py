@@ -53,7 +53,6 @@ def killed_and_resumed(folder: Path, options: tuple[str, ...], kills: int, seed:
         how = ["--resume"] if begun else ["--overwrite"] if partial.exists() else []
         process = context().Process(target=main, args=(words(folder, *options, *how),))
         process.start()
-        assert process.pid is not None
         if attempt == kills:
             process.join()
             break
@@ -61,7 +60,7 @@ def killed_and_resumed(folder: Path, options: tuple[str, ...], kills: int, seed:
         while process.is_alive() and time.monotonic() < end:
             time.sleep(0.005)
         hits += process.is_alive()
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()  # nothing where it has ended by itself
         process.join()
         if (folder / "run").exists():
             break
@@ -114,7 +113,7 @@ def test_killed_many_times_it_goes_on_to_the_same_model(tmp_path: Path, seed: in
 def test_neither_label_nor_features_of_the_test_part_change_the_model(tmp_path: Path) -> None:
     frame = made_frame(2, 300)
     frame["when"] = np.arange(len(frame))
-    options = ("--split_time", "when", "--exclude", "when", *FAST, "--trials", "8")
+    options = ("--split-time", "when", "--exclude", "when", *FAST, "--trials", "8")
     for name in ("clean", "poisoned"):
         (tmp_path / name).mkdir()
         if name == "poisoned":

@@ -100,22 +100,22 @@ class Trade:
 TRADES = {
     "binary": Trade(
         credit, "defaulted", "applicant_id,grade", "applicant",
-        ("--positive", "yes", "--learners", "tree,logistic", "--cost-missed", "5"), ("--fail_below", "auc=0.6"),
+        ("--positive", "yes", "--learners", "tree,logistic", "--cost-missed", "5"), ("--fail-below", "auc=0.6"),
     ),
     "multiclass": Trade(
         machines, "state", "hours_left", "machine", ("--learners", "forest,naive_bayes", "--combine", "blend"),
-        ("--fail_below", "accuracy=0.7"),
+        ("--fail-below", "accuracy=0.7"),
     ),
     "regression": Trade(
-        machines, "hours_left", "state", "machine", ("--learners", "boosting,knn"), ("--fail_above", "mae=60"),
+        machines, "hours_left", "state", "machine", ("--learners", "boosting,knn"), ("--fail-above", "mae=60"),
     ),
     "counts": Trade(
         retail, "orders", "customer_id,spent", "customer",
-        ("--task", "regression", "--loss", "poisson", "--learners", "boosting,linear"), ("--fail_above", "rmse=4"),
+        ("--task", "regression", "--loss", "poisson", "--learners", "boosting,linear"), ("--fail-above", "rmse=4"),
     ),
     "quantiles": Trade(
         retail, "spent", "customer_id,orders", "customer",
-        ("--loss", "quantile", "--quantile", "0.9", "--learners", "boosting,linear"), ("--fail_below", "coverage=0.8"),
+        ("--loss", "quantile", "--quantile", "0.9", "--learners", "boosting,linear"), ("--fail-below", "coverage=0.8"),
     ),
 }  # fmt: skip
 
@@ -133,7 +133,7 @@ def test_from_a_table_to_an_answer(name: str, tmp_path: Path, capsys: pytest.Cap
     assert main(["score", "--bundle", str(bundle), "--input", str(next_year), "--output", str(scored)]) == 0
     evaluation = tmp_path / "evaluation"
     asked = ["--bundle", str(bundle), "--data", str(next_year), "--out", str(evaluation), *trade.measure]
-    assert main(["evaluate", *asked, "--fail_above", "drift=0.25"]) == 0
+    assert main(["evaluate", *asked, "--fail-above", "drift=0.25"]) == 0
     assert main(["export", "core", "--bundle", str(bundle), "--out", str(tmp_path / "core")]) == 0
     rows = pd.read_csv(next_year, dtype=str, keep_default_na=False)
     with served(bundle) as url:

@@ -37,7 +37,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFrame]:
     frame.to_csv(folder / "rows.csv", index=False)
     words = ["train", "table", "--data", str(folder / "rows.csv"), "--labels", NAMES, "--entity", "player"]
     assert main([*words, "--learners", "logistic,boosting", "--out", str(folder / "run")]) == 0
-    assert main([*words, "--learners", "tree", "--threshold_by", "f1", *OTHER, "--out", str(folder / "other")]) == 0
+    assert main([*words, "--learners", "tree", "--threshold-by", "f1", *OTHER, "--out", str(folder / "other")]) == 0
     return folder, frame
 
 
@@ -118,7 +118,7 @@ def test_evaluate_on_other_rows(made: tuple[Path, pd.DataFrame], capsys: pytest.
     other.loc[other.index[:50], "pass"] = None
     other.to_csv(folder / "other.csv", index=False)
     words = ["evaluate", "--bundle", str(folder / "run" / "bundle"), "--data", str(folder / "other.csv")]
-    gates = ["--fail_below", "auc:skin=0.99", "--fail_above", "log_loss=5"]
+    gates = ["--fail-below", "auc:skin=0.99", "--fail-above", "log_loss=5"]
     code, out, _ = said([*words, "--out", str(folder / "evaluation"), *gates], capsys)
     assert code == 1
     assert "On 250 labelled rows the mean AUC is" in out
@@ -140,7 +140,7 @@ def test_evaluate_on_other_rows(made: tuple[Path, pd.DataFrame], capsys: pytest.
     code, _, error = said([*words, "--label", "skin", "--out", str(folder / "one")], capsys)
     assert code != 0
     assert "found by their names (skin, pass, event); leave --label out" in error
-    known_rows = [*words, "--data", str(folder / "rows.csv"), "--fail_below", "auc:nobody=0.5"]
+    known_rows = [*words, "--data", str(folder / "rows.csv"), "--fail-below", "auc:nobody=0.5"]
     code, _, error = said([*known_rows, "--out", str(folder / "gate")], capsys)
     assert code != 0
     assert "auc:nobody is no measure of the bundle's task, labels" in error
@@ -244,7 +244,7 @@ def test_a_search_finds_settings_a_label(made: tuple[Path, pd.DataFrame], tmp_pa
         (["--labels", NAMES, "--learners", "linear"], '"linear" does not predict classes; "logistic" does'),
         (["--labels", NAMES, "--positive", "maybe"], '--positive "maybe" is no value'),
         (["--labels", "skin,since"], 'the label "since"'),
-        (["--labels", NAMES, "--split_time", "since", "--split_group", "level"], "not both"),
+        (["--labels", NAMES, "--split-time", "since", "--split-group", "level"], "not both"),
     ],
 )
 def test_bad_input_is_one_sentence(

@@ -164,7 +164,7 @@ def test_what_is_bought_again_is_learnt_and_suggested_where_wished(capsys: pytes
 def test_categories_of_a_catalogue_filter() -> None:
     kinds = pd.DataFrame({"thing": range(35), "kind": ["swords" if k % 2 else "gems" for k in range(35)]})
     kinds.to_csv("items.csv", index=False)
-    assert train("--model", "popularity", "--items", "items.csv", "--item_category", "kind") == 0
+    assert train("--model", "popularity", "--items", "items.csv", "--item-category", "kind") == 0
     assert any("1 of 36 items have no category" in note for note in document()["notes"])
     words = ["score", "--bundle", "run/bundle", "--input", "log.csv", "--output", "found.csv", "--overwrite"]
     assert main([*words, "--category", "gems", "--k", "40"]) == 0
@@ -174,7 +174,7 @@ def test_categories_of_a_catalogue_filter() -> None:
 
 
 def test_times_split_by_time_and_weights_count(capsys: pytest.CaptureFixture[str]) -> None:
-    assert train("--model", "ease", "--time", "at", "--value", "hours", "--at_least", "1") == 0
+    assert train("--model", "ease", "--time", "at", "--value", "hours", "--at-least", "1") == 0
     found = document()
     assert "UTC on hidden" in found["protocol"][0]
     assert found["rows"]["known pairs"] + found["rows"]["hidden pairs"] == len(log())
@@ -211,13 +211,13 @@ def test_two_recommenders_are_compared_by_the_users_of_their_test(capsys: pytest
     [
         (["--model", "als"], "--model als has no graph for a bundle"),
         (["--draws", "0"], "--draws is 1 or more, got 0"),
-        (["--at_least", "2"], "name its column with --value"),
+        (["--at-least", "2"], "name its column with --value"),
         (["--time", "gone"], 'there is no column "gone" for --time'),
-        (["--users_of_item", "500"], "lower the limits"),
+        (["--users-of-item", "500"], "lower the limits"),
         (["--split", "time"], "name the column of times"),
         (["--items", "log.csv"], "twice; give one row each"),
-        (["--items", "log.csv", "--item_category", "colour"], 'needs the columns "thing" and --item_category; it has'),
-        (["--item_category", "kind"], "name it with --items"),
+        (["--items", "log.csv", "--item-category", "colour"], 'needs the columns "thing" and --item-category; it has'),
+        (["--item-category", "kind"], "name it with --items"),
     ],
 )
 def test_refused_by_a_sentence(options: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:

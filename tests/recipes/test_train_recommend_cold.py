@@ -47,7 +47,7 @@ def train(*options: str) -> int:
 
 
 def test_new_players_and_new_items_are_answered_in_table_bundle_and_service() -> None:
-    assert train("--users", "players.csv", "--items", "items.csv", "--item_name", "title") == 0
+    assert train("--users", "players.csv", "--items", "items.csv", "--item-name", "title") == 0
     document = json.loads(Path("run", "metrics.json").read_text())
     about_players, about_items = document["newcomers"]
     ways = {one["way"]: one for one in about_players["ways"]}
@@ -85,10 +85,10 @@ def test_new_players_and_new_items_are_answered_in_table_bundle_and_service() ->
 
 
 @pytest.mark.parametrize(
-    "more", [[], ["--weights_precision", "float16"], ["--model", "network", "--epochs", "1", "--draws", "1"]]
+    "more", [[], ["--weights-precision", "float16"], ["--model", "network", "--epochs", "1", "--draws", "1"]]
 )
 def test_the_score_table_is_that_of_training(more: list[str]) -> None:
-    assert train("--users", "players.csv", "--items", "items.csv", "--new_items", "always", *more) == 0
+    assert train("--users", "players.csv", "--items", "items.csv", "--new-items", "always", *more) == 0
     options = ["--input", "log.csv", "--users", "players.csv", "--output", "out.parquet"]
     assert main(["score", "--bundle", "run/bundle", *options]) == 0
     keys = ["player", "rank"]
@@ -110,7 +110,7 @@ def test_suggestions_written_in_parts_are_those_of_one_piece(monkeypatch: pytest
 def test_attributes_that_tell_nothing_leave_popularity_and_new_items_may_stay_out() -> None:
     frame = players().assign(country="KR", age=np.random.default_rng(1).permutation(PLAYERS + 20) % 3)
     frame.to_csv("players.csv", index=False)
-    assert train("--users", "players.csv", "--items", "items.csv", "--new_items", "never") == 0
+    assert train("--users", "players.csv", "--items", "items.csv", "--new-items", "never") == 0
     (about,) = json.loads(Path("run", "metrics.json").read_text())["newcomers"]
     gain = about["ways"][0]["validation_ndcg@10"] - min(one["validation_ndcg@10"] for one in about["ways"])
     assert 0 <= gain < 0.1
@@ -123,11 +123,11 @@ def test_a_small_game_keeps_new_items_out_or_says_why_not(capsys: pytest.Capture
     frame = log(PLAYERS)
     frame[frame["thing"] < 12].to_csv("log.csv", index=False)
     catalogue().head(14).to_csv("items.csv", index=False)
-    assert train("--items", "items.csv", "--item_name", "title") == 0
+    assert train("--items", "items.csv", "--item-name", "title") == 0
     assert "new items stay out: 12 items have both attributes and pairs" in capsys.readouterr().out
     assert len(Scorer.load("run/bundle").manifest.classes) == 12
     assert "too few items" in Path("run", "report.html").read_text()
-    assert train("--items", "items.csv", "--new_items", "always", "--overwrite") == 2
+    assert train("--items", "items.csv", "--new-items", "always", "--overwrite") == 2
     said = capsys.readouterr()
     assert "12 items have both attributes and pairs; 20 or more tell of new ones" in said.err
     assert "NDCG" not in said.out  # before anything is trained

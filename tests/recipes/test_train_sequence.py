@@ -32,7 +32,7 @@ WORDS = {
     "churn": ["--task", "churn", *LOG, "--days-per-step", "7"],
     "tag": ["--task", "tag", "--data", "train.ctf", "--test", "test.ctf"],
     "language": ["--task", "language", "--data", "train.txt", "--validation", "validation.txt", "--test", "test.txt"],
-    "next": ["--task", "next", *LOG, "--event", "event", "--tbptt_steps", "9"],
+    "next": ["--task", "next", *LOG, "--event", "event", "--tbptt-steps", "9"],
 }
 
 
@@ -94,7 +94,7 @@ def test_tags_are_learnt_and_told_by_kind() -> None:
 
 def test_a_text_of_drawn_letters_has_their_entropy() -> None:
     """Six equal letters, after each eight of them an end: a count of tokens alone has 1.94 nats, the best is 1.59."""
-    assert train("language", "--epochs", "15", "--batch", "8", "--layers", "1", "--learning_rate", "0.02") == 0
+    assert train("language", "--epochs", "15", "--batch", "8", "--layers", "1", "--learning-rate", "0.02") == 0
     found = measures()["metrics"]
     best, counted = 8 / 9 * np.log(6), 8 / 9 * np.log(54 / 8) + 1 / 9 * np.log(9)
     assert best * 0.98 < found["loss"] < counted + 0.02
@@ -141,7 +141,7 @@ def test_columns_of_players_that_tell_who_leaves_are_used(capsys: pytest.Capture
     events = pd.read_csv("events.csv", parse_dates=["time"])
     last = events.groupby("player_id")["time"].max().dt.strftime("%Y-%m-%d").reset_index(name="last_day")
     last.assign(level=np.arange(len(last)) % 7).to_csv("players.csv", index=False)
-    options = ["--players", "players.csv", "--epochs", "15", "--learning_rate", "0.02"]
+    options = ["--players", "players.csv", "--epochs", "15", "--learning-rate", "0.02"]
     assert train("churn", *options) == 0
     with_it = measures()["metrics"]["auc"]["value"]
     assert train("churn", *options, "--exclude", "last_day", out="without") == 0
@@ -181,7 +181,7 @@ def test_options_of_the_head_reach_the_network(task: str, options: list[str], to
         ("churn", ["--players", "nothere.csv"], "nothere.csv"),
         ("churn", ["--exclude", "level"], "give that table too"),
         ("next", ["--players", "events.csv"], "goes with --task churn"),
-        ("tag", ["--tbptt_steps", "5"], "reads them from both ends"),
+        ("tag", ["--tbptt-steps", "5"], "reads them from both ends"),
         ("churn", ["--tbptt-steps", "5"], "no gradient would reach an earlier chunk"),
         ("next", ["--window", "2"], "goes with --task tag"),
         ("tag", ["--window", "-1"], "0 or more neighbouring words"),
@@ -213,7 +213,7 @@ def test_what_cannot_be_used_is_one_sentence(
 
 
 def test_a_training_that_diverges_says_so(capsys: pytest.CaptureFixture[str], game: Path) -> None:
-    assert train("next", "--epochs", "2", "--learning_rate", "1e30") == 2
+    assert train("next", "--epochs", "2", "--learning-rate", "1e30") == 2
     assert "the training has diverged" in capsys.readouterr().err
     assert not (game / "run").exists()
 

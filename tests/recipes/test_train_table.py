@@ -95,7 +95,7 @@ def test_more_than_two_classes(tmp_path: Path) -> None:
 
 def test_two_classes_of_customers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("--label", "y", "--positive", "class 1", "--learners", "forest,logistic", "--entity", "customer")
-    run = train(tmp_path, made_frame(2), *words, "--cost_missed", "4")
+    run = train(tmp_path, made_frame(2), *words, "--cost-missed", "4")
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "which customer has y = class 1?" in page
     assert "One customer, explained" in page
@@ -116,7 +116,7 @@ def test_equal_seeds_give_equal_bundles(tmp_path: Path) -> None:
 def test_the_label_of_the_test_part_changes_nothing_but_the_report(tmp_path: Path) -> None:
     frame = made_frame(2, 400)
     frame["when"] = np.arange(400)
-    words = ("--label", "y", "--split_time", "when", "--learners", "tree,logistic,knn", "--exclude", "when")
+    words = ("--label", "y", "--split-time", "when", "--learners", "tree,logistic,knn", "--exclude", "when")
     models = []
     for name in ("clean", "poisoned"):
         (tmp_path / name).mkdir()
@@ -213,7 +213,7 @@ def test_a_gpu_that_is_not_there_and_columns_that_are_all_ignored(
 
 def test_more_neighbours_and_prototypes_than_rows(tmp_path: Path) -> None:
     """50 neighbours are asked for of 24 training rows, and 500 centres of them."""
-    run = train(tmp_path, made_frame(2, 30), "--label", "y", "--learners", "knn", "--knn_prototypes", "500")
+    run = train(tmp_path, made_frame(2, 30), "--label", "y", "--learners", "knn", "--knn-prototypes", "500")
     metrics = json.loads((run / "metrics.json").read_text())
     assert [row["failed"] for row in metrics["learners"]] == [""]
     found = Scorer.load(run / "bundle").predict(made_frame(2, 30).drop(columns="y"))

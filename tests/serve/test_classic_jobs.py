@@ -170,7 +170,7 @@ def test_an_output_of_a_server_that_speaks_https_is_read_by_https(tmp_path: Path
     certificate, key = self_signed(tmp_path)
     context = ssl.create_default_context(cafile=str(certificate))
     (tmp_path / "in.csv").write_text(TABLE)
-    options = ("--tls_certificate", certificate, "--tls_key", key, "--jobs", tmp_path / "jobs", "--job_files", tmp_path)
+    options = ("--tls-certificate", certificate, "--tls-key", key, "--jobs", tmp_path / "jobs", "--job-files", tmp_path)
     with listening(write_logistic(tmp_path / "demo"), options=tuple(map(str, options))) as url:
 
         def answer(address: str, body: bytes | None = None) -> bytes:

@@ -247,7 +247,7 @@ def test_wrong_shares(text: str) -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ((Path("absent"), None, None), "--models_folder: there is no folder absent"),
+        ((Path("absent"), None, None), "--models-folder: there is no folder absent"),
         ((None, "run/bundle", None), "--canary: expected FOLDER=SHARE%"),
         ((None, "run/bundle=2", None), "--canary: expected a share"),
     ],

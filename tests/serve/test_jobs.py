@@ -147,7 +147,7 @@ def test_no_path_leads_out_of_the_folder_of_files(url: str, path: object, status
     [
         ("", {}, b"id,age\n", 415, "what table is this"),
         ("?colour=red", CSV, b"id,age\n", 422, 'no option "colour"'),
-        ("?on_error=never", CSV, b"id,age\n", 422, "--on_error is one of"),
+        ("?on_error=never", CSV, b"id,age\n", 422, "--on-error is one of"),
         ("?k=many", CSV, b"id,age\n", 422, "expected a number"),
         ("?output=doc", CSV, b"id,age\n", 422, '"output" is one of'),
         ("?model=none", CSV, b"id,age\n", 404, 'no model "none"'),
@@ -215,7 +215,7 @@ class Killed:
 
     def __init__(self, bundle: Path, state: Path, *words: str) -> None:
         self.command = [sys.executable, "-m", "ludocast", "serve", "--bundle", str(bundle), "--port", "0"]
-        self.command += ["--jobs", str(state), "--access_log", "off", *words]
+        self.command += ["--jobs", str(state), "--access-log", "off", *words]
         self.start()
 
     def start(self) -> None:

@@ -150,7 +150,7 @@ def test_metrics_equal_a_plain_count(bundle: Path) -> None:
 
 def test_counts_of_workers_are_summed(bundle: Path) -> None:
     rows = _drawn(60, seed=3)
-    with listening(bundle, options=("--workers", "2", "--access_log", "off")) as url:
+    with listening(bundle, options=("--workers", "2", "--access-log", "off")) as url:
         with ThreadPoolExecutor(4) as threads:
             assert set(threads.map(lambda row: ask(url + "/predict", row)[0], rows[:30])) == {200}
         first = _metrics(url)

@@ -16,7 +16,7 @@ from ludocast.serve.options import Listening, Scoring
         ({"port": 65536}, "--port is a number up to 65535, got 65536"),
         ({"drain": -1.0}, "--drain is 0 or more seconds, got -1.0"),
         ({"drain": float("nan")}, "--drain is 0 or more seconds, got nan"),
-        ({"tls_key": Path("key")}, "--tls_certificate and --tls_key belong together"),
+        ({"tls_key": Path("key")}, "--tls-certificate and --tls-key belong together"),
     ],
 )
 def test_where_a_server_cannot_listen(options: dict[str, Any], sentence: str) -> None:

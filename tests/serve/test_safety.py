@@ -260,7 +260,7 @@ def _until(fits: Any) -> None:
         (("--host", "0.0.0.0"), "0.0.0.0 can be reached from other machines; make a key"),
         (("--keys", "none.json"), "there is no none.json"),
         (("--keys", "none.json", "--no-auth"), "give one of them"),
-        (("--tls_certificate", "c.pem"), "belong together"),
+        (("--tls-certificate", "c.pem"), "belong together"),
     ],
 )
 def test_what_is_not_safe_is_not_served(
@@ -314,8 +314,8 @@ def test_tls_by_files_to_all_by_no_auth(bundle: Path, tmp_path: Path) -> None:
     if shutil.which("openssl") is None:
         pytest.skip("openssl makes the certificate")
     certificate, key = self_signed(tmp_path)
-    files = ("--tls_certificate", str(certificate), "--tls_key", str(key))
-    with listening(bundle, options=(*files, "--host", "0.0.0.0", "--no_auth")) as url:
+    files = ("--tls-certificate", str(certificate), "--tls-key", str(key))
+    with listening(bundle, options=(*files, "--host", "0.0.0.0", "--no-auth")) as url:
         assert url.startswith("https://0.0.0.0:")
         url = url.replace("0.0.0.0", "127.0.0.1")
         context = ssl.create_default_context(cafile=str(certificate))

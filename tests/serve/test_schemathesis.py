@@ -24,7 +24,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("schemathesis")
     write(made("events"), folder / "events")
     bundles = (write_logistic(folder / "a"), write_shop(folder / "b"), folder / "events")
-    with listening(*bundles, options=("--access_log", "off", "--jobs", str(folder / "jobs"))) as found:
+    with listening(*bundles, options=("--access-log", "off", "--jobs", str(folder / "jobs"))) as found:
         yield found
 
 

@@ -74,7 +74,7 @@ def test_a_bad_row_on_dask_is_told_of_as_here(
     assert score(bundle, tmp_path / "in.csv", tmp_path / "out.csv", "--dask", scheduler) == 2
     assert 'row 2, column "age": expected a number, got "old"' in capsys.readouterr().err
     for name, words in (("here.csv", []), ("there.csv", ["--dask", scheduler])):
-        assert score(bundle, tmp_path / "in.csv", tmp_path / name, "--on_error", "null", *words) == 0
+        assert score(bundle, tmp_path / "in.csv", tmp_path / name, "--on-error", "null", *words) == 0
     assert (tmp_path / "here.csv").read_bytes() == (tmp_path / "there.csv").read_bytes()
 
 

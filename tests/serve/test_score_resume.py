@@ -238,7 +238,7 @@ def test_bad_rows_are_left_out_or_get_nulls(
 ) -> None:
     text = BAD if on_error == "skip" else BAD.replace("3,1\n", "3,,,,\n")
     (tmp_path / "in.csv").write_text(text)
-    assert score(bundle, tmp_path / "in.csv", tmp_path / "out.csv", "--on_error", on_error) == 0
+    assert score(bundle, tmp_path / "in.csv", tmp_path / "out.csv", "--on-error", on_error) == 0
     told = capsys.readouterr().out
     with (tmp_path / "out.csv").open(newline="") as file:
         found = list(csv.DictReader(file))
@@ -269,7 +269,7 @@ def test_bad_rows_of_several_chunks_keep_their_numbers(
     monkeypatch.setattr("ludocast.serve.batch.run.CHUNK_ROWS", 3)
     lines = [f"{n},{'x' if n % 4 == 0 else n},pro,true," if n % 5 else f"{n}" for n in range(1, 41)]
     (tmp_path / "in.csv").write_text("id,age,plan,active,last seen \n" + "\n".join(lines) + "\n")
-    assert score(bundle, tmp_path / "in.csv", tmp_path / "out.parquet", "--on_error", "skip") == 0
+    assert score(bundle, tmp_path / "in.csv", tmp_path / "out.parquet", "--on-error", "skip") == 0
     with (tmp_path / "out.parquet.bad_rows.csv").open(newline="") as file:
         bad = list(csv.DictReader(file))
     assert [int(row["row"]) for row in bad] == [n for n in range(1, 41) if n % 4 == 0 or n % 5 == 0]

@@ -59,7 +59,7 @@ def test_the_commands_run_as_they_stand_there(tmp_path: Path) -> None:
         )
         return done.stdout
 
-    score, jobs = (next(block for block in blocks() if begin in block) for begin in ("ludocast score", "--job_files"))
+    score, jobs = (next(block for block in blocks() if begin in block) for begin in ("ludocast score", "--job-files"))
     shell(score)
     scored = pq.read_table(tmp_path / "scored.parquet")
     assert scored.column_names == ["player_id", "scored_label", "scored_probability"]

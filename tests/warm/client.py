@@ -27,7 +27,8 @@ def main() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
     code = int(told.readline())
     if code < 0:
-        signal.signal(-code, signal.SIG_DFL) if -code != signal.SIGKILL else None
+        if -code != signal.SIGKILL:  # which has no handler
+            signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
     os._exit(code)
 

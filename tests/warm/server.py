@@ -10,6 +10,7 @@ import json
 import os
 import runpy
 import select
+import shutil
 import signal
 import socket
 import sys
@@ -26,7 +27,8 @@ MODULES = (
 def serve(address: str) -> list[str]:
     """Does not return but in a forked process: what that one has to run.
 
-    Ends with the process that started it, which holds the other end of the standard input.
+    Ends with the process that started it, which holds the other end of the standard input, and removes the folder of
+    its socket then.
     """
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(address)
@@ -36,6 +38,7 @@ def serve(address: str) -> list[str]:
         while True:
             ready, _, _ = select.select([listening, sys.stdin], [], [])
             if sys.stdin in ready:
+                shutil.rmtree(os.path.dirname(address))
                 sys.exit()
             connection, _ = listening.accept()
             if os.fork() == 0:

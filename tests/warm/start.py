@@ -8,10 +8,8 @@ and limits (`ulimit`) do not hold for it. Some tests of each command begin a Pyt
 
 from __future__ import annotations
 
-import atexit
 import functools
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,14 +20,18 @@ HERE = Path(__file__).parent
 
 @functools.cache
 def warm_python() -> str:
-    """Path of the program, to be used as sys.executable is; its server starts now and ends with this process."""
+    """Path of the program, to be used as sys.executable is; its server starts now and ends with this process.
+
+    Elsewhere than on Linux it is sys.executable itself: what macOS's own libraries have begun does not outlive a fork.
+    """
+    if sys.platform != "linux":
+        return sys.executable
     folder = Path(tempfile.mkdtemp(prefix="warm-"))
     environment = {**os.environ, "PYTHONPATH": str(HERE.parent.parent), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(HERE / "server.py"), str(folder / "socket")]
     server = subprocess.Popen(
         command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
     )
-    atexit.register(shutil.rmtree, folder)
     assert server.stdout is not None
     assert server.stdout.readline() == "ready\n"
     program = folder / "python"
