@@ -12,8 +12,8 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-# A thread sleeps after some microseconds of waiting: 1,000 turns would gain a little more beside other work, but lose up to
-# a third on a machine of its own; GNU's library usually takes 300,000.
+# A thread sleeps after some microseconds. 1,000 turns would gain a little more beside other work, but lose up to
+# a third on a machine of its own; the library of GNU usually takes 300,000.
 WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "5000"}
 SAID_BY_USER = (*WAITING, "KMP_BLOCKTIME")
 LITTLE = 100_000  # values of a table, rows times inputs, of which one thread alone is done sooner
