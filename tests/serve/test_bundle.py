@@ -367,7 +367,7 @@ def left(folder: Path) -> list[str]:
     [
         ({"model": b"no model"}, "onnxruntime cannot load model.onnx ("),
         ({"inputs": [term.input for term in TERMS[:2]]}, "input x2 is tensor(string) in model.onnx and absent in bundle.json"),
-        ({"classes": ["N", "Y", "Z"], "positive": None}, "the model answers shapes (10,) and (10, 2), not [N], [N, 3]"),
+        ({"classes": ["N", "Y", "Z"], "positive": None}, "the model answers shapes (10,) and (10, 2), not (10,) and (10, 3)"),
         ({"classes": ["N", "yes"], "positive": "yes"}, "the model answers labels that are no classes"),
         ({"positive": "Z"}, '"positive" has to be one of two classes, or null'),
         ({"metrics": {"auc": float("nan")}}, "bundle.json cannot hold this"),
