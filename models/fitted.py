@@ -28,22 +28,44 @@ class Scores(Protocol):
 
 
 @dataclass(frozen=True)
-class FittedClasses:
-    """A classifier.
+class FittedColumns:
+    """What all have.
 
     Attributes:
         schema: Of the table.
         preprocessing: From raw columns to what the candidates read.
-        candidates: Of which some count.
-        weights: Of the candidates' logits.
-        temperature: By which the weighted logits are divided.
-        threshold: From which probability on the positive class is answered.
+        candidates: Of which some count. Their scores are logits of classes [N, C], of labels [N, L], or scaled numbers
+            [N, 1].
+        weights: Of the candidates' scores; what they count, of several labels the same for each.
     """
 
     schema: Schema
     preprocessing: Preprocessing
     candidates: Scores
     weights: Mapping[str, float]
+
+    def predict(self, columns: RawColumns) -> np.ndarray:
+        """Probabilities float64 [N, C], of labels [N, L], or values [N], of raw columns."""
+        return self.predict_encoded(self.preprocessing.encode(columns))
+
+    def predict_encoded(self, encoded: Encoded) -> np.ndarray:
+        """The same of rows that its preprocessing has encoded."""
+        return self.predict_scored(self.candidates.logits(encoded))
+
+    def predict_scored(self, scores: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The same of the candidates' scores."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class FittedClasses(FittedColumns):
+    """A classifier.
+
+    Attributes:
+        temperature: By which the weighted logits are divided.
+        threshold: From which probability on the positive class is answered.
+    """
+
     temperature: float
     threshold: float | None = None
 
@@ -52,17 +74,9 @@ class FittedClasses:
         """Class names, in the order of the probabilities."""
         return self.schema.classes
 
-    def predict(self, columns: RawColumns) -> np.ndarray:
-        """Probabilities float64 [N, classes] of raw columns."""
-        return self.predict_encoded(self.preprocessing.encode(columns))
-
-    def predict_encoded(self, encoded: Encoded) -> np.ndarray:
-        """The same of rows that its preprocessing has encoded."""
-        return self.probabilities(self.candidates.logits(encoded))
-
-    def probabilities(self, logits: Mapping[str, np.ndarray]) -> np.ndarray:
+    def predict_scored(self, scores: Mapping[str, np.ndarray]) -> np.ndarray:
         """Probabilities float64 [N, classes] of the candidates' logits [N, C]."""
-        return class_probabilities(blended(logits, self.weights) / self.temperature)
+        return class_probabilities(blended(scores, self.weights) / self.temperature)
 
     def decide(self, probabilities: np.ndarray) -> np.ndarray:
         """Class index of each row: the positive one from the threshold on, with more classes the likeliest."""
@@ -75,22 +89,14 @@ class FittedClasses:
 
 
 @dataclass(frozen=True)
-class FittedLabels:
+class FittedLabels(FittedColumns):
     """A model of several labels, of which a row may have any.
 
     Attributes:
-        schema: Of the table.
-        preprocessing: From raw columns to what the candidates read.
-        candidates: Of which some count; their scores are logits of the labels, [N, L].
-        weights: Of the candidates; what they count, the same for each label.
         scale: What a candidate's logits are multiplied by, its weight, its calibration and that of all; float64 [L].
         thresholds: From which probability on a label is answered, float64 [L].
     """
 
-    schema: Schema
-    preprocessing: Preprocessing
-    candidates: Scores
-    weights: Mapping[str, float]
     scale: Mapping[str, np.ndarray]
     thresholds: np.ndarray
 
@@ -99,17 +105,9 @@ class FittedLabels:
         """Names of the labels, in the order of the probabilities."""
         return self.schema.classes
 
-    def predict(self, columns: RawColumns) -> np.ndarray:
-        """Probabilities float64 [N, L] of raw columns."""
-        return self.predict_encoded(self.preprocessing.encode(columns))
-
-    def predict_encoded(self, encoded: Encoded) -> np.ndarray:
-        """The same of rows that its preprocessing has encoded."""
-        return self.probabilities(self.candidates.logits(encoded))
-
-    def probabilities(self, logits: Mapping[str, np.ndarray]) -> np.ndarray:
+    def predict_scored(self, scores: Mapping[str, np.ndarray]) -> np.ndarray:
         """Probabilities float64 [N, L] of the candidates' logits [N, L]."""
-        return np.asarray(expit(np.sum([scale * logits[name] for name, scale in self.scale.items()], axis=0)))
+        return np.asarray(expit(np.sum([scale * scores[name] for name, scale in self.scale.items()], axis=0)))
 
     def decide(self, probabilities: np.ndarray) -> np.ndarray:
         """Which labels each row gets, bool [N, L]."""
@@ -118,14 +116,10 @@ class FittedLabels:
 
 
 @dataclass(frozen=True)
-class FittedNumbers:
+class FittedNumbers(FittedColumns):
     """A model of a number.
 
     Attributes:
-        schema: Of the table.
-        preprocessing: From raw columns to what the candidates read.
-        candidates: Of which some count; their scores are scaled numbers, [N, 1].
-        weights: Of the candidates' scores.
         centre: Mean of the label's training rows.
         width: Their standard deviation: a value is centre + width · score.
         interval: Around a score.
@@ -133,25 +127,13 @@ class FittedNumbers:
         lowest: Label below which neither a value nor a bound is, in float32; minus infinity where there is none.
     """
 
-    schema: Schema
-    preprocessing: Preprocessing
-    candidates: Scores
-    weights: Mapping[str, float]
     centre: float
     width: float
     interval: Interval | Ratios
     loss: NumberLoss = SQUARED
     lowest: float = -np.inf
 
-    def predict(self, columns: RawColumns) -> np.ndarray:
-        """Values float64 [N] of raw columns."""
-        return self.predict_encoded(self.preprocessing.encode(columns))
-
-    def predict_encoded(self, encoded: Encoded) -> np.ndarray:
-        """The same of rows that its preprocessing has encoded."""
-        return self.values(self.candidates.logits(encoded))
-
-    def values(self, scores: Mapping[str, np.ndarray]) -> np.ndarray:
+    def predict_scored(self, scores: Mapping[str, np.ndarray]) -> np.ndarray:
         """Values float64 [N] of the candidates' scores [N, 1]."""
         return np.maximum(self.centre + self.width * blended(scores, self.weights)[:, 0], self.lowest)
 

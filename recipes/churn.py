@@ -327,11 +327,11 @@ def _leaderboard(
     """Probabilities [N, C] of ours, its parts as they would be served alone, and the others, of some rows."""
     encoded = fitted.preprocessing.encode(columns)
     each = fitted.candidates.logits(encoded)
-    probabilities = {f"ludocast ({name})": fitted.probabilities(each)}
+    probabilities = {f"ludocast ({name})": fitted.predict_scored(each)}
     for part in each if len(each) > 1 else ():
         alone = found.every[part]
         assert isinstance(alone, FittedClasses)
-        probabilities[f"its {part} alone"] = alone.probabilities(each)
+        probabilities[f"its {part} alone"] = alone.predict_scored(each)
     return probabilities | {other: predict(encoded) for other, predict in classic.items()}
 
 

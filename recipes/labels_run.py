@@ -38,7 +38,7 @@ def with_thresholds(
     """The model with the threshold of each label, by costs or by its highest F1 on held-out rows."""
     if by == "cost":
         return replace(fitted, thresholds=np.full(len(fitted.classes), cost_threshold(cost_missed, cost_false_alarm)))
-    p = fitted.probabilities(held_out.logits)
+    p = fitted.predict_scored(held_out.logits)
     each = [f1_threshold(one, label == 1) for one, label in zip(p.T, held_out.label.T, strict=True)]
     return replace(fitted, thresholds=np.array(each))
 

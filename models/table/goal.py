@@ -38,6 +38,7 @@ class Goal(Protocol):
 
     def measure(self, scores: np.ndarray, label: np.ndarray) -> float:
         """Their mean."""
+        return float(self.row_losses(scores, label).mean())
 
     def in_unit(self, loss: float) -> float:
         """A mean loss as it is shown."""
@@ -67,7 +68,7 @@ class Goal(Protocol):
 
 
 @dataclass(frozen=True)
-class ClassGoal:
+class ClassGoal(Goal):
     """One of some classes."""
 
     def scaled(self, label: np.ndarray) -> np.ndarray:
@@ -85,10 +86,6 @@ class ClassGoal:
     def row_losses(self, scores: np.ndarray, label: np.ndarray) -> np.ndarray:
         """Cross-entropy."""
         return row_losses(scores, label)
-
-    def measure(self, scores: np.ndarray, label: np.ndarray) -> float:
-        """Mean cross-entropy."""
-        return float(self.row_losses(scores, label).mean())
 
     def in_unit(self, loss: float) -> float:
         """As it is."""
@@ -145,7 +142,7 @@ class LabelGoal(ClassGoal):
 
 
 @dataclass(frozen=True)
-class NumberGoal:
+class NumberGoal(Goal):
     """A number.
 
     Attributes:
@@ -176,10 +173,6 @@ class NumberGoal:
     def row_losses(self, scores: np.ndarray, label: np.ndarray) -> np.ndarray:
         """By the loss."""
         return self.loss.of_rows(scores[:, 0], label)
-
-    def measure(self, scores: np.ndarray, label: np.ndarray) -> float:
-        """Its mean."""
-        return float(self.row_losses(scores, label).mean())
 
     def in_unit(self, loss: float) -> float:
         """In the label's own unit; of the squared one its root."""

@@ -48,7 +48,7 @@ def test_each_label_has_its_temperature() -> None:
     schema = infer_label_schema(from_frame(made_labels(60)), LABELS)
     model = goal.model(schema, NOTHING, Known(), {"a": 0.7, "b": 0.3}, sharp, known)
     assert isinstance(model, FittedLabels)
-    p = model.probabilities(known.logits)
+    p = model.predict_scored(known.logits)
     logits = np.log(p) - np.log1p(-p)
     doubt = 0.5 / len(p)
 
